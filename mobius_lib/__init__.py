@@ -1,0 +1,9 @@
+"""The library of the Möbius book: each chapter's architecture, rebuilt small and tested.
+
+Importing it needs torch and numpy only; what is heavier is imported where it is used.
+"""
+
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusLens, MobiusNet
+
+__version__ = "0.1.0"
+__all__ = ["PRESETS", "GELUTwin", "MobiusLens", "MobiusNet", "__version__"]

@@ -1,0 +1,117 @@
+"""The command `mobius`: run a reproduction, print the ledger, check the data."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mobius_lib.errors import MobiusError
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+complaints = Console(stderr=True)
+
+
+def main() -> None:
+    """The entry point: an error that a user can cause is one sentence and exit status 2."""
+    try:
+        app()
+    except MobiusError as error:
+        complaints.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    name: Annotated[str | None, typer.Argument(help="which run; --list shows them")] = None,
+    scale: Annotated[str, typer.Option(help="quick (minutes on a CPU) or full")] = "quick",
+    seeds: Annotated[int, typer.Option(min=1, help="how many seeds: 0, 1, …")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    epochs: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
+    train_samples: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
+    lr: Annotated[float | None, typer.Option(help="learning rate instead of the scale's")] = None,
+    backend: Annotated[str, typer.Option(help="how lenses compute: printed, eager or compiled")] = "eager",
+    output: Annotated[Path | None, typer.Option(help="result file [default: results/NAME.SCALE.json]")] = None,
+    work: Annotated[Path, typer.Option(help="folder of checkpoints; a run that was stopped goes on there")] = Path(
+        "outputs"
+    ),
+    list_runs: Annotated[bool, typer.Option("--list", help="show the runs and leave")] = False,
+) -> None:
+    """Train a reproduction and write its result file. Stopped and started again, it goes on where it was."""
+    from mobius_lib.runs import RUNS, execute, get_run
+
+    if list_runs or name is None:
+        table = Table("run", "chapter", "scales", "what it does", title="Runs")
+        for each in RUNS.values():
+            notes = "\n".join(f"{key}: {value.note}" if value.note else key for key, value in each.scales.items())
+            table.add_row(each.name, str(each.chapter), notes, each.summary)
+        console.print(table)
+        return
+    chosen = get_run(name)
+    changes = {"epochs": epochs, "train_samples": train_samples, "batch_size": batch_size, "lr": lr}
+    given = [f"{key}{value}" for key, value in changes.items() if value is not None]
+    target = output or Path("results") / f"{name}.{scale}.json"
+    result = execute(
+        chosen,
+        scale,
+        seeds=seeds,
+        device=device,
+        output=target,
+        work=work / name / "-".join([scale, *given]),
+        backend=backend,
+        **changes,
+    )
+    _print_result(result)
+    console.print(f"Result written to {target}", highlight=False)
+
+
+@app.command()
+def ledger(
+    chapter: Annotated[int | None, typer.Option(help="only this chapter")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+) -> None:
+    """Compute and print the verdict on every claim."""
+    from mobius_lib.ledger import judge, print_verdicts
+
+    verdicts = [v for v in judge() if chapter is None or v.claim.chapter == chapter]
+    if as_json:
+        print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=1))
+    else:
+        print_verdicts(console, verdicts)
+
+
+@app.command()
+def data() -> None:
+    """Fetch the embedded data where it is missing, and check every hash."""
+    from mobius_lib.datasets import fetch, registry
+
+    for name in registry():
+        console.print(f"[green]ok[/] {fetch(name)}", highlight=False, soft_wrap=True)
+
+
+def _print_result(result: dict) -> None:
+    import statistics
+
+    table = Table("arm", "seeds", "final accuracy", "best", "parameters", "seconds", title=result["command"])
+    for name, rows in result["arms"].items():
+        final = [row["final_accuracy"] for row in rows]
+        spread = f" ± {statistics.stdev(final):.4f}" if len(final) > 1 else ""
+        table.add_row(
+            name,
+            str(len(rows)),
+            f"{statistics.mean(final):.4f}{spread}",
+            f"{max(row['best_accuracy'] for row in rows):.4f}",
+            f"{rows[0]['parameters']:,}",
+            f"{statistics.mean(row['seconds'] for row in rows):.1f}",
+        )
+    for name, row in result.get("extra", {}).items():
+        table.add_row(name, "", f"{row['accuracy']:.4f}", "", f"{row['parameters']:,}", "")
+    console.print(table)
+    for name, row in result["cost"].items():
+        ratio = f", {row['ratio_to_gelu']:.2f} x gelu" if "ratio_to_gelu" in row else ""
+        console.print(f"a training step of {row['batch_size']}: {name} {row['seconds'] * 1e3:.0f} ms{ratio}")

@@ -1,0 +1,60 @@
+"""The two embedded sets: Fashion-MNIST pictures, and EfficientNet-Lite0 features of the same pictures.
+
+Both come as tensors, ready to be moved to a device in one piece. Sources, licences and hashes: data/README.md.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mobius_lib.datasets.paths import fetch
+from mobius_lib.errors import DataError
+
+Split = Literal["train", "test"]
+CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_IDX_NAME = {"train": "train", "test": "t10k"}
+
+
+def fashion_mnist(split: Split) -> tuple[Tensor, Tensor]:
+    """10,000 training or 2,000 test pictures of ten kinds of clothing, equally many of each.
+
+    Args:
+        split: "train" or "test".
+    Returns:
+        (N, 1, 28, 28) uint8, and (N,) int64 labels that index `CLASSES`.
+    Raises:
+        DataError: another split, or a file that is missing or damaged.
+    """
+    _check_split(split)
+    from torchvision.datasets import FashionMNIST
+
+    files = [fetch(f"FashionMNIST/raw/{_IDX_NAME[split]}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+    data = FashionMNIST(files[0].parents[2], train=split == "train")
+    return data.data.unsqueeze(1), data.targets
+
+
+def features(split: Split, dim: int = 768) -> tuple[Tensor, Tensor]:
+    """Features of the same pictures, one row each, scaled to length 1.
+
+    Args:
+        split: "train" or "test".
+        dim: 768 (seed 001's 24 x 32 input) or fewer: the first `dim` principal components, scaled again.
+    Returns:
+        (N, dim) float32, and (N,) int64 labels.
+    Raises:
+        DataError: another split, a dim outside 1 to 768, or a file that is missing or damaged.
+    """
+    _check_split(split)
+    if not 1 <= dim <= 768:
+        raise DataError(f"The embedded features have 768 dimensions; asked for {dim}, which is not in 1 to 768.")
+    from safetensors.torch import load_file
+
+    stored = load_file(fetch(f"features_{split}.safetensors"))
+    rows = stored["features"][:, :dim].float()
+    return torch.nn.functional.normalize(rows), stored["labels"].long()
+
+
+def _check_split(split: str) -> None:
+    if split not in _IDX_NAME:
+        raise DataError(f"The embedded sets have the splits 'train' and 'test', not {split!r}.")

@@ -1,0 +1,89 @@
+"""Where the embedded data lies, and how a file of it is fetched when an installation came without it."""
+
+import hashlib
+import os
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from mobius_lib.errors import DataError
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def data_dir() -> Path:
+    """The folder of the embedded data: $MOBIUS_DATA, else `data/` of a checkout, else the installed copy."""
+    if chosen := os.environ.get("MOBIUS_DATA"):
+        return Path(chosen)
+    checkout = PACKAGE.parent / "data"
+    return checkout if (checkout / "SHA256SUMS").is_file() else PACKAGE / "_data"
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def registry(folder: Path | None = None) -> dict[str, str]:
+    """Name to SHA-256 of every embedded file, from SHA256SUMS.
+
+    Raises:
+        DataError: when the list itself is missing or damaged.
+    """
+    path = (folder or data_dir()) / "SHA256SUMS"
+    try:
+        lines = path.read_text().split("\n")
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"The list of data files {path} is missing or damaged; check out the repository again, "
+            "or point MOBIUS_DATA at its data folder."
+        ) from error
+
+
+def fetch(name: str) -> Path:
+    """The path of an embedded file whose content has been checked; downloaded when it is not there.
+
+    Args:
+        name: as in SHA256SUMS, for instance "features_train.safetensors".
+    Raises:
+        DataError: unknown name, wrong content, or no network when one is needed.
+    """
+    return _verified(name, data_dir())
+
+
+@cache
+def _verified(name: str, folder: Path) -> Path:
+    known = registry(folder)
+    if name not in known:
+        raise DataError(f"There is no embedded file {name!r}; there are {', '.join(known)}.")
+    path = folder / name
+    if not path.is_file():
+        return _download(name, known[name])
+    found = sha256(path)
+    if found != known[name]:
+        raise DataError(
+            f"{path} is damaged (SHA-256 {found[:12]}…, expected {known[name][:12]}…, {path.stat().st_size:,} bytes); "
+            f"restore it with: git checkout -- data/{name}"
+        )
+    return path
+
+
+def _download(name: str, digest: str) -> Path:
+    import pooch
+
+    store = pooch.create(pooch.os_cache("mobius"), f"{raw_address()}/data/", registry={name: f"sha256:{digest}"})
+    try:
+        return Path(store.fetch(name))
+    except Exception as error:  # pooch lets through whatever its transport raised
+        raise DataError(
+            f"{name} is not in {data_dir()} and could not be fetched from {store.base_url} ({error}); "
+            "connect to the network, or point MOBIUS_DATA at the data folder of a checkout."
+        ) from error
+
+
+def raw_address() -> str:
+    """Where the files of the repository's main branch are served, from the address in the package's metadata."""
+    urls = dict(entry.split(", ", 1) for entry in metadata.metadata("mobius_lib").get_all("Project-URL") or [])
+    return urls["Repository"].rstrip("/").replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main"

@@ -1,0 +1,81 @@
+"""What the first cell of every chapter calls, and the one style of every figure."""
+
+import os
+import warnings
+
+import torch
+
+SCALES = ("quick", "full")
+# Okabe and Ito's palette: told apart by all common kinds of colour vision
+COLOURS = {"lens": "#0072B2", "gelu": "#D55E00", "linear": "#009E73", "other": "#CC79A7", "reported": "#555555"}
+
+
+def setup(seed: int = 0) -> tuple[torch.device, str]:
+    """Seed torch, set the figure style, and say on what and at which scale the chapter runs.
+
+    The scale is $MOBIUS_SCALE where that is set, else "full" on a GPU and "quick" on a CPU.
+
+    Args:
+        seed: for torch's generator.
+    Returns:
+        the device, and "quick" or "full".
+    Raises:
+        ValueError: when MOBIUS_SCALE is something else.
+    """
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    scale = os.environ.get("MOBIUS_SCALE") or ("full" if gpu else "quick")
+    if scale not in SCALES:
+        raise ValueError(f"MOBIUS_SCALE is {scale!r}; use quick or full.")
+    torch.manual_seed(seed)
+    figure_style()
+    warnings.filterwarnings("ignore", message=".*IProgress not found.*")
+    name = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
+    print(f"device: {name} · scale: {scale} · torch {torch.__version__}")
+    return device, scale
+
+
+def figure_style() -> None:
+    """One look for all figures: quiet axes, legible on a phone, sharp on any screen."""
+    import matplotlib as mpl
+
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (7.2, 3.6),
+            "figure.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "font.size": 11,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "legend.frameon": False,
+            "axes.prop_cycle": mpl.cycler(color=list(COLOURS.values())),
+        }
+    )
+
+
+def describe(figure, text: str) -> None:
+    """Show a matplotlib figure with an alternative text, for readers who hear the page.
+
+    Args:
+        figure: a matplotlib figure; it is closed afterwards.
+        text: what the figure shows, in a sentence or two.
+    """
+    import base64
+    import io
+    from html import escape
+
+    import matplotlib.pyplot as plt
+    from IPython.display import HTML, display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, facecolor="white")
+    plt.close(figure)
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    display(
+        HTML(
+            f'<img alt="{escape(text, quote=True)}" src="data:image/png;base64,{picture}" '
+            'style="width:100%;max-width:760px;height:auto">'
+        )
+    )

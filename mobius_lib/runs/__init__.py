@@ -1,0 +1,22 @@
+"""Every reproduction of the book, by name. One file per run; each joins a chapter, a data set and the training loop."""
+
+from mobius_lib.runs import waves_clip, waves_features, waves_images
+from mobius_lib.runs.base import Run, RunError, Scale, execute, load_result
+
+RUNS: dict[str, Run] = {
+    run.name: run for run in (waves_features.RUN, waves_images.RUN, waves_clip.RUN, waves_clip.RUN_WEIGHTS)
+}
+
+
+def get_run(name: str) -> Run:
+    """The run of that name.
+
+    Raises:
+        RunError: when there is none, naming those there are.
+    """
+    if name not in RUNS:
+        raise RunError(f"There is no run {name!r}; there are {', '.join(RUNS)}.")
+    return RUNS[name]
+
+
+__all__ = ["RUNS", "Run", "RunError", "Scale", "execute", "get_run", "load_result"]

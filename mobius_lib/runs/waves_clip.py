@@ -1,0 +1,77 @@
+"""Seed 001 at full size: ImageNet through CLIP-ViT-L/14 features. Needs the network once, and a GPU for patience.
+
+Two runs: `waves-clip` trains lens and twin by seed 001's recipe, `waves-clip-weights` judges the published weights.
+Source: seed 001, which reports 80.8% top-1 for the lens.
+"""
+
+from torch import nn
+
+from mobius_lib.datasets.feature_files import imagenet_clip
+from mobius_lib.errors import DataError
+from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state
+
+WEIGHTS_REPO = "AbstractPhil/mobiusnet-distillations"
+WEIGHTS_FILE = "checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/checkpoints/best_model.safetensors"
+
+
+def load() -> Data:
+    """All of ImageNet as rows of 768, laid out 24 x 32."""
+    (x, y), (x_test, y_test) = imagenet_clip("train"), imagenet_clip("validation")
+    return Data((x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test))
+
+
+def load_validation() -> Data:
+    """The 50,000 validation rows, as both parts."""
+    x, y = imagenet_clip("validation")
+    return Data((x.view(-1, 1, 24, 32), y), (x.view(-1, 1, 24, 32), y))
+
+
+def lens() -> nn.Module:
+    return MobiusNet(num_classes=1000, **PRESETS["mobius_tiny_s_clip"])
+
+
+def gelu() -> nn.Module:
+    return GELUTwin(num_classes=1000, **PRESETS["mobius_tiny_s_clip"])
+
+
+def published() -> nn.Module:
+    """The lens network with the weights that its author published.
+
+    Raises:
+        DataError: when they cannot be fetched.
+    """
+    from huggingface_hub import hf_hub_download
+    from safetensors.torch import load_file
+
+    try:
+        path = hf_hub_download(WEIGHTS_REPO, WEIGHTS_FILE)
+    except Exception as error:  # the hub client raises many types, all meaning: not fetched
+        raise DataError(
+            f"The published weights {WEIGHTS_REPO}/{WEIGHTS_FILE} could not be fetched ({type(error).__name__}); "
+            "this run needs the network."
+        ) from error
+    model = lens()
+    model.load_state_dict(load_file(path))
+    return model
+
+
+RUN = Run(
+    name="waves-clip",
+    chapter=1,
+    summary="seed 001's recipe on all of ImageNet's CLIP features: lens and GELU twin",
+    arms={"lens": lens, "gelu": gelu},
+    data=load,
+    scales={"full": Scale(epochs=50, batch_size=256, lr=1e-3, note="fetches 4 GB; hours on one GPU")},
+    state=lens_state,
+)
+
+RUN_WEIGHTS = Run(
+    name="waves-clip-weights",
+    chapter=1,
+    summary="accuracy of the published weights on ImageNet's CLIP validation features",
+    arms={"lens": published},
+    data=load_validation,
+    scales={"full": Scale(epochs=0, batch_size=256, lr=0.0, note="fetches 160 MB; minutes on a CPU")},
+    state=lens_state,
+)

@@ -1,0 +1,21 @@
+"""Training: recipe, batches, one loop, checkpoints, curves, hub. It knows no model and no data set."""
+
+from mobius_lib.training.batches import Batches, LoaderBatches, ResidentBatches
+from mobius_lib.training.checkpoint import RunFolder, load_model, read
+from mobius_lib.training.loop import Outcome, TrainingError, evaluate, fit
+from mobius_lib.training.recipe import Recipe, RecipeError
+
+__all__ = [
+    "Batches",
+    "LoaderBatches",
+    "Outcome",
+    "Recipe",
+    "RecipeError",
+    "ResidentBatches",
+    "RunFolder",
+    "TrainingError",
+    "evaluate",
+    "fit",
+    "load_model",
+    "read",
+]

@@ -1,0 +1,162 @@
+"""Where the batches come from. Their order is a function of seed and epoch alone, so a continued run meets the same."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mobius_lib.errors import DataError
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What `fit` needs of its data."""
+
+    samples: int
+    """Samples in an epoch."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch (from 0), always the same for the same number."""
+        ...
+
+
+class ResidentBatches:
+    """Batches of tensors that are in memory, on the device that trains: the fastest where the data fits.
+
+    When shuffled, a last batch of a single sample is left out (another sample each epoch): batch norm has no variance
+    over one sample.
+
+    Args:
+        x: samples, (N, ...), of any dtype; y: their classes, (N,) int64.
+        batch_size: samples per batch; the last one may be smaller.
+        shuffle: draw a new order every epoch.
+        seed: of the order.
+        device: where to put both tensors, once; None leaves them where they are.
+        augment: applied to every batch of x, shuffled or not; random draws from torch's global generators are
+            reproducible too, for `fit` keeps their state in the checkpoint.
+    Raises:
+        DataError: when x and y differ in length or are empty.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        device: torch.device | str | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        if len(x) != len(y):
+            raise DataError(f"There are {len(x)} samples but {len(y)} labels; give each sample one label.")
+        self.x, self.y = (x, y) if device is None else (x.to(device), y.to(device))
+        self.augment = augment
+        self._plan = _Plan(len(y), batch_size, shuffle, seed)
+        self.samples = self._plan.samples
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in self._plan.epoch(number):
+            indices = indices.to(self.x.device)
+            x = self.x[indices]
+            yield (x if self.augment is None else self.augment(x)), self.y[indices]
+
+
+class LoaderBatches:
+    """Batches of any torch data set, loaded by worker processes when `workers` is above 0.
+
+    Each sample is loaded with torch's generator seeded from (seed, epoch, index), so random augmentation is the same
+    whatever the number of workers. A single last sample is left out as in `ResidentBatches`.
+
+    Args:
+        dataset: a map-style data set of (tensor, class).
+        batch_size, shuffle, seed: as in `ResidentBatches`.
+        workers: processes that load; 0 loads in this one. They stay alive between epochs.
+    Raises:
+        DataError: when the data set is empty.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, *, shuffle: bool, seed: int, workers: int = 0) -> None:
+        self._plan = _Plan(len(dataset), batch_size, shuffle, seed)  # type: ignore[arg-type]
+        self.samples = self._plan.samples
+        self._sampler = _EpochSampler(self._plan)
+        self._loader = DataLoader(
+            _SeededDataset(dataset, seed),
+            batch_sampler=self._sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # Its own generator, so that the loader's base seed draws nothing from the global one.
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        self._sampler.number = number
+        yield from self._loader
+
+
+class _Plan:
+    """Which indices stand in which batch of which epoch."""
+
+    def __init__(self, count: int, batch_size: int, shuffle: bool, seed: int) -> None:
+        if count < 1:
+            raise DataError("The data set is empty; there is nothing to train on or to validate.")
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, not {batch_size}.")
+        self.count, self.batch_size, self.shuffle, self.seed = count, batch_size, shuffle, seed
+        lone = shuffle and count > batch_size > 1 and count % batch_size == 1
+        self.samples = count - lone
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[Tensor]:
+        if self.shuffle:
+            order = torch.randperm(self.count, generator=_seeded(torch.Generator(), self.seed, number))
+        else:
+            order = torch.arange(self.count)
+        yield from order[: self.samples].split(self.batch_size)
+
+
+class _EpochSampler:
+    """Hands (epoch, index) pairs to the loader, so that workers kept alive learn the epoch with each index."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self.plan, self.number = plan, 0
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for indices in self.plan.epoch(self.number):
+            yield [(self.number, index) for index in indices.tolist()]
+
+
+class _SeededDataset(Dataset):
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        epoch, index = key
+        with torch.random.fork_rng(devices=[]):
+            _seeded(torch.default_generator, self.seed, epoch, index)
+            return self.dataset[index]
+
+
+def _seeded(generator: torch.Generator, *key: int) -> torch.Generator:
+    """Seeds a generator by a tuple of numbers; numpy's mixing keeps neighbouring tuples unrelated."""
+    return generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))

@@ -1,0 +1,279 @@
+"""The files of a run, in the layout of seed 000; each is written whole or not at all.
+
+    config.json  best_accuracy.json  final_accuracy.json  tensorboard/
+    checkpoints/{checkpoint_epoch_0010,best_model,final_model}.{pt,safetensors}
+
+A file is written under a temporary name in its own folder, forced to disk and renamed. The .safetensors of a pair goes
+first, so a .pt says that both are there.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import math
+import os
+import random
+import re
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mobius_lib.errors import CheckpointError
+
+FORMAT = "mobius_lib checkpoint 1"
+ENTRIES = frozenset("model optimizer scheduler scaler epoch best history training_seconds random recipe data".split())
+State = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: created by `prepare`, with all that is above it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.config, self.tensorboard = self.path / "config.json", self.path / "tensorboard"
+
+    def holds_run(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config.is_file() or any(self._saved())
+
+    def prepare(self) -> None:
+        """Makes the folders, and clears away temporary files that a killed run left.
+
+        Raises:
+            CheckpointError: when they cannot be made.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.checkpoints):
+                for stale in folder.glob(".*.tmp"):
+                    stale.unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"The run folder {self.path} cannot be used ({_reason(error)}); choose one that can be written to."
+            ) from error
+
+    def save(self, name: str, state: State) -> None:
+        """Writes `name`.safetensors (the weights) and then `name`.pt (everything)."""
+        from safetensors.torch import save
+
+        write_whole(self.checkpoints / f"{name}.safetensors", save(state["model"]))
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, **state}, buffer)
+        write_whole(self.checkpoints / f"{name}.pt", buffer.getbuffer())
+
+    def finished(self) -> bool:
+        """Whether the last file of a run, final_accuracy.json, has been written."""
+        return (self.path / "final_accuracy.json").is_file()
+
+    def read_config(self) -> dict[str, Any]:
+        """What `fit` wrote when the run began.
+
+        Raises:
+            CheckpointError: when the file is damaged or not of this library.
+        """
+        try:
+            config = json.loads(self.config.read_text())
+            if isinstance(config, dict) and isinstance(config.get("recipe"), dict) and isinstance(config["data"], dict):
+                return config
+        except (OSError, ValueError, KeyError):
+            pass
+        raise CheckpointError(
+            f"{self.config} does not describe a run of this library; choose another folder, or delete that file."
+        )
+
+    def final(self) -> State | None:
+        """The state at the end of the run, or None when it has not ended or the file is damaged."""
+        return self._first_intact([self.checkpoints / "final_model.pt"])
+
+    def newest(self) -> State | None:
+        """The newest intact epoch checkpoint; None when the run was stopped before it wrote one.
+
+        Raises:
+            CheckpointError: when there are checkpoints, but all of them are damaged.
+        """
+        files = self._saved()
+        state = self._first_intact(files)
+        if files and state is None:
+            raise CheckpointError(
+                f"None of the {len(files)} checkpoints in {self.checkpoints} can be read; "
+                "restore one from a copy, or start anew in another folder."
+            )
+        return state
+
+    def adopt_best(self, other: "RunFolder") -> None:
+        """Copies the best model of another folder here, whole, when a run goes on in a new folder."""
+        for name in ("checkpoints/best_model.safetensors", "checkpoints/best_model.pt", "best_accuracy.json"):
+            if (other.path / name).is_file():
+                write_whole(self.path / name, (other.path / name).read_bytes())
+
+    def _saved(self) -> list[Path]:
+        pattern = re.compile(r"checkpoint_epoch_(\d+)\.pt")
+        found = [(int(m[1]), path) for path in self.checkpoints.glob("*.pt") if (m := pattern.fullmatch(path.name))]
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def _first_intact(self, files: list[Path]) -> State | None:
+        for path in files:
+            if path.is_file():
+                try:
+                    return read(path)
+                except DamagedCheckpoint as error:
+                    log.warning("%s It is passed over.", error)
+        return None
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A checkpoint file is truncated or altered."""
+
+
+def read(path: Path | str) -> State:
+    """Reads a .pt file of ours, with `weights_only=True`, and checks it.
+
+    Raises:
+        DamagedCheckpoint: when the file is truncated or a checksum in it is wrong.
+        CheckpointError: when it is missing, or not a checkpoint of this library.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip() is not None  # torch itself does not compare the checksums
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no checkpoint {path}.") from error
+    except (zipfile.BadZipFile, EOFError, OSError):
+        damaged = True
+    if not damaged:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises half a dozen kinds, pickle's among them
+            raise CheckpointError(
+                f"{path} does not load as plain tensors and numbers ({type(error).__name__}); "
+                "it was not written by this library."
+            ) from error
+        if not isinstance(state, dict) or state.get("format") != FORMAT or not state.keys() >= ENTRIES:
+            raise CheckpointError(
+                f"{path} is no training checkpoint of this library; load weights alone from the .safetensors file."
+            )
+        return state
+    raise DamagedCheckpoint(f"The checkpoint {path} is truncated or damaged.")
+
+
+def load_model(model: nn.Module, weights: dict[str, torch.Tensor], where: Path | str) -> None:
+    """Loads weights strictly.
+
+    Raises:
+        CheckpointError: naming the first parameter that is missing, foreign or of another shape.
+    """
+    own = model.state_dict()
+    for name, value in own.items():
+        if name not in weights:
+            raise CheckpointError(
+                f"The checkpoint in {where} lacks {name}, which the model has: it is of another model."
+            )
+        if weights[name].shape != value.shape:
+            raise CheckpointError(
+                f"The checkpoint in {where} belongs to another model: {name} has shape {tuple(weights[name].shape)} "
+                f"there and {tuple(value.shape)} here."
+            )
+    for name in weights:
+        if name not in own:
+            raise CheckpointError(
+                f"The checkpoint in {where} has {name}, which the model lacks: it is of another model."
+            )
+    model.load_state_dict(weights)
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the model's state on the CPU, each tensor with memory of its own."""
+    return {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+
+
+def random_state(device: torch.device) -> State:
+    """The state of python's, numpy's and torch's global generators, in types that `weights_only` admits."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    state: State = {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: State, device: torch.device) -> None:
+    """Puts the generators back; the CUDA part is left out where either side has none."""
+    random.setstate(state["python"])
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, whole or not at all; numbers that JSON lacks (NaN, infinity) become null."""
+    write_whole(path, (json.dumps(_plain(value), indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Puts a file in place with one rename, after its bytes are on the disk.
+
+    Raises:
+        CheckpointError: when that fails; the file that was there is still whole, and no temporary one is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        free = ""
+        with contextlib.suppress(OSError):
+            free = f", {shutil.disk_usage(path.parent).free / 1e6:.0f} MB free"
+        raise CheckpointError(
+            f"{path} cannot be written ({_reason(error)}{free}); make room or grant access, "
+            "then continue the run: what was saved before is intact."
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Forces the rename itself to disk, where the system lets a folder be opened."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

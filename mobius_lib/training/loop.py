@@ -1,0 +1,421 @@
+"""The one training loop of the book."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobius_lib.errors import CheckpointError, MobiusError
+from mobius_lib.training.batches import Batches
+from mobius_lib.training.checkpoint import (
+    RunFolder,
+    State,
+    load_model,
+    random_state,
+    set_random_state,
+    weights_of,
+    write_json,
+)
+from mobius_lib.training.progress import Progress
+from mobius_lib.training.recipe import Recipe, RecipeError
+from mobius_lib.training.tracking import Tracker
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+log = logging.getLogger(__name__)
+
+
+class TrainingError(MobiusError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. Accuracies are top-1, as fractions in [0, 1]; epochs count from 1."""
+
+    best_accuracy: float
+    best_epoch: int
+    final_accuracy: float
+    history: list[dict[str, Any]]
+    """Per epoch: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds, skipped."""
+    skipped_batches: int
+    seconds: float
+    """Of all epochs, validation included, also those before an interruption."""
+    samples_per_second: float
+    """Training samples through the loop, validation not counted."""
+    folder: Path | None
+
+
+def fit(
+    model: nn.Module,
+    train: Batches,
+    validation: Batches,
+    recipe: Recipe,
+    folder: Path | str | None = None,
+    *,
+    device: str = "auto",
+    config: dict[str, Any] | None = None,
+    scalars: Callable[[nn.Module], dict[str, float]] | None = None,
+    continue_from: Path | str | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Outcome:
+    """Trains a classifier with AdamW, cosine schedule and gradient clipping; leaves the last weights in it.
+
+    A batch with a NaN or an infinity in it, in its loss or in its gradients changes nothing: not the weights, not the
+    optimiser, not the buffers of batch norm. It is counted. (With "fp16" so are the first few, where the scale of the
+    loss is being found.)
+
+    With a folder, a run that is killed at any moment and started again with the same arguments goes on from its newest
+    intact checkpoint and ends, on a CPU, bit for bit like one never stopped. One that has ended is not trained again:
+    its weights are loaded and its outcome returned. The recipe must be the same, `save_every_n_epochs` excepted: to
+    train on with another one (more epochs, say), load the weights into the model and start anew in another folder.
+
+    Args:
+        model: maps (N, ...) to logits (N, classes). It is moved to the device and stays there.
+        train, validation: batches of (x, y), y int64.
+        recipe: how to train.
+        folder: where the run's files go, in the layout of `checkpoint.py`; None keeps none.
+        device: "auto" (the GPU if there is one), "cpu", "cuda" or "mps".
+        config: what to write into config.json beside recipe and data, for whoever loads the weights.
+        scalars: numbers of the model to draw each epoch, by name.
+        continue_from: a folder that must hold a run. If `folder` is given and another one, the run goes on there and
+            the old folder stays as it is.
+        progress: show loss, accuracies and time left.
+        on_epoch: called with each epoch's record, after its files are written.
+    Raises:
+        CheckpointError: when the folder holds another model's or recipe's run, nothing intact, or cannot be written.
+        RecipeError: when the device cannot do what the recipe asks.
+        TrainingError: when every batch of an epoch had to be skipped.
+    """
+    accelerator = _accelerator(device, recipe.precision)
+    callers_random = random_state(accelerator.device)
+    try:
+        return _Run(model, train, validation, recipe, accelerator, scalars).go(
+            folder, continue_from, config or {}, progress, on_epoch
+        )
+    finally:
+        set_random_state(callers_random, accelerator.device)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Batches, device: str | torch.device = "cpu") -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy; leaves the model in evaluation mode.
+
+    Shape:
+        the batches' (x, y) with x (N, ...), y (N,).
+    """
+    model.eval()
+    sums = _Sums(torch.device(device))
+    for x, y in batches.epoch(0):
+        x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        logits = model(x)
+        sums.add(F.cross_entropy(logits.float(), y), logits, y)
+    loss, accuracy, *_ = sums.read()
+    return loss, accuracy
+
+
+class _Run:
+    """One run's parts, and its steps from start or checkpoint to outcome."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Batches,
+        validation: Batches,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        scalars: Callable[[nn.Module], dict[str, float]] | None,
+    ) -> None:
+        self.model = model.to(accelerator.device)
+        self.plain: nn.Module = getattr(model, "_orig_mod", model)  # a compiled model's names carry a prefix
+        self.train, self.validation, self.recipe, self.accelerator = train, validation, recipe, accelerator
+        self.scalars = scalars
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise TrainingError("The model has no parameters to train.")
+        # The fused form can be told by a tensor on the device to leave a step out, with no waiting for the device.
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: recipe.lr_factor(epoch))
+        self.buffers = list(model.buffers())
+        self.saved_buffers = [buffer.clone() for buffer in self.buffers]
+        self.data = {
+            "train_samples": train.samples,
+            "train_batches": len(train),
+            "validation_samples": validation.samples,
+        }
+        self.epoch = 0  # epochs done
+        self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0}
+        self.history: list[dict[str, Any]] = []
+        self.training_seconds = 0.0
+        random.seed(recipe.seed)
+        np.random.seed(recipe.seed)
+        torch.manual_seed(recipe.seed)
+        self.random = random_state(accelerator.device)
+
+    def go(
+        self,
+        folder: Path | str | None,
+        continue_from: Path | str | None,
+        config: dict[str, Any],
+        progress: bool,
+        on_epoch: Callable[[dict[str, Any]], None] | None,
+    ) -> Outcome:
+        source = RunFolder(continue_from) if continue_from is not None else None
+        if source is not None and not source.holds_run():
+            raise CheckpointError(
+                f"There is no run to continue in {source.path}; give the folder that holds its config.json "
+                "and its checkpoints/."
+            )
+        files = source if folder is None else RunFolder(folder)
+        source = source or files
+        if source is not None and source.holds_run():
+            self._resume(source)
+        if files is not None and self.epoch == self.recipe.epochs and files.finished():
+            return self._outcome(files)
+        if files is not None:
+            files.prepare()
+            if source is not None and source.path.resolve() != files.path.resolve():
+                files.adopt_best(source)
+            parameters = sum(parameter.numel() for parameter in self.plain.parameters())
+            about = {"config": config, "parameters": parameters, "recipe": asdict(self.recipe), "data": self.data}
+            write_json(files.config, about)
+        if self.epoch < self.recipe.epochs:
+            self._train(files, progress, on_epoch)
+        outcome = self._outcome(files)
+        if files is not None:
+            self._write_final(files, outcome)
+        return outcome
+
+    def _resume(self, source: RunFolder) -> None:
+        state = source.final() or source.newest()
+        stored = state or source.read_config()
+        for name, asked in asdict(self.recipe).items():
+            was = stored["recipe"].get(name)
+            if was != asked and name != "save_every_n_epochs":
+                why = ", on which the whole cosine schedule depends" if name == "epochs" else ""
+                raise CheckpointError(
+                    f"The run in {source.path} was begun with {name}={was!r}{why}, but now {name}={asked!r} is asked "
+                    f"for: pass {name}={was!r} to continue it, or start anew in another folder."
+                )
+        for name, size in self.data.items():
+            if stored["data"].get(name) != size:
+                raise CheckpointError(
+                    f"The run in {source.path} was begun on other data: {name} was {stored['data'].get(name)} "
+                    f"and is {size} now."
+                )
+        if state is not None:
+            self._load(state, source.path)
+
+    def _load(self, state: State, where: Path) -> None:
+        load_model(self.plain, state["model"], where)
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except ValueError as error:
+            raise CheckpointError(f"The optimiser state in {where} belongs to another model: {error}.") from error
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
+        self.training_seconds, self.random = state["training_seconds"], state["random"]
+
+    def _state(self) -> State:
+        scaler = self.accelerator.scaler
+        return {
+            "model": weights_of(self.plain),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "epoch": self.epoch,
+            "best": self.best,
+            "history": self.history,
+            "training_seconds": self.training_seconds,
+            "random": self.random,
+            "recipe": asdict(self.recipe),
+            "data": self.data,
+        }
+
+    def _train(
+        self, files: RunFolder | None, progress: bool, on_epoch: Callable[[dict[str, Any]], None] | None
+    ) -> None:
+        tracker = None if files is None else Tracker(files.tensorboard, self.epoch + 1)
+        bar = Progress(progress, self.recipe.epochs, len(self.train), self.epoch)
+        try:
+            while self.epoch < self.recipe.epochs:
+                # Whatever drew random numbers between two epochs (a callback, an upload) has no part in the run.
+                set_random_state(self.random, self.accelerator.device)
+                record = self._one_epoch(bar)
+                improved = record["val_accuracy"] > self.best["accuracy"]
+                if improved:
+                    self.best = {"accuracy": record["val_accuracy"], "epoch": record["epoch"]}
+                # The checkpoint is the last to be written: what it says is done has been drawn and stored.
+                if tracker is not None:
+                    tracker.epoch(record, {} if self.scalars is None else self.scalars(self.plain))
+                    if self._saves(record["epoch"]):
+                        tracker.histograms(self.plain, record["epoch"])
+                if files is not None and (improved or self._saves(record["epoch"])):
+                    self._write(files, improved)
+                bar.epoch_done(record, self.best["accuracy"])
+                if on_epoch is not None:
+                    on_epoch(dict(record))
+        finally:
+            bar.close()
+            if tracker is not None:
+                tracker.close()
+        if skipped := sum(record["skipped"] for record in self.history):
+            log.warning(
+                "%d of %d batches were skipped, because they, their loss or their gradients were not finite.",
+                skipped,
+                len(self.train) * self.recipe.epochs,
+            )
+
+    def _one_epoch(self, bar: Progress) -> dict[str, Any]:
+        began = time.perf_counter()
+        lr = self.scheduler.get_last_lr()[0]
+        loss, accuracy, skipped = self._train_epoch(bar)
+        trained = time.perf_counter()
+        with self.accelerator.autocast():
+            val_loss, val_accuracy = evaluate(self.model, self.validation, self.accelerator.device)
+        self.scheduler.step()
+        self.epoch += 1
+        self.training_seconds += trained - began
+        record = {
+            "epoch": self.epoch,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "lr": lr,
+            "seconds": time.perf_counter() - began,
+            "skipped": skipped,
+        }
+        self.history.append(record)
+        self.random = random_state(self.accelerator.device)
+        return record
+
+    def _train_epoch(self, bar: Progress) -> tuple[float, float, int]:
+        self.model.train()
+        device = self.accelerator.device
+        sums, skipped_on_host = _Sums(device), 0
+        for x, y in self.train.epoch(self.epoch):
+            # Data on the CPU is looked at before it costs a pass; on a GPU that would mean waiting, see `_step`.
+            if x.device.type == "cpu" and not torch.isfinite(x).all():
+                skipped_on_host += 1
+            else:
+                self._step(x.to(device, non_blocking=True), y.to(device, non_blocking=True), sums)
+            if bar.due():
+                loss, accuracy, *_ = sums.read()
+                bar.update(self.epoch, loss, accuracy)
+        loss, accuracy, seen, skipped = sums.read()
+        skipped += skipped_on_host
+        scale_is_searched = self.accelerator.scaler is not None and self.accelerator.scaler.get_scale() > 1
+        if seen == 0 and not scale_is_searched:
+            raise TrainingError(
+                f"All {skipped} batches of epoch {self.epoch + 1} had to be skipped, because they, their loss or their "
+                "gradients were not finite: check the data for NaN, or lower lr."
+            )
+        return loss, accuracy, skipped
+
+    def _step(self, x: Tensor, y: Tensor, sums: "_Sums") -> None:
+        """One step, taken or left out by a flag that never leaves the device."""
+        torch._foreach_copy_(self.saved_buffers, self.buffers)
+        with self.accelerator.autocast():
+            logits = self.model(x)
+            loss = F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing)
+        self.accelerator.backward(loss)
+        self.accelerator.unscale_gradients(self.optimizer)
+        clip = float("inf") if self.recipe.grad_clip is None else self.recipe.grad_clip
+        norm = self.accelerator.clip_grad_norm_(self.parameters, clip)
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.update()
+        for buffer, saved in zip(self.buffers, self.saved_buffers, strict=True):
+            torch.where(bad, saved, buffer, out=buffer)
+        sums.add(loss.detach(), logits.detach(), y, bad)
+
+    def _saves(self, epoch: int) -> bool:
+        return epoch % self.recipe.save_every_n_epochs == 0
+
+    def _write(self, files: RunFolder, improved: bool) -> None:
+        state = self._state()
+        if improved:
+            files.save("best_model", state)
+            write_json(files.path / "best_accuracy.json", self.best)
+        if self._saves(self.epoch):
+            files.save(f"checkpoint_epoch_{self.epoch:04d}", state)
+
+    def _write_final(self, files: RunFolder, outcome: Outcome) -> None:
+        files.save("final_model", self._state())
+        final = {
+            "accuracy": outcome.final_accuracy,
+            "epoch": self.epoch,
+            "best_accuracy": outcome.best_accuracy,
+            "best_epoch": outcome.best_epoch,
+            "skipped_batches": outcome.skipped_batches,
+            "seconds": outcome.seconds,
+            "samples_per_second": outcome.samples_per_second,
+        }
+        write_json(files.path / "final_accuracy.json", final)
+
+    def _outcome(self, files: RunFolder | None) -> Outcome:
+        return Outcome(
+            best_accuracy=self.best["accuracy"],
+            best_epoch=self.best["epoch"],
+            final_accuracy=self.history[-1]["val_accuracy"],
+            history=self.history,
+            skipped_batches=sum(record["skipped"] for record in self.history),
+            seconds=sum(record["seconds"] for record in self.history),
+            samples_per_second=self.train.samples * self.epoch / self.training_seconds,
+            folder=None if files is None else files.path,
+        )
+
+
+class _Sums:
+    """Loss and hits of the batches so far, kept on the device until somebody asks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), device=device)
+        self.counts = torch.zeros(3, dtype=torch.int64, device=device)  # right, seen, batches left out
+
+    def add(self, loss: Tensor, logits: Tensor, y: Tensor, bad: Tensor | None = None) -> None:
+        # A row with a NaN has its "largest" entry there, which is no prediction.
+        right = ((logits.argmax(-1) == y) & ~logits.isnan().any(-1)).sum()
+        if bad is None:
+            bad = torch.zeros((), dtype=torch.bool, device=loss.device)
+        self.loss += torch.where(bad, 0.0, loss * len(y))
+        self.counts += torch.stack([right * ~bad, len(y) * ~bad, bad.long()])
+
+    def read(self) -> tuple[float, float, int, int]:
+        """Mean loss and accuracy (NaN before the first batch), samples seen, batches left out."""
+        right, seen, skipped = self.counts.tolist()
+        if seen == 0:
+            return float("nan"), float("nan"), 0, skipped
+        return self.loss.item() / seen, right / seen, seen, skipped
+
+
+def _accelerator(device: str, precision: str) -> Accelerator:
+    if device not in DEVICES:
+        raise RecipeError(f"device must be one of {', '.join(DEVICES)}, not {device!r}.")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
+        raise RecipeError(f'This machine has no {device} device; use device="auto" or device="cpu".')
+    # Accelerate keeps the settings of the first run of a process for good unless told to forget them.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    on_cpu = device == "cpu" or not any(there.values())
+    if precision == "fp16" and on_cpu:
+        raise RecipeError('precision="fp16" needs a GPU; use precision="bf16" or "no" on a CPU.')
+    if precision == "bf16" and device != "cpu" and there["cuda"] and not torch.cuda.is_bf16_supported():
+        raise RecipeError('This GPU has no bf16; use precision="fp16" or "no".')
+    return Accelerator(cpu=on_cpu, mixed_precision=precision)

@@ -1,0 +1,95 @@
+"""How a model is trained, as one value: written into every checkpoint and compared when a run is continued."""
+
+import math
+from dataclasses import dataclass
+
+from mobius_lib.errors import MobiusError
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+class RecipeError(MobiusError, ValueError):
+    """A recipe asks for something that cannot be done."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices that decide the outcome of a run, apart from the model and the data.
+
+    Raises:
+        RecipeError: naming the first field that makes no sense.
+    Source:
+        AdamW and the cosine per epoch are seed 001's; the defaults below are the published runs' (FACTS, section 1).
+    """
+
+    epochs: int
+    """Passes over the training data. The cosine ends here, so it cannot be changed once a run has begun."""
+    lr: float
+    """Highest learning rate. 3e-4 in the published Tiny ImageNet run, 1e-3 in seed 001's run on features."""
+    weight_decay: float = 0.05
+    """Decoupled (AdamW), on all parameters: both published runs use 0.05."""
+    batch_size: int = 128
+    """Samples per step. `fit` takes the batches as they come; it stands here so that a checkpoint remembers it."""
+    grad_clip: float | None = 1.0
+    """Largest gradient norm. The sharp lenses (alpha above 5) give rare spikes that 1.0 cuts; None leaves them."""
+    precision: str = "no"
+    """"no" is float32; "bf16" halves the memory on newer GPUs; "fp16" is for GPUs without bf16 and scales the loss."""
+    seed: int = 0
+    """Of the data order and of all random draws while training (the model's own start is the caller's)."""
+    warmup_epochs: int = 0
+    """Epochs of linear ascent before the cosine. The published runs have none; large batches want a few."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+    save_every_n_epochs: int = 10
+    """Epochs between checkpoints: what a killed run has to do again at most. The only field free to change later."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "save_every_n_epochs"):
+            _require(_is_int(value := getattr(self, name)) and value >= 1, name, value, "a whole number from 1 on")
+        _require(_is_number(self.lr) and self.lr > 0, "lr", self.lr, "a number above 0")
+        _require(
+            _is_number(self.weight_decay) and self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more"
+        )
+        _require(
+            self.grad_clip is None or (_is_number(self.grad_clip) and self.grad_clip > 0),
+            "grad_clip",
+            self.grad_clip,
+            "a number above 0, or None",
+        )
+        _require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
+        _require(_is_int(self.seed) and 0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 2**32 - 1")
+        _require(
+            _is_int(self.warmup_epochs) and 0 <= self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"a whole number from 0 to {self.epochs - 1} (fewer than epochs)",
+        )
+        _require(
+            _is_number(self.label_smoothing) and 0 <= self.label_smoothing < 1,
+            "label_smoothing",
+            self.label_smoothing,
+            "at least 0 and below 1",
+        )
+
+    def lr_factor(self, epoch: int) -> float:
+        """What `lr` is multiplied by in an epoch (from 0): a linear ascent, then half a cosine from 1 down to 0.
+
+        Equal to torch's CosineAnnealingLR over `epochs` stepped once per epoch, when there is no warm-up.
+        """
+        if epoch < self.warmup_epochs:
+            return (epoch + 1) / (self.warmup_epochs + 1)
+        done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
+        return (1 + math.cos(math.pi * done)) / 2
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(good: bool, name: str, value: object, wanted: str) -> None:
+    if not good:
+        raise RecipeError(f"{name} must be {wanted}, not {value!r}.")

@@ -1,0 +1,6 @@
+"""Chapter 1: wave interference as a gate (MobiusNet)."""
+
+from mobius_lib.waves.lens import GELULens, MobiusConvBlock, MobiusLens, use_backend
+from mobius_lib.waves.net import PRESETS, GELUTwin, MobiusNet, Preset, lens_state
+
+__all__ = ["PRESETS", "GELULens", "GELUTwin", "MobiusConvBlock", "MobiusLens", "MobiusNet", "Preset", "lens_state", "use_backend"]

@@ -1,0 +1,187 @@
+"""The lens and its block: `math.py` bound to parameters.
+
+Parameter and buffer names are an interface: state dicts published for the class printed in seed 001 load here.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.waves import fused
+from mobius_lib.waves import math as waves
+
+BACKENDS = ("printed", "eager", "compiled")
+"""How a lens computes its gate: as printed, by exact algebra, or by that algebra under torch.compile."""
+
+
+class MobiusLens(nn.Module):
+    """Twist in, gate by wave interference, twist out. Takes the place of an activation function.
+
+    The lens stands at t = layer_idx / (total_layers - 1) of the network; t sets its two scales and its initial twist
+    angles (t pi in, -t pi out), so that a deeper network samples the same path from 0 to 1 more finely.
+
+    Args:
+        dim: channels C.
+        layer_idx: position among the lenses of the network, from 0.
+        total_layers: how many lenses the network has.
+        scale_range: scales at t = 0 and t = 1.
+    Shape:
+        (..., C) to (..., C): channels last.
+    Raises:
+        ValueError: when dim is not positive or layer_idx is not below total_layers.
+    Attributes:
+        backend: one of `BACKENDS`; all give the same numbers, "eager" and "compiled" sooner. `use_backend` sets it.
+    Source:
+        seed 001.
+    """
+
+    backend = "eager"
+
+    def __init__(
+        self, dim: int, layer_idx: int, total_layers: int, scale_range: tuple[float, float] = (0.5, 2.5)
+    ) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"MobiusLens needs at least one channel, got dim={dim}.")
+        if not 0 <= layer_idx < max(total_layers, 1):
+            raise ValueError(f"layer_idx={layer_idx} is outside a network of {total_layers} lenses (count from 0).")
+        self.t = layer_idx / max(total_layers - 1, 1)
+        first, last = scale_range
+        scale = first + self.t * (last - first)
+        step = (last - first) / max(total_layers, 1)
+        self.register_buffer("scales", torch.tensor([scale, scale + step]))
+        self.omega = nn.Parameter(torch.tensor(math.pi))
+        self.alpha = nn.Parameter(torch.tensor(1.5))
+        self.phase_l, self.drift_l = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
+        self.phase_m, self.drift_m = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+        self.phase_r, self.drift_r = nn.Parameter(torch.zeros(2)), nn.Parameter(-torch.ones(2))
+        self.accum_weights = nn.Parameter(torch.tensor([0.4, 0.2, 0.4]))
+        self.xor_weight = nn.Parameter(torch.tensor(0.7))
+        self.gate_norm = nn.LayerNorm(dim)
+        self.twist_in_angle = nn.Parameter(torch.tensor(self.t * math.pi))
+        self.twist_in_proj = nn.Linear(dim, dim, bias=False)
+        self.twist_out_angle = nn.Parameter(torch.tensor(-self.t * math.pi))
+        self.twist_out_proj = nn.Linear(dim, dim, bias=False)
+
+    def paths(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The waves L, M, R of an input that has been twisted in: (..., C) to three of (..., C)."""
+        u, t = torch.tanh(x), waves.drift_coordinate(x)
+        shared = {"omega": self.omega, "alpha": self.alpha, "scales": self.scales}
+        return (
+            waves.wave(u, t, self.phase_l, self.drift_l, **shared),
+            waves.wave(u, t, self.phase_m, self.drift_m, **shared),
+            waves.wave(u, t, self.phase_r, self.drift_r, **shared),
+        )
+
+    def gate(self, x: Tensor) -> Tensor:
+        """How much of each channel passes, in (0, 1), for an input that has been twisted in: (..., C)."""
+        pattern = waves.interference(*self.paths(x), self.accum_weights, self.xor_weight)
+        return waves.gate(pattern, self.gate_norm.weight, self.gate_norm.bias, self.gate_norm.eps)
+
+    def gated(self, x: Tensor) -> Tensor:
+        """x times its gate, for an input that has been twisted in, by the chosen backend: (..., C)."""
+        if self.backend == "printed":
+            return x * self.gate(x)
+        run = fused.compiled() if self.backend == "compiled" else fused.gated
+        return run(
+            x,
+            torch.stack((self.phase_l, self.phase_m, self.phase_r)),
+            torch.stack((self.drift_l, self.drift_m, self.drift_r)),
+            self.omega,
+            self.alpha,
+            self.scales,
+            self.accum_weights,
+            self.xor_weight,
+            self.gate_norm.weight,
+            self.gate_norm.bias,
+            self.gate_norm.eps,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = waves.twist(x, self.twist_in_proj.weight, self.twist_in_angle)
+        x = self.gated(x)
+        return waves.twist(x, self.twist_out_proj.weight, self.twist_out_angle)
+
+
+def use_backend(model: nn.Module, backend: str) -> nn.Module:
+    """Set the backend of every lens of a model, and return the model.
+
+    Raises:
+        ValueError: when the backend is not one of `BACKENDS`.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
+    for module in model.modules():
+        if isinstance(module, MobiusLens):
+            module.backend = backend
+    return model
+
+
+class GELULens(nn.Module):
+    """The plain twin of the lens: Linear, GELU, Linear, with the same two C x C matrices and no biases.
+
+    What a practitioner would put in the lens's place at the same cost in parameters and multiply-adds: it lacks only
+    the lens's 20 scalars and its layer norm.
+
+    Args:
+        dim: channels C. The further arguments of `MobiusLens` are accepted and unused, so either fits a block.
+    Shape:
+        (..., C) to (..., C): channels last.
+    Source:
+        ours, as the baseline.
+    """
+
+    def __init__(
+        self, dim: int, layer_idx: int = 0, total_layers: int = 1, scale_range: tuple[float, float] = (0.5, 2.5)
+    ) -> None:
+        super().__init__()
+        self.linear_in = nn.Linear(dim, dim, bias=False)
+        self.activation = nn.GELU()
+        self.linear_out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_out(self.activation(self.linear_in(x)))
+
+
+class MobiusConvBlock(nn.Module):
+    """Depthwise and pointwise convolution, batch norm, lens, thirds mask, and a learned residual mix.
+
+    output = r input + (1 - r) mask(lens(conv(input))), r = sigmoid(residual_weight), initially 0.711.
+
+    Args:
+        channels: C, in and out.
+        layer_idx, total_layers, scale_range: handed to the lens; layer_idx also turns the thirds mask.
+        reduction: factor on the masked third.
+        lens: class put between convolution and mask.
+    Shape:
+        (N, C, H, W) to (N, C, H, W).
+    Source:
+        seed 001.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        layer_idx: int,
+        total_layers: int,
+        scale_range: tuple[float, float] = (0.5, 2.5),
+        reduction: float = 0.5,
+        lens: type[nn.Module] = MobiusLens,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.lens = lens(channels, layer_idx, total_layers, scale_range)
+        mask = waves.thirds_mask(channels, layer_idx, reduction)
+        self.register_buffer("thirds_mask", mask.view(1, -1, 1, 1))
+        self.residual_weight = nn.Parameter(torch.tensor(0.9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(x).permute(0, 2, 3, 1)
+        h = self.lens(h).permute(0, 3, 1, 2) * self.thirds_mask
+        keep = torch.sigmoid(self.residual_weight)
+        return keep * x + (1 - keep) * h

@@ -1,0 +1,172 @@
+"""MobiusNet, its plain twin, and the presets of seeds 000 and 001."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.waves.lens import GELULens, MobiusConvBlock, MobiusLens
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a published network. Unpack it into a network: `MobiusNet(num_classes=200, **PRESETS["mobius_base"])`.
+
+    It behaves as a mapping of exactly the constructor arguments that the seed's preset sets.
+    """
+
+    in_chans: int
+    """Channels of the input: 3 for images, 1 for features laid out as a picture."""
+    channels: tuple[int, ...]
+    """Width of each stage; each stage after the first halves height and width."""
+    depths: tuple[int, ...]
+    """Blocks, and so lenses, of each stage."""
+    scale_range: tuple[float, float]
+    """Wave scales at the first and the last lens."""
+
+    def keys(self) -> list[str]:
+        return list(asdict(self))
+
+    def __getitem__(self, key: str) -> Any:
+        return asdict(self)[key]
+
+
+TINY_IMAGENET_SCALES = (0.25, 2.75)  # of the published Tiny ImageNet run; seed 000 prints none
+CLIP_SCALES = (0.5, 2.5)  # printed in seed 001
+
+
+class _Presets(dict[str, Preset]):
+    """A dictionary whose missing key is answered with the names there are."""
+
+    def __missing__(self, name: str) -> Preset:
+        raise KeyError(f"There is no preset {name!r}; the presets are {', '.join(self)}.")
+
+
+PRESETS = _Presets(
+    mobius_tiny_s=Preset(3, (64, 128, 256), (2, 2, 2), TINY_IMAGENET_SCALES),
+    mobius_tiny_m=Preset(3, (64, 128, 256, 512, 768), (2, 2, 4, 2, 2), TINY_IMAGENET_SCALES),
+    mobius_tiny_l=Preset(3, (96, 192, 384, 768), (3, 3, 3, 3), TINY_IMAGENET_SCALES),
+    mobius_base=Preset(3, (128, 256, 512, 768, 1024), (2, 2, 2, 2, 2), TINY_IMAGENET_SCALES),
+    mobius_tiny_s_clip=Preset(1, (64, 128, 256), (2, 2, 2), CLIP_SCALES),
+)
+"""The four networks of seed 000, and seed 001's (1,000 classes of ImageNet, on features laid out 24 x 32)."""
+
+
+class MobiusNet(nn.Module):
+    """A small convolutional network whose only nonlinearities are lenses and, in the integrator, one GELU.
+
+    Args:
+        in_chans: channels of the input.
+        num_classes: width of the output.
+        channels: width of each stage.
+        depths: blocks of each stage, as long as `channels`.
+        scale_range: wave scales at the first and the last lens.
+        use_integrator: put convolution, batch norm and GELU before the pooling.
+        lens: class of the lenses.
+    Shape:
+        (N, in_chans, H, W) to (N, num_classes); any H, W >= 1.
+    Raises:
+        ValueError: when channels and depths differ in length, or a size is not positive.
+    Source:
+        seed 001; the parameter names are its.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 1,
+        num_classes: int = 1000,
+        channels: Sequence[int] = (64, 128, 256),
+        depths: Sequence[int] = (2, 2, 2),
+        scale_range: tuple[float, float] = (0.5, 2.5),
+        use_integrator: bool = True,
+        lens: type[nn.Module] = MobiusLens,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(depths) or not channels:
+            raise ValueError(
+                f"channels and depths name one number per stage, but there are {len(channels)} and {len(depths)}."
+            )
+        if min(in_chans, num_classes, *channels, *depths) < 1:
+            raise ValueError("in_chans, num_classes, and every entry of channels and depths must be at least 1.")
+        total = sum(depths)
+        self.stem = _conv_norm(in_chans, channels[0])
+        self.stages, self.downsamples = nn.ModuleList(), nn.ModuleList()
+        for stage, (width, depth) in enumerate(zip(channels, depths, strict=True)):
+            first = sum(depths[:stage])
+            self.stages.append(
+                nn.ModuleList(
+                    MobiusConvBlock(width, first + i, total, scale_range, lens=lens) for i in range(depth)
+                )
+            )
+            if stage + 1 < len(channels):
+                self.downsamples.append(_conv_norm(width, channels[stage + 1], stride=2))
+        self.integrator = (
+            nn.Sequential(*_conv_norm(channels[-1], channels[-1]), nn.GELU()) if use_integrator else nn.Identity()
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(channels[-1], num_classes)
+
+    @property
+    def blocks(self) -> list[MobiusConvBlock]:
+        """All blocks, in the order in which the input meets them."""
+        return [block for stage in self.stages for block in stage]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for i, stage in enumerate(self.stages):
+            for block in stage:
+                x = block(x)
+            if i < len(self.downsamples):
+                x = self.downsamples[i](x)
+        return self.head(self.pool(self.integrator(x)).flatten(1))
+
+
+class GELUTwin(MobiusNet):
+    """The same network with Linear-GELU-Linear in place of every lens: the baseline of every comparison.
+
+    Everything else, the thirds mask and the learned residual included, is left as it is, so a difference between the
+    two is a difference between lens and GELU.
+
+    Source:
+        ours.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, lens=GELULens, **kwargs)
+
+
+def lens_state(model: MobiusNet) -> dict[str, float]:
+    """What every lens has learned, as plain numbers: the curves that a run draws.
+
+    Args:
+        model: a network of either kind; blocks without a lens give their residual weight only.
+    Returns:
+        keys such as `block3/omega`: omega, alpha, both twist angles, the three path weights after softmax, the xor
+        weight after sigmoid, and the residual weight after sigmoid.
+    """
+    state: dict[str, float] = {}
+    for i, block in enumerate(model.blocks):
+        values = {"residual_weight": torch.sigmoid(block.residual_weight)}
+        if isinstance(block.lens, MobiusLens):
+            lens = block.lens
+            left, middle, right = torch.softmax(lens.accum_weights, dim=0)
+            values |= {
+                "omega": lens.omega,
+                "alpha": lens.alpha,
+                "twist_in_angle": lens.twist_in_angle,
+                "twist_out_angle": lens.twist_out_angle,
+                "weight_l": left,
+                "weight_m": middle,
+                "weight_r": right,
+                "xor_weight": torch.sigmoid(lens.xor_weight),
+            }
+        state |= {f"block{i}/{name}": value.item() for name, value in values.items()}
+    return state
+
+
+def _conv_norm(in_chans: int, out_chans: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_chans, out_chans, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(out_chans)
+    )
