@@ -30,8 +30,8 @@ class Data:
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     hashes: Mapping[str, str] = field(default_factory=dict)
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
-    """Applied to each training batch (None: pictures are used as they are)."""
+    augment: Callable[[Tensor], Tensor] | None = None
+    """Applied to each training batch; draws from torch's global generator. None: batches are used as they are."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def execute(
                 seed=seed,
             )
             torch.manual_seed(seed)
-            model = use_backend(make(), backend)
+            # channels last: the lens reads channels, so no copy is made between it and the convolutions
+            model = use_backend(make(), backend).to(memory_format=torch.channels_last)
             outcome = fit(
                 model,
                 ResidentBatches(*train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),

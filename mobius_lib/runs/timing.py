@@ -42,7 +42,7 @@ def paired_steps(
     for name, make in arms.items():
         for form, chosen in {name: backend, f"{name} (printed)": "printed"}.items():
             torch.manual_seed(0)
-            model = use_backend(make(), chosen).to(device).train()
+            model = use_backend(make(), chosen).to(device, memory_format=torch.channels_last).train()
             if form != name and not any(isinstance(m, MobiusLens) for m in model.modules()):
                 continue
             optimizer = torch.optim.AdamW(model.parameters())

@@ -33,10 +33,10 @@ def load() -> Data:
     )
 
 
-def flip(x: Tensor, generator: torch.Generator) -> Tensor:
+def flip(x: Tensor) -> Tensor:
     """Mirror each picture left to right with probability one half."""
-    mirrored = torch.rand(len(x), generator=generator) < 0.5
-    return torch.where(mirrored.to(x.device).view(-1, 1, 1, 1), x.flip(-1), x)
+    mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+    return torch.where(mirrored, x.flip(-1), x)
 
 
 def lens() -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mobius_lib.errors import DataError
+from mobius_lib.errors import DataError, MobiusError
 
 
 @runtime_checkable
@@ -106,7 +106,12 @@ class LoaderBatches:
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         self._sampler.number = number
-        yield from self._loader
+        try:
+            yield from self._loader
+        except MobiusError as error:
+            # One that crossed from a worker carries the worker's traceback; the sentence is its last line.
+            sentence = str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.")
+            raise type(error)(sentence.removeprefix(f"{type(error).__name__}: ")) from None
 
 
 class _Plan:

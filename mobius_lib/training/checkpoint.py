@@ -27,7 +27,10 @@ from torch import nn
 from mobius_lib.errors import CheckpointError
 
 FORMAT = "mobius_lib checkpoint 1"
-ENTRIES = frozenset("model optimizer scheduler scaler epoch best history training_seconds random recipe data".split())
+ENTRIES = {
+    *("model", "optimizer", "scheduler", "scaler", "epoch", "best", "history", "training_seconds"),
+    *("random", "recipe", "data"),
+}
 State = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -150,22 +153,22 @@ def read(path: Path | str) -> State:
             damaged = archive.testzip() is not None  # torch itself does not compare the checksums
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no checkpoint {path}.") from error
-    except (zipfile.BadZipFile, EOFError, OSError):
+    except Exception:  # altered bytes make the reader stumble in many ways
         damaged = True
-    if not damaged:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises half a dozen kinds, pickle's among them
-            raise CheckpointError(
-                f"{path} does not load as plain tensors and numbers ({type(error).__name__}); "
-                "it was not written by this library."
-            ) from error
-        if not isinstance(state, dict) or state.get("format") != FORMAT or not state.keys() >= ENTRIES:
-            raise CheckpointError(
-                f"{path} is no training checkpoint of this library; load weights alone from the .safetensors file."
-            )
-        return state
-    raise DamagedCheckpoint(f"The checkpoint {path} is truncated or damaged.")
+    if damaged:
+        raise DamagedCheckpoint(f"The checkpoint {path} is truncated or damaged.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds, pickle's among them
+        raise CheckpointError(
+            f"{path} does not load as plain tensors and numbers ({type(error).__name__}), "
+            "so it was not written by this library."
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not state.keys() >= ENTRIES:
+        raise CheckpointError(
+            f"{path} is no training checkpoint of this library; load weights alone from the .safetensors file."
+        )
+    return state
 
 
 def load_model(model: nn.Module, weights: dict[str, torch.Tensor], where: Path | str) -> None:

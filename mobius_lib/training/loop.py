@@ -85,7 +85,7 @@ def fit(
         train, validation: batches of (x, y), y int64.
         recipe: how to train.
         folder: where the run's files go, in the layout of `checkpoint.py`; None keeps none.
-        device: "auto" (the GPU if there is one), "cpu", "cuda" or "mps".
+        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         config: what to write into config.json beside recipe and data, for whoever loads the weights.
         scalars: numbers of the model to draw each epoch, by name.
         continue_from: a folder that must hold a run. If `folder` is given and another one, the run goes on there and
@@ -327,7 +327,8 @@ class _Run:
 
     def _step(self, x: Tensor, y: Tensor, sums: "_Sums") -> None:
         """One step, taken or left out by a flag that never leaves the device."""
-        torch._foreach_copy_(self.saved_buffers, self.buffers)
+        if self.buffers:
+            torch._foreach_copy_(self.saved_buffers, self.buffers)
         with self.accelerator.autocast():
             logits = self.model(x)
             loss = F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing)
@@ -406,11 +407,14 @@ class _Sums:
 
 
 def _accelerator(device: str, precision: str) -> Accelerator:
-    if device not in DEVICES:
-        raise RecipeError(f"device must be one of {', '.join(DEVICES)}, not {device!r}.")
+    kind, _, index = device.partition(":")
+    if kind not in DEVICES or (index and (kind != "cuda" or not index.isdecimal())):
+        raise RecipeError(f"device must be one of {', '.join(DEVICES)}, or a numbered GPU like cuda:0, not {device!r}.")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device, True):
+    if not there.get(kind, True) or (index and int(index) >= torch.cuda.device_count()):
         raise RecipeError(f'This machine has no {device} device; use device="auto" or device="cpu".')
+    if index:
+        torch.cuda.set_device(int(index))
     # Accelerate keeps the settings of the first run of a process for good unless told to forget them.
     AcceleratorState._reset_state(reset_partial_state=True)
     on_cpu = device == "cpu" or not any(there.values())

@@ -84,8 +84,9 @@ class MobiusLens(nn.Module):
         if self.backend == "printed":
             return x * self.gate(x)
         run = fused.compiled() if self.backend == "compiled" else fused.gated
-        return run(
-            x,
+        # one row per position: a graph then depends on the number of channels alone, not on the batch and its axes
+        rows = run(
+            x.reshape(-1, x.shape[-1]),
             torch.stack((self.phase_l, self.phase_m, self.phase_r)),
             torch.stack((self.drift_l, self.drift_m, self.drift_r)),
             self.omega,
@@ -97,6 +98,7 @@ class MobiusLens(nn.Module):
             self.gate_norm.bias,
             self.gate_norm.eps,
         )
+        return rows.reshape(x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         x = waves.twist(x, self.twist_in_proj.weight, self.twist_in_angle)

@@ -1,0 +1,9 @@
+"""The book's widgets, one per chapter: a Python class, its JavaScript and its style sheet.
+
+Each runs without a kernel in a static page, and two-way with one. Needs `anywidget`, which the rest of the library
+does without.
+"""
+
+from mobius_lib.widgets.waves import WaveLensExplorer
+
+__all__ = ["WaveLensExplorer"]

@@ -1,0 +1,481 @@
+"""Chapter 1's widget: its mathematics in Node, its Python side, and its picture in a real browser."""
+
+import http.server
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from traitlets import TraitError
+
+from mobius_lib.waves import MobiusLens
+from mobius_lib.waves import math as waves
+from mobius_lib.widgets import WaveLensExplorer
+from mobius_lib.widgets.waves import PRESETS_TABLE
+
+# JavaScript and torch both compute in float64 and differ only in the rounding of sin, exp and of sums: about 1e-14,
+# times at most 1 / sqrt(eps) = 316 in the layer norm.
+SAME = {"rtol": 0.0, "atol": 1e-9}
+
+# Seed 001's table, typed a second time: block, omega, alpha, xor weight after the sigmoid.
+SEED_TABLE = [
+    ("S0B0", 1.55, 0.64, 0.40),
+    ("S0B1", 3.01, 0.22, 0.69),
+    ("S1B0", 0.93, 2.00, 0.79),
+    ("S1B1", 1.63, 0.50, 0.41),
+    ("S2B0", 1.64, 2.09, 0.58),
+    ("S2B1", 2.68, 5.22, 0.99),
+]
+
+
+def needed(program: str, how: str) -> str:
+    """The path of a program; without it the test is skipped, and under CI it fails."""
+    path = shutil.which(program)
+    if path is None:
+        message = f"{program} is not installed; {how}"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    return path
+
+
+def parameters(explorer: WaveLensExplorer) -> dict:
+    """What the page knows of a widget: all its own synced traits."""
+    return {name: value for name, value in explorer.get_state().items() if name in WaveLensExplorer.class_own_traits()}
+
+
+# ---- the mathematics, in Node
+
+
+def in_node(tmp_path: Path, script: str, cases: list) -> list:
+    """Run `script`, a function body from one case `c` to its answer, with the served waves.js as `w`."""
+    (tmp_path / "waves.mjs").write_text(WaveLensExplorer._esm, encoding="utf-8")
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    driver = f"""
+        import * as w from {json.dumps((tmp_path / "waves.mjs").as_uri())};
+        import {{ readFileSync }} from "node:fs";
+        const cases = JSON.parse(readFileSync({json.dumps(str(tmp_path / "cases.json"))}));
+        console.log(JSON.stringify(cases.map((c) => {{ {script} }})));
+    """
+    node = needed("node", "install Node.js 18 or later to check the widget's JavaScript.")
+    done = subprocess.run(
+        [node, "--input-type=module"], input=driver, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def draw(generator: torch.Generator, i: int) -> dict[str, torch.Tensor]:
+    """Random arguments for every function, wider than the sliders; every fifth t is 0, alpha of either sign."""
+    channels = int(torch.randint(1, 65, (), generator=generator))
+    normal = partial(torch.randn, generator=generator, dtype=torch.float64)
+    return {
+        "u": torch.tanh(2 * normal(channels)),
+        "t": torch.rand(1, generator=generator, dtype=torch.float64) * (i % 5 > 0),
+        "phase": 3 * normal(2),
+        "drift": 2 * normal(2),
+        "omega": 4 * normal(()),
+        "alpha": 3 * normal(()) * (i % 7 > 0),
+        "scales": 3 * torch.rand(2, generator=generator, dtype=torch.float64),
+        "path_weights": 2 * normal(3),
+        "xor_weight": 3 * normal(()),
+        "left": torch.rand(channels, generator=generator, dtype=torch.float64),
+        "middle": torch.rand(channels, generator=generator, dtype=torch.float64),
+        "right": torch.rand(channels, generator=generator, dtype=torch.float64),
+    }
+
+
+def test_javascript_equals_the_library_function_by_function(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(7)
+    draws = [draw(generator, i) for i in range(300)]
+    assert sum(bool(d["alpha"] < 0) for d in draws) > 50
+    answers = in_node(
+        tmp_path,
+        """const pattern = w.interference(c.left, c.middle, c.right, c.path_weights, c.xor_weight);
+           return { sharpness: w.sharpness(c.alpha), pattern, gate: w.gate(pattern),
+                    wave: w.wave(c.u, c.t[0], c.phase, c.drift, c.omega, c.alpha, c.scales),
+                    xor: c.left.map((l, i) => w.softXor(l, c.right[i])),
+                    and: c.left.map((l, i) => w.softAnd(l, c.right[i])),
+                    share: w.effectiveShare(pattern) };""",
+        [{name: value.tolist() for name, value in d.items()} for d in draws],
+    )
+    for d, answer in zip(draws, answers, strict=True):
+        wave = [d[k] for k in ("u", "t", "phase", "drift", "omega", "alpha", "scales")]
+        pattern = waves.interference(*(d[k] for k in ("left", "middle", "right", "path_weights", "xor_weight")))
+        expected = {
+            "sharpness": waves.sharpness(d["alpha"]),
+            "wave": waves.wave(*wave),
+            "xor": waves.soft_xor(d["left"], d["right"]),
+            "and": waves.soft_and(d["left"], d["right"]),
+            "pattern": pattern,
+            "gate": waves.gate(pattern),
+            "share": pattern.sum().square() / (len(pattern) * pattern.square().sum()),
+        }
+        assert answer.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(torch.tensor(answer[name], dtype=torch.float64), value, **SAME)
+
+
+def test_the_drawn_gate_is_the_gate_of_the_lens(tmp_path: Path) -> None:
+    """From a lens through the traits to the picture: the state of the widget, evaluated, is `MobiusLens.gate`."""
+    generator = torch.Generator().manual_seed(11)
+    cases, expected = [], []
+    for i in range(40):
+        channels = 2 + 3 * i
+        lens = MobiusLens(channels, i % 6, 6).double()
+        with torch.no_grad():
+            for name, parameter in lens.named_parameters():
+                if "." not in name:
+                    parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        x = torch.randn(channels, generator=generator, dtype=torch.float64)
+        t = waves.drift_coordinate(x).item()
+        explorer = WaveLensExplorer.from_lens(lens, t=t)
+        cases.append({"state": parameters(explorer), "u": torch.tanh(x).tolist(), "t": t})
+        expected.append((lens.paths(x), lens.gate(x)))
+    answers = in_node(tmp_path, "return w.lens(c.state, c.u, c.t);", cases)
+    for answer, (paths, gate) in zip(answers, expected, strict=True):
+        for name, value in zip(("L", "M", "R", "gate"), (*paths, gate), strict=True):
+            torch.testing.assert_close(torch.tensor(answer[name], dtype=torch.float64), value, **SAME)
+
+
+# ---- the Python side
+
+
+def shown(lens: MobiusLens) -> dict[str, torch.Tensor]:
+    """The part of a lens that the widget shows."""
+    hidden = ("gate_norm.", "twist_")
+    return {name: value for name, value in lens.state_dict().items() if not name.startswith(hidden)}
+
+
+def test_the_first_picture_is_an_untrained_lens() -> None:
+    made, initial = shown(WaveLensExplorer().lens(dim=8)), shown(MobiusLens(8, 0, 6))
+    assert made.keys() == initial.keys()
+    for name, value in initial.items():
+        torch.testing.assert_close(made[name], value, rtol=0, atol=0)
+
+
+def test_a_lens_survives_the_round_trip_exactly() -> None:
+    torch.manual_seed(3)
+    for position in range(6):
+        lens = MobiusLens(5, position, 6, scale_range=(0.25, 2.75))
+        with torch.no_grad():
+            for parameter in lens.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        explorer = WaveLensExplorer.from_lens(lens, t=0.25)
+        back = explorer.lens(dim=5, layer_idx=position, total_layers=6)
+        assert explorer.t == 0.25 and back.t == lens.t
+        for name, value in shown(lens).items():
+            torch.testing.assert_close(shown(back)[name], value, rtol=0, atol=0)
+
+
+def test_the_presets_are_the_published_table() -> None:
+    initial, *blocks = WaveLensExplorer().presets
+    assert [(b.name, b.omega, b.alpha, b.xor_share) for b in PRESETS_TABLE] == SEED_TABLE
+    assert initial["name"] == "initial"
+    for position, (row, block) in enumerate(zip(SEED_TABLE, blocks, strict=True)):
+        explorer = WaveLensExplorer(**initial["state"] | block["state"])
+        share = 1 / (1 + math.exp(-explorer.xor_weight))
+        # The share goes through logit and sigmoid: a few roundings of float64.
+        assert (block["name"], explorer.omega, explorer.alpha, pytest.approx(share, abs=1e-12)) == row
+        untrained = MobiusLens(4, position, 6)
+        made = shown(explorer.lens(dim=4))
+        for name, value in shown(untrained).items():
+            if name not in ("omega", "alpha", "xor_weight"):
+                torch.testing.assert_close(made[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("trait", "value", "message"),
+    [
+        ("scales", [1.0], "scales takes 2 numbers, got 1."),
+        ("phase_m", [0.0, 0.0, 0.0], "phase_m takes 2 numbers, got 3."),
+        ("accum_weights", [0.4, 0.6], "accum_weights takes 3 numbers, got 2."),
+        ("omega", math.inf, "omega takes finite numbers, got inf."),
+        ("drift_r", [math.nan, 0.0], "drift_r takes finite numbers, got [nan, 0.0]."),
+        ("t", 1.0, "t is a mean of |tanh x|, so it lies in [0, 1); got 1.0."),
+        ("t", -0.1, "t is a mean of |tanh x|, so it lies in [0, 1); got -0.1."),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_sentence_and_leaves_the_old_one(trait: str, value, message: str) -> None:
+    explorer = WaveLensExplorer()
+    before = getattr(explorer, trait)
+    with pytest.raises(TraitError) as error:
+        setattr(explorer, trait, value)
+    assert str(error.value) == message
+    assert getattr(explorer, trait) == before
+    with pytest.raises(TraitError, match=r"takes|lies in"):
+        WaveLensExplorer(**{trait: value})
+
+
+def test_from_lens_wants_a_lens() -> None:
+    with pytest.raises(TypeError, match="takes a MobiusLens, got a Linear"):
+        WaveLensExplorer.from_lens(torch.nn.Linear(2, 2))
+
+
+def test_two_widgets_share_nothing() -> None:
+    one, two = WaveLensExplorer(), WaveLensExplorer()
+    one.scales = [2.0, 2.5]
+    assert two.scales == WaveLensExplorer().scales != one.scales
+
+
+def test_the_page_stores_little_per_widget() -> None:
+    stored = len(WaveLensExplorer._esm.encode()) + len(WaveLensExplorer._css.encode())
+    assert stored <= 16 * 1024  # the budget of one widget; a page stores both files once per instance
+
+
+# ---- the picture, in a browser
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="waves.css">
+<style>body {{ margin: 8px }}</style></head><body><div id="one"></div><div id="two"></div><script type="module">
+  import widget from "./waves.js";
+  window.frames_ms = [];
+  const plain = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (f) => plain((now) => {{
+    const start = performance.now();
+    f(now);
+    window.frames_ms.push(performance.now() - start);
+  }});
+  // As anywidget's model where there is no kernel; saving fails loudly, to see that the widget bears it.
+  const model = () => {{
+    const state = {state}, listeners = {{}};
+    return {{
+      listeners,
+      get: (k) => state[k],
+      set: (k, v) => {{ state[k] = v; (listeners["change:" + k] ?? []).forEach((f) => f()); }},
+      on: (e, f) => (listeners[e] ??= []).push(f),
+      off: (e, f) => {{ listeners[e] = listeners[e].filter((g) => g !== f); }},
+      save_changes: () => {{ throw new Error("no kernel"); }},
+    }};
+  }};
+  window.one = model();
+  window.two = model();
+  window.close_one = widget.render({{ model: one, el: document.getElementById("one") }});
+  widget.render({{ model: two, el: document.getElementById("two") }});
+</script></body></html>"""
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TO_REST = 300  # ms: several frames, also on a busy machine
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("widget")
+    (folder / "waves.js").write_text(WaveLensExplorer._esm, encoding="utf-8")
+    (folder / "waves.css").write_text(WaveLensExplorer._css, encoding="utf-8")
+    page = PAGE.format(state=json.dumps(parameters(WaveLensExplorer())))
+    (folder / "index.html").write_text(page, encoding="utf-8")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = needed("chromium", "`apt install chromium` gets it.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, site: str):
+    """Opens the page at a size; afterwards, no test may have caused a console error or an outside request."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(width: int, phone: bool = False):
+        context = browser.new_context(viewport={"width": width, "height": 800}, has_touch=phone, is_mobile=phone)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda e: complaints.append(str(e)))
+        page.on("request", lambda r: None if r.url.startswith((site[:-10], "data:")) else complaints.append(r.url))
+        page.goto(site)
+        page.wait_for_function("window.frames_ms.length >= 2")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def picture(page, which: str = "one") -> str:
+    page.wait_for_timeout(TO_REST)
+    return page.evaluate(f"document.querySelector('#{which} canvas').toDataURL()")
+
+
+@pytest.mark.browser
+def test_a_dragged_slider_redraws_its_own_widget_alone(opened) -> None:
+    page = opened(1000)
+    before, other = picture(page), picture(page, "two")
+    assert before == other
+    box = page.locator("#one input[data-trait=alpha]").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 4, middle)
+    page.mouse.down()
+    for step in range(25):
+        page.mouse.move(box["x"] + box["width"] * (0.25 + 0.02 * step), middle)
+        page.wait_for_timeout(20)
+    page.mouse.up()
+    assert page.evaluate("one.get('alpha')") > 3
+    assert picture(page) != before
+    assert picture(page, "two") == other
+    redraws = page.evaluate("window.frames_ms")[2:]
+    assert len(redraws) >= 5
+    print(f"\nredraw: median {statistics.median(redraws):.1f} ms, longest {max(redraws):.1f} ms of {len(redraws)}")
+
+
+@pytest.mark.browser
+def test_presets_say_broad_and_winner_take_all(opened) -> None:
+    page = opened(1000)
+    seen = set()
+    for name, word in [("S0B1", "Broad"), ("S2B1", "Winner-take-all"), ("initial", "Selective")]:
+        page.click(f"#one button:has-text('{name}')")
+        seen.add(picture(page))
+        assert page.inner_text("#one .mw-say strong") == word
+        assert page.locator("#one button[aria-pressed=true]").inner_text().startswith(name)
+    assert len(seen) == 3
+    page.wait_for_timeout(600)  # the summary for screen readers follows half a second after the last change
+    assert page.inner_text("#one [role=status]").startswith("Selective")
+    assert "Selective" in page.get_attribute("#one canvas[role=img]", "aria-label")
+
+
+@pytest.mark.browser
+def test_keyboard(opened) -> None:
+    page = opened(1000)
+    before = picture(page)
+    page.focus("#one input[data-trait=omega]")
+    page.keyboard.press("ArrowRight")
+    # From pi the input stands at 3.14, the nearest of its steps of 0.01.
+    assert page.evaluate("one.get('omega')") == 3.15
+    assert picture(page) != before
+    assert page.get_attribute("#one input[data-trait=omega]", "aria-valuetext") == "3.15"
+    names = page.eval_on_selector_all("#one input", "all => all.map((i) => i.ariaLabel)")
+    assert len(names) == len(set(names)) == 21 and all(names)
+
+
+@pytest.mark.browser
+def test_a_trait_set_from_python_redraws_and_widens_its_slider(opened) -> None:
+    page = opened(1000)
+    before = picture(page)
+    page.evaluate("one.set('omega', 9.4321)")
+    assert picture(page) != before
+    assert page.evaluate("one.get('omega')") == 9.4321  # the slider's steps of 0.01 do not write back
+    assert page.input_value("#one input[data-trait=omega]") == "9.43"
+    # A slider once widened stays so: else the thumb would jump while it is dragged back.
+    page.evaluate("one.set('omega', 2)")
+    page.wait_for_timeout(TO_REST)
+    assert page.get_attribute("#one input[data-trait=omega]", "max") == "10"
+
+
+@pytest.mark.browser
+def test_the_map_is_read_and_sets_t(opened) -> None:
+    page = opened(1000)
+    box = page.locator("#one canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    page.wait_for_timeout(TO_REST)
+    read = page.inner_text("#one .mw-read")
+    assert read.startswith("x ") and "gate 0." in read
+    before = picture(page)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 60)  # near the foot of the map
+    t = page.evaluate("one.get('t')")
+    assert 0 < t < 0.4
+    page.mouse.move(0, 0)
+    assert picture(page) != before
+
+
+@pytest.mark.browser
+def test_follows_the_theme_of_the_page(opened) -> None:
+    page = opened(1000)
+    light = picture(page)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    dark = picture(page)
+    assert dark != light
+    page.evaluate("document.documentElement.removeAttribute('data-theme')")
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    assert picture(page) == dark
+    page.evaluate("document.body.dataset.jpThemeLight = 'true'")
+    assert picture(page) == light
+    page.evaluate("document.body.removeAttribute('data-jp-theme-light')")
+    page.emulate_media(color_scheme="dark")
+    assert picture(page) == dark
+
+
+@pytest.mark.browser
+def test_a_closed_view_leaves_nothing_behind(opened) -> None:
+    page = opened(1000)
+    assert page.evaluate("Object.values(one.listeners).flat().length") > 0
+    page.evaluate("close_one()")
+    assert page.evaluate("Object.values(one.listeners).flat().length") == 0
+    page.wait_for_timeout(TO_REST)
+    drawn = page.evaluate("window.frames_ms.length")
+    page.evaluate("one.set('omega', 1); document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_timeout(TO_REST)
+    assert page.evaluate("window.frames_ms.length") == drawn + 1  # the other widget's
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 360, 390])
+def test_fits_a_phone_and_a_thumb(opened, width: int) -> None:
+    page = opened(width, phone=True)
+    page.evaluate("document.querySelectorAll('#one details').forEach((d) => { d.open = true; })")
+    page.evaluate("one.set('accum_weights', [-2.25, -2.75, -1.25])")  # the widest read-outs
+    page.wait_for_timeout(TO_REST)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    sticking_out = """() => {
+        const edge = document.querySelector("#one .mw-card").getBoundingClientRect().right;
+        return [...document.querySelectorAll("#one .mw-card *")].filter((e) => {
+            const range = document.createRange();
+            range.selectNodeContents(e);
+            return Math.max(e.getBoundingClientRect().right, range.getBoundingClientRect().right) > edge;
+        }).map((e) => e.outerHTML);
+    }"""
+    assert page.evaluate(sticking_out) == []
+    targets = "all => all.map((e) => e.getBoundingClientRect().height)"
+    heights = page.eval_on_selector_all("#one :is(input, button, summary)", targets)
+    assert len(heights) == 21 + 7 + 2
+    assert min(heights) >= 44  # CSS pixels: the least size of a touch target
+    page.locator("#one canvas").scroll_into_view_if_needed()
+    box = page.locator("#one canvas").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] - 60)
+    page.wait_for_timeout(TO_REST)
+    assert 0 < page.evaluate("one.get('t')") < 0.45
+    assert "gate 0." in page.inner_text("#one .mw-read")
+
+
+@pytest.mark.browser
+def test_two_columns_where_there_is_room(opened) -> None:
+    page = opened(1000)
+    canvas, slider = page.locator("#one canvas").bounding_box(), page.locator("#one input").first.bounding_box()
+    assert slider["x"] > canvas["x"] + canvas["width"]
+    page.set_viewport_size({"width": 500, "height": 800})
+    page.wait_for_timeout(TO_REST)
+    canvas, slider = page.locator("#one canvas").bounding_box(), page.locator("#one input").first.bounding_box()
+    assert slider["y"] > canvas["y"] + canvas["height"]
