@@ -18,6 +18,9 @@ from mobius_lib.errors import MobiusError
 from mobius_lib.runs.provenance import describe_device, provenance, write_json
 from mobius_lib.runs.timing import paired_steps
 
+READ_ROWS = 500
+"""Test rows on which a trained model's `readings` are taken."""
+
 
 class RunError(MobiusError):
     """A run, a scale or a setting that does not exist."""
@@ -62,6 +65,8 @@ class Run:
     weight_decay: float = 0.05
     state: Callable[[nn.Module], dict[str, float]] | None = None
     """Scalars of a model that are worth keeping, for instance what its lenses learned."""
+    readings: Callable[[nn.Module, Tensor], dict[str, float]] | None = None
+    """Further scalars, read off while the trained model looks at test rows."""
     extra: Callable[[Data], dict[str, Any]] | None = None
     """Further baselines that are not trained by gradient steps."""
 
@@ -154,7 +159,7 @@ def execute(
                     "seconds": outcome.seconds,
                     "skipped_batches": outcome.skipped_batches,
                     "history": outcome.history,
-                    "lens_state": run.state(model) if run.state else {},
+                    "lens_state": _learned(run, model, test[0][:READ_ROWS]),
                 }
             )
     result = {
@@ -174,6 +179,10 @@ def execute(
     if output is not None:
         write_json(output, result)
     return result
+
+
+def _learned(run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
+    return (run.state(model) if run.state else {}) | (run.readings(model, x) if run.readings else {})
 
 
 def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any]) -> str:

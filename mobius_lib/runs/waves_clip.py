@@ -9,7 +9,7 @@ from torch import nn
 from mobius_lib.datasets.feature_files import imagenet_clip
 from mobius_lib.errors import DataError
 from mobius_lib.runs.base import Data, Run, Scale
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
 WEIGHTS_REPO = "AbstractPhil/mobiusnet-distillations"
 WEIGHTS_FILE = "checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/checkpoints/best_model.safetensors"
@@ -64,6 +64,7 @@ RUN = Run(
     data=load,
     scales={"full": Scale(epochs=50, batch_size=256, lr=1e-3, note="fetches 4 GB; hours on one GPU")},
     state=lens_state,
+    readings=lens_readings,
 )
 
 RUN_WEIGHTS = Run(
@@ -74,4 +75,5 @@ RUN_WEIGHTS = Run(
     data=load_validation,
     scales={"full": Scale(epochs=0, batch_size=256, lr=0.0, note="fetches 160 MB; minutes on a CPU")},
     state=lens_state,
+    readings=lens_readings,
 )

@@ -10,7 +10,7 @@ from torch import nn
 
 from mobius_lib.datasets import features, registry
 from mobius_lib.runs.base import Data, Run, Scale
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
 CLASSES = 10
 FILES = ("features_train.safetensors", "features_test.safetensors")
@@ -71,5 +71,6 @@ RUN = Run(
         "full": Scale(epochs=50, batch_size=256, lr=1e-3, note="hours on two CPU cores, minutes on a GPU"),
     },
     state=lens_state,
+    readings=lens_readings,
     extra=linear_probe,
 )

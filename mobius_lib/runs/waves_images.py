@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets import fashion_mnist, registry
 from mobius_lib.runs.base import Data, Run, Scale
-from mobius_lib.waves import GELUTwin, MobiusNet, lens_state
+from mobius_lib.waves import GELUTwin, MobiusNet, lens_readings, lens_state
 
 SIZES = {
     "in_chans": 1,
@@ -58,4 +58,5 @@ RUN = Run(
         "full": Scale(epochs=30, batch_size=128, lr=1e-3),
     },
     state=lens_state,
+    readings=lens_readings,
 )

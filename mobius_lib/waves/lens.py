@@ -64,6 +64,14 @@ class MobiusLens(nn.Module):
         self.twist_out_angle = nn.Parameter(torch.tensor(-self.t * math.pi))
         self.twist_out_proj = nn.Linear(dim, dim, bias=False)
 
+    def twist_in(self, x: Tensor) -> Tensor:
+        """The first turn, towards `twist_in_proj`: (..., C) to (..., C)."""
+        return waves.twist(x, self.twist_in_proj.weight, self.twist_in_angle)
+
+    def twist_out(self, x: Tensor) -> Tensor:
+        """The last turn, towards `twist_out_proj`: (..., C) to (..., C)."""
+        return waves.twist(x, self.twist_out_proj.weight, self.twist_out_angle)
+
     def paths(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The waves L, M, R of an input that has been twisted in: (..., C) to three of (..., C)."""
         u, t = torch.tanh(x), waves.drift_coordinate(x)
@@ -101,9 +109,7 @@ class MobiusLens(nn.Module):
         return rows.reshape(x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = waves.twist(x, self.twist_in_proj.weight, self.twist_in_angle)
-        x = self.gated(x)
-        return waves.twist(x, self.twist_out_proj.weight, self.twist_out_angle)
+        return self.twist_out(self.gated(self.twist_in(x)))
 
 
 def use_backend(model: nn.Module, backend: str) -> nn.Module:

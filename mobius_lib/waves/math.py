@@ -171,3 +171,19 @@ def thirds_mask(channels: int, layer_idx: int, reduction: float = 0.5) -> Tensor
     mask = torch.ones(channels)
     mask[turn * third : stop] = reduction
     return mask
+
+
+def participation(weights: Tensor) -> Tensor:
+    """The effective share of the channels that carry the total: (sum g)^2 / (C sum g^2).
+
+    Laws: 1 where all are equal, 1/C where one takes all, k/C where k are equal and the rest are 0; the same for c g.
+
+    Args:
+        weights: (..., C), not negative.
+    Returns:
+        (...), in [1/C, 1]; 0 where all weights are 0.
+    Source:
+        the participation ratio of physics; its use for gates is ours.
+    """
+    square_of_sum, sum_of_squares = weights.sum(-1).square(), weights.square().sum(-1)
+    return square_of_sum / (weights.shape[-1] * sum_of_squares).clamp_min(torch.finfo(weights.dtype).tiny)

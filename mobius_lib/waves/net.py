@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mobius_lib.waves.lens import GELULens, MobiusConvBlock, MobiusLens
@@ -135,35 +134,6 @@ class GELUTwin(MobiusNet):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, lens=GELULens, **kwargs)
-
-
-def lens_state(model: MobiusNet) -> dict[str, float]:
-    """What every lens has learned, as plain numbers: the curves that a run draws.
-
-    Args:
-        model: a network of either kind; blocks without a lens give their residual weight only.
-    Returns:
-        keys such as `block3/omega`: omega, alpha, both twist angles, the three path weights after softmax, the xor
-        weight after sigmoid, and the residual weight after sigmoid.
-    """
-    state: dict[str, float] = {}
-    for i, block in enumerate(model.blocks):
-        values = {"residual_weight": torch.sigmoid(block.residual_weight)}
-        if isinstance(block.lens, MobiusLens):
-            lens = block.lens
-            left, middle, right = torch.softmax(lens.accum_weights, dim=0)
-            values |= {
-                "omega": lens.omega,
-                "alpha": lens.alpha,
-                "twist_in_angle": lens.twist_in_angle,
-                "twist_out_angle": lens.twist_out_angle,
-                "weight_l": left,
-                "weight_m": middle,
-                "weight_r": right,
-                "xor_weight": torch.sigmoid(lens.xor_weight),
-            }
-        state |= {f"block{i}/{name}": value.item() for name, value in values.items()}
-    return state
 
 
 def _conv_norm(in_chans: int, out_chans: int, stride: int = 1) -> nn.Sequential:

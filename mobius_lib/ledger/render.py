@@ -1,0 +1,298 @@
+"""Verdicts for eyes: Markdown for the ledger page and the README, HTML for notebooks, a table for the terminal."""
+
+import html
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobius_lib.ledger.base import AWAITS, PARTLY, REFUTED, REPRODUCED, WORDS, LedgerError, Word
+from mobius_lib.ledger.verdicts import Verdict, judge
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SYMBOLS: dict[Word, str] = {REPRODUCED: "✓", PARTLY: "◐", REFUTED: "✗", AWAITS: "…"}
+MEANINGS: dict[Word, str] = {
+    REPRODUCED: "what we measured agrees with what was said, within the stated tolerance",
+    PARTLY: "it agrees in one reading or one part only, or our seeds do not decide it",
+    REFUTED: "what we measured disagrees with what was said",
+    AWAITS: "nothing has been measured yet; the command would settle it",
+}
+BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
+COLUMNS = ("Claim", "Reported", "Measured", "Verdict")
+_LARGE = {"parameters", "multiply-adds"}
+_QUIET = {"parameters", "multiply-adds", "accuracy", "dimensions", "channels × height × width", "activation calls", ""}
+
+
+# One value, one verdict.
+
+
+def format_value(value: Any, unit: str = "") -> str:
+    """A value for a person: 33709338 parameters as 33.71 M, an accuracy of 0.566 as 56.6 %, shapes as 64×24×32."""
+    if value is None:
+        return "not yet"
+    text = _plain(value, unit)
+    return text if unit in _QUIET or isinstance(value, str) else f"{text} {unit}"
+
+
+def reported_text(verdict: Verdict) -> str:
+    """What the seed says."""
+    claim = verdict.claim
+    return claim.reported_text or format_value(claim.reported, claim.unit)
+
+
+def measured_text(verdict: Verdict) -> str:
+    """What the check found; while it waits, the command that would find it."""
+    if verdict.word == AWAITS:
+        return f"`{verdict.command}`"
+    return format_value(verdict.measured, verdict.measured_unit)
+
+
+def verdict_text(word: Word) -> str:
+    """Symbol and word, so that no colour is needed."""
+    return f"{SYMBOLS[word]} {word}"
+
+
+# Markdown.
+
+
+def summary_counts(verdicts: Sequence[Verdict] | None = None) -> str:
+    """`41 claims: 13 reproduced, 12 partly, …` in one line."""
+    verdicts = judge() if verdicts is None else verdicts
+    counts = Counter(verdict.word for verdict in verdicts)
+    return f"{len(verdicts)} claims: " + ", ".join(f"{counts[word]} {word}" for word in WORDS)
+
+
+def legend() -> str:
+    """What the four words mean, as a Markdown list."""
+    return "\n".join(f"- **{verdict_text(word)}**: {MEANINGS[word]}." for word in WORDS)
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """Claim, reported, measured, verdict as a Markdown table."""
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *(tuple(map(_cell, _row(verdict))) for verdict in verdicts)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def chapter_table(chapter: int, verdicts: Sequence[Verdict] | None = None) -> str:
+    """The Markdown table of one chapter's claims.
+
+    Raises:
+        LedgerError: when there is no claim of that chapter.
+    """
+    return table(_of_chapter(chapter, verdicts))
+
+
+def readme_table(verdicts: Sequence[Verdict] | None = None) -> str:
+    """The README's block: the headline claims, and how all of them stand."""
+    verdicts = judge() if verdicts is None else verdicts
+    shown = [verdict for verdict in verdicts if verdict.claim.headline]
+    return f"{table(shown)}\n\nOf {summary_counts(verdicts)}. Each is computed: `mobius ledger`."
+
+
+def details(verdicts: Sequence[Verdict]) -> str:
+    """Every verdict with its arithmetic, rule, evidence and command, as Markdown sections."""
+    return "\n\n".join(_detail(verdict) for verdict in verdicts)
+
+
+def ledger_page(verdicts: Sequence[Verdict] | None = None) -> str:
+    """The whole ledger as Markdown below a page's title: legend, counts, and per chapter a table and the details."""
+    verdicts = judge() if verdicts is None else verdicts
+    parts = [summary_counts(verdicts) + ".", legend()]
+    for chapter in sorted({verdict.claim.chapter for verdict in verdicts}):
+        mine = _of_chapter(chapter, verdicts)
+        parts += [f"## Chapter {chapter}", table(mine), f"### How chapter {chapter} was measured", details(mine)]
+    return "\n\n".join(parts) + "\n"
+
+
+# Notebooks.
+
+
+@dataclass(frozen=True)
+class LedgerView:
+    """Verdicts that a notebook shows as a table, and a terminal as text."""
+
+    verdicts: tuple[Verdict, ...]
+    caption: str
+
+    def _repr_markdown_(self) -> str:
+        return f"{self.caption}\n\n{table(self.verdicts)}"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col" style="text-align: left">{name}</th>' for name in COLUMNS)
+        body = "".join(_html_row(verdict) for verdict in self.verdicts)
+        return (
+            '<div style="overflow-x: auto"><table class="mobius-ledger">'
+            f"<caption>{html.escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([self.caption, *(f"{verdict_text(v.word):13} {v.claim.id}" for v in self.verdicts)])
+
+
+def show(verdicts: Sequence[Verdict] | None = None, *, chapter: int | None = None) -> LedgerView:
+    """A table of verdicts, as the last expression of a notebook cell.
+
+    Args:
+        verdicts: from `judge`; None judges now.
+        chapter: keep this chapter's claims only.
+    """
+    verdicts = judge() if verdicts is None else list(verdicts)
+    if chapter is not None:
+        verdicts = _of_chapter(chapter, verdicts)
+    return LedgerView(tuple(verdicts), summary_counts(verdicts) + ".")
+
+
+# The terminal.
+
+
+def print_verdicts(console: "Console", verdicts: Sequence[Verdict], explain: bool = False) -> None:
+    """A table of verdicts, the commands that are awaited, and the counts.
+
+    Args:
+        console: a rich console.
+        verdicts: from `judge`.
+        explain: also print each one's arithmetic.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    colours: dict[Word, str] = {REPRODUCED: "green", PARTLY: "yellow", REFUTED: "red", AWAITS: "dim"}
+    out = Table(title="What was said, and what we measured", title_justify="left")
+    for name in ("Claim", "Statement", "Reported", "Measured", "Verdict"):
+        out.add_column(name, overflow="fold", min_width=12 if name == "Verdict" else None)
+    for verdict in verdicts:
+        said = verdict.claim.statement + (f"\n→ {verdict.explanation}" if explain else "")
+        measured = "not yet" if verdict.word == AWAITS else measured_text(verdict)
+        cells = (verdict.claim.id, said, reported_text(verdict), measured)
+        out.add_row(*map(Text, cells), Text(verdict_text(verdict.word), style=colours[verdict.word]))
+    console.print(out)
+    for command in dict.fromkeys(verdict.command for verdict in verdicts if verdict.word == AWAITS):
+        names = ", ".join(v.claim.id for v in verdicts if v.word == AWAITS and v.command == command)
+        console.print(Text(f"{command}  settles {names}"), soft_wrap=True)
+    console.print(Text(summary_counts(verdicts)))
+
+
+# The README.
+
+
+def update_readme(path: Path | str, verdicts: Sequence[Verdict] | None = None) -> bool:
+    """Write the table between the README's markers, whole or not at all.
+
+    Returns:
+        whether anything changed.
+    Raises:
+        LedgerError: when the file cannot be read, or has not exactly one pair of markers.
+    """
+    path = Path(path)
+    old = _read(path)
+    new = _replaced(path, old, readme_table(verdicts))
+    if new == old:
+        return False
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, delete=False) as file:
+        file.write(new)
+    try:
+        os.chmod(file.name, path.stat().st_mode)
+        os.replace(file.name, path)
+    except OSError:
+        os.unlink(file.name)
+        raise
+    return True
+
+
+def stale(path: Path | str, verdicts: Sequence[Verdict] | None = None) -> bool:
+    """Whether the README shows another table than the one rendered now; `update_readme` mends it.
+
+    Raises:
+        LedgerError: as `update_readme`.
+    """
+    path = Path(path)
+    content = _read(path)
+    return _replaced(path, content, readme_table(verdicts)) != content
+
+
+# What they share.
+
+
+def _row(verdict: Verdict) -> tuple[str, str, str, str]:
+    return verdict.claim.statement, reported_text(verdict), measured_text(verdict), verdict_text(verdict.word)
+
+
+def _cell(text: str) -> str:
+    return _escape(text).replace("|", r"\|")
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it stands; code in backticks stays code."""
+    return re.sub(r"`[^`]*`|[*_<$]", lambda m: m[0] if m[0].startswith("`") else "\\" + m[0], text)
+
+
+def _detail(verdict: Verdict) -> str:
+    claim = verdict.claim
+    tolerance = "" if claim.tolerance is None else f" Tolerance {claim.tolerance:g}."
+    lines = [
+        f"**{verdict_text(verdict.word)}: {_escape(claim.statement)}** (`{claim.id}`, seed {claim.seed})",
+        f"Reported {_escape(reported_text(verdict))}. {_escape(verdict.explanation)}",
+        f"*Rule.*{tolerance} {_escape(claim.tolerance_reason)}",
+    ]
+    if verdict.sources:
+        lines.append("*Measured with* " + ", ".join(f"`{source}`" for source in verdict.sources) + ".")
+    if verdict.command:
+        lines.append(f"*Command.* `{verdict.command}`")
+    return "  \n".join(lines)
+
+
+def _html_row(verdict: Verdict) -> str:
+    statement, reported, measured, word = (_html(text) for text in _row(verdict))
+    title = html.escape(verdict.explanation, quote=True)
+    return (
+        f'<tr><th scope="row" style="text-align: left; font-weight: normal">{statement}</th><td>{reported}</td>'
+        f'<td title="{title}">{measured}</td><td style="white-space: nowrap"><strong>{word}</strong></td></tr>'
+    )
+
+
+def _html(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
+
+
+def _plain(value: Any, unit: str) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_plain(item, unit)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        shape = unit == "channels × height × width" and all(isinstance(item, int) for item in value)
+        return ("×" if shape else ", ").join(_plain(item, "" if shape else unit) for item in value)
+    if isinstance(value, bool | str):
+        return str(value)
+    if unit == "accuracy":
+        return f"{100 * value:.1f} %"
+    if unit in _LARGE:
+        for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+            if abs(value) >= size:
+                return f"{value / size:.4g} {name}"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _of_chapter(chapter: int, verdicts: Sequence[Verdict] | None) -> list[Verdict]:
+    mine = [v for v in (judge() if verdicts is None else verdicts) if v.claim.chapter == chapter]
+    if not mine:
+        raise LedgerError(f"The ledger holds no claim of chapter {chapter}.")
+    return mine
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")  # bytes: line endings outside the block stay as they are
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerError(f"{path} cannot be read, so its ledger table cannot be rendered: {error}.") from error
+
+
+def _replaced(path: Path, content: str, block: str) -> str:
+    if content.count(BEGIN) != 1 or content.count(END) != 1 or content.index(BEGIN) > content.index(END):
+        raise LedgerError(f"{path} needs one line {BEGIN} and after it one line {END}, around its ledger table.")
+    before, rest = content.split(BEGIN)
+    return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"

@@ -1,0 +1,107 @@
+"""Result files of runs, as evidence: found, validated, and read arm by arm."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobius_lib.ledger.base import LedgerError
+
+ENOUGH_SEEDS = 3
+"""Seeds below which no run decides a claim: two seeds have one degree of freedom and an interval 12.7 wide."""
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """One `data/results/<run>.<scale>.json`."""
+
+    path: Path
+    scale: str
+    arms: dict[str, dict[int, dict[str, Any]]]
+    """arm -> seed -> record."""
+    cost: dict[str, dict[str, float]]
+    """arm -> what one training step costs, where the run measured that."""
+
+    @property
+    def source(self) -> str:
+        return f"results/{self.path.name}"
+
+    def seeds(self, *arms: str) -> list[int]:
+        """Seeds that all these arms have, in order."""
+        return sorted(set.intersection(*(set(self.arms.get(arm, {})) for arm in arms)))
+
+    def number(self, arm: str, seed: int, key: str) -> float:
+        """A number of one record; `key` is a field of it or, with a slash, of its lens_state.
+
+        Raises:
+            LedgerError: when the record has no such field, or it is no finite number.
+        """
+        record = self.arms[arm][seed]
+        value = record.get("lens_state", {}).get(key) if "/" in key else record.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise LedgerError(
+                f"{self.path}: arm {arm!r}, seed {seed} has {key} = {value!r} where a finite number belongs; "
+                f"run the command in that file's `command` again."
+            )
+        return float(value)
+
+    def numbers(self, arm: str, key: str, *also_in: str) -> list[float]:
+        """That number for every seed that this arm, and the arms in `also_in`, have."""
+        return [self.number(arm, seed, key) for seed in self.seeds(arm, *also_in)]
+
+    def lens_curve(self, arm: str, seed: int, name: str) -> list[float]:
+        """`name` of every lens in order of depth, such as alpha; empty when the record has none."""
+        state = self.arms[arm][seed].get("lens_state", {})
+        blocks = sorted(int(key.split("/")[0].removeprefix("block")) for key in state if key.endswith(f"/{name}"))
+        return [self.number(arm, seed, f"block{block}/{name}") for block in blocks]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The folder of result files."""
+
+    folder: Path
+
+    def find(self, run: str, *arms: str, scale: str | None = None, seeds: int = ENOUGH_SEEDS) -> RunFile | None:
+        """The best file of a run whose arms share at least so many seeds, or None.
+
+        Without a scale the full one is preferred, and the quick one comes last.
+        """
+        if not self.folder.is_dir():
+            return None
+        order = {"full": 0, "quick": 2}
+        paths = sorted(self.folder.glob(f"{run}.*.json"), key=lambda path: (order.get(_scale(path), 1), path.name))
+        for path in paths:
+            if scale in (None, _scale(path)):
+                file = read(path)
+                if len(file.seeds(*arms)) >= seeds:
+                    return file
+        return None
+
+
+def read(path: Path) -> RunFile:
+    """One result file.
+
+    Raises:
+        LedgerError: when it is no JSON, belongs to another run, or its arms are not lists of records with a seed.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        named = f"{content['run']}.{content['scale']}.json"
+        arms: dict[str, dict[int, dict[str, Any]]] = {}
+        for arm, records in content["arms"].items():
+            arms[arm] = {int(record["seed"]): dict(record) for record in records}
+            if len(arms[arm]) < len(records):
+                raise LedgerError(f"{path}: arm {arm!r} holds one seed twice, so its spread would be wrong.")
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise LedgerError(
+            f"{path} is no result file ({type(error).__name__}: {error}); delete it, make it again with `mobius run`."
+        ) from error
+    if named != path.name:
+        raise LedgerError(f"{path} says that it is {named}; rename it, or make it again with `mobius run`.")
+    return RunFile(path, content["scale"], arms, content.get("cost", {}))
+
+
+def _scale(path: Path) -> str:
+    return path.name.split(".")[-2]

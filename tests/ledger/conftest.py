@@ -1,0 +1,50 @@
+"""What the ledger's tests share: our claims, and result files of invented runs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobius_lib.ledger import Claim, Verdict, judge, load_claims
+
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def claims() -> dict[str, Claim]:
+    return {claim.id: claim for claim in load_claims()}
+
+
+@pytest.fixture(scope="session")
+def without_results(tmp_path_factory: pytest.TempPathFactory) -> list[Verdict]:
+    """All verdicts in a world where nothing has been run."""
+    return judge(results_dir=tmp_path_factory.mktemp("none"))
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> WriteRun:
+    """write_run("waves-features", "full", lens=[record, …], gelu=[…]) writes that result file; seeds count from 0."""
+
+    def write(run: str, scale: str = "full", cost: dict[str, Any] | None = None, **arms: list[dict[str, Any]]) -> Path:
+        content = {
+            "run": run,
+            "scale": scale,
+            "arms": {arm: [{"seed": i} | row for i, row in enumerate(rows)] for arm, rows in arms.items()},
+        }
+        path = tmp_path / f"{run}.{scale}.json"
+        path.write_text(json.dumps(content | ({"cost": cost} if cost else {})))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def judge_one(claims: dict[str, Claim], tmp_path: Path) -> Callable[..., Verdict]:
+    """judge_one(id, field=value, …): the verdict on our claim with these fields changed, on tmp_path's results."""
+
+    def one(name: str, **changes: Any) -> Verdict:
+        return judge([claims[name].model_copy(update=changes)], results_dir=tmp_path)[0]
+
+    return one

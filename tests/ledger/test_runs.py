@@ -1,0 +1,294 @@
+"""Verdicts that runs decide: invented result files, and what must follow from them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobius_lib.ledger import LedgerError, Verdict
+from mobius_lib.ledger.base import AWAITS, PARTLY, REFUTED, REPRODUCED
+from mobius_lib.ledger.results import Results
+
+JudgeOne = Callable[..., Verdict]
+WriteRun = Callable[..., Path]
+COMPARISONS = {"better-on-features": "waves-features", "better-on-images": "waves-images"}
+
+
+def accuracies(*values: float) -> list[dict[str, float]]:
+    return [{"final_accuracy": v, "best_accuracy": v} for v in values]
+
+
+def seconds(*values: float) -> list[dict[str, float]]:
+    return [{"seconds": v} for v in values]
+
+
+def states(name: str, *curves: list[float]) -> list[dict[str, Any]]:
+    return [{"lens_state": {f"block{i}/{name}": v for i, v in enumerate(curve)}} for curve in curves]
+
+
+# Lens against twin.
+
+
+@pytest.mark.parametrize(("name", "run"), COMPARISONS.items())
+@pytest.mark.parametrize(
+    ("lens", "gelu", "word"),
+    [
+        ((0.90, 0.89, 0.91), (0.88, 0.87, 0.885), REPRODUCED),
+        ((0.88, 0.87, 0.885), (0.90, 0.89, 0.91), REFUTED),
+        ((0.90, 0.88, 0.89), (0.88, 0.90, 0.89), PARTLY),
+        ((0.95, 0.80, 0.90), (0.94, 0.79, 0.89), REPRODUCED),  # spread far above the gap, but paired by seed
+        ((0.90, 0.90, 0.90), (0.90, 0.90, 0.90), PARTLY),
+    ],
+)
+def test_lens_against_twin(
+    judge_one: JudgeOne, write_run: WriteRun, name: str, run: str, lens: Any, gelu: Any, word: str
+) -> None:
+    assert judge_one(name).word == AWAITS
+    path = write_run(run, lens=accuracies(*lens), gelu=accuracies(*gelu))
+    verdict = judge_one(name)
+    assert verdict.word == word and verdict.sources == (f"results/{path.name}",)
+    assert verdict.measured == pytest.approx(100 * (sum(lens) - sum(gelu)) / 3, abs=0.006)  # rounded to 0.01 points
+
+
+def test_a_known_interval_is_printed(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    write_run("waves-features", lens=accuracies(0.81, 0.82, 0.83), gelu=accuracies(0.80, 0.80, 0.80))
+    # differences 1, 2, 3 points: mean 2, deviation 1, t(0.975, 2) = 4.3027, so 2 ± 4.3027/sqrt 3 = 2 ± 2.484
+    explanation = judge_one("better-on-features").explanation
+    assert "+2.00 points, 95 % interval [-0.48, +4.48], 3 seeds" in explanation and "undecided" in explanation
+
+
+def test_the_final_accuracy_counts_not_the_best(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    rows = [{"final_accuracy": 0.8 + i / 1000, "best_accuracy": 0.99} for i in range(3)]
+    write_run("waves-features", lens=rows, gelu=accuracies(0.9, 0.9, 0.9))
+    assert judge_one("better-on-features").word == REFUTED
+
+
+def test_two_seeds_or_unpaired_ones_do_not_decide(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    write_run("waves-features", lens=accuracies(0.9, 0.9), gelu=accuracies(0.8, 0.8))
+    assert judge_one("better-on-features").word == AWAITS
+    path = write_run("waves-features", lens=accuracies(0.9, 0.91, 0.92), gelu=accuracies(0.8, 0.8, 0.8))
+    assert judge_one("better-on-features").word == REPRODUCED
+    content = json.loads(path.read_text())
+    for record in content["arms"]["gelu"]:
+        record["seed"] += 1  # seeds 0, 1, 2 against 1, 2, 3 share two
+    path.write_text(json.dumps(content))
+    waiting = judge_one("better-on-features")
+    assert waiting.word == AWAITS and waiting.command.startswith("mobius run waves-features")
+    assert "3 seed(s) or more of lens and gelu" in waiting.explanation
+    del content["arms"]["gelu"]
+    path.write_text(json.dumps(content))
+    assert judge_one("better-on-features").word == AWAITS
+
+
+def test_pairs_follow_the_seed_not_the_place(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    lens, gelu = (0.90, 0.80, 0.70, 0.60), (0.89, 0.79, 0.69, 0.59)
+    path = write_run("waves-features", lens=accuracies(*lens), gelu=accuracies(*gelu))
+    straight = judge_one("better-on-features")
+    content = json.loads(path.read_text())
+    content["arms"]["gelu"].reverse()
+    path.write_text(json.dumps(content))
+    assert judge_one("better-on-features").explanation == straight.explanation
+
+
+def test_only_the_scale_that_the_claim_names_decides(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    write_run("waves-features", "quick", lens=accuracies(0.9, 0.91, 0.92), gelu=accuracies(0.8, 0.8, 0.8))
+    assert judge_one("better-on-features").word == AWAITS  # three epochs decide nothing about fifty
+
+
+def test_without_a_scale_full_goes_before_others_and_quick_comes_last(write_run: WriteRun, tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    for scale, expected in (("quick", "quick"), ("long", "long"), ("full", "full")):
+        write_run("r", scale, a=accuracies(1, 1, 1))
+        assert results.find("r", "a").scale == expected
+    write_run("r", "full", a=accuracies(1, 1))
+    assert results.find("r", "a").scale == "long"
+    assert results.find("r", "a", scale="full") is None and results.find("r", "a", scale="full", seeds=2) is not None
+    assert results.find("r", "b") is None and results.find("other", "a") is None
+    assert Results(tmp_path / "none").find("r", "a") is None
+
+
+def test_a_run_whose_name_begins_alike_is_another(write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("waves-clip-weights", a=accuracies(1, 1, 1))
+    assert Results(tmp_path).find("waves-clip", "a") is None
+
+
+# Accuracies that were reported.
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ((0.807, 0.808, 0.809), REPRODUCED),
+        ((0.82, 0.82, 0.82), REPRODUCED),
+        ((0.790, 0.802, 0.806), PARTLY),  # mean 0.799, but the interval reaches 0.803
+        ((0.780, 0.781, 0.782), REFUTED),
+    ],
+)
+def test_clip_accuracy(judge_one: JudgeOne, write_run: WriteRun, values: Any, word: str) -> None:
+    write_run("waves-clip", lens=accuracies(*values))
+    assert judge_one("clip-top1").word == word
+
+
+def test_tiny_imagenet_accuracy(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    write_run("waves-tiny-imagenet", lens=accuracies(0.56, 0.565, 0.57))
+    assert judge_one("tiny-imagenet-base").word == REPRODUCED
+    assert judge_one("tiny-imagenet-base", reported=0.7).word == REFUTED
+
+
+@pytest.mark.parametrize(("value", "word"), [(0.8078, REPRODUCED), (0.80, REFUTED)])
+def test_published_weights_need_one_seed(judge_one: JudgeOne, write_run: WriteRun, value: float, word: str) -> None:
+    write_run("waves-clip-weights", lens=accuracies(value))
+    assert judge_one("clip-top1-weights").word == word
+
+
+def test_the_table_is_compared_with_the_published_weights(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    rows = judge_one("table-of-weights").claim.reported
+    columns = {"omega": "omega", "alpha": "alpha", "xor_weight": "xor"}
+    state = {f"block{i}/{n}": row[c] + 0.004 for i, row in enumerate(rows) for n, c in columns.items()}
+    state["block2/alpha"] *= -1  # only the size of alpha counts
+    write_run("waves-clip-weights", lens=[{"lens_state": state}])
+    assert judge_one("table-of-weights").word == REPRODUCED
+    write_run("waves-clip-weights", lens=[{"lens_state": state | {"block4/omega": 3.0}}])
+    verdict = judge_one("table-of-weights")
+    assert verdict.word == PARTLY and verdict.measured == "17 of 18 entries" and "S2B0 omega" in verdict.explanation
+    write_run("waves-clip-weights", lens=[{"lens_state": {name: 9.0 for name in state}}])
+    assert judge_one("table-of-weights").word == REFUTED
+    write_run("waves-clip-weights", lens=[{"lens_state": {"block0/omega": 1.55}}])
+    assert judge_one("table-of-weights").word == AWAITS
+
+
+# Time.
+
+
+@pytest.mark.parametrize(
+    ("lens", "gelu", "higher", "twists"),
+    [
+        ((40, 42, 41), (10, 10, 10), REPRODUCED, REFUTED),
+        ((15, 16, 15.5), (10, 10, 10), REPRODUCED, PARTLY),  # the twin's 0.65 leaves it open
+        ((9, 9.1, 9.2), (10, 10, 10), REFUTED, PARTLY),
+        ((9, 11, 10), (10, 10, 10), PARTLY, PARTLY),
+    ],
+)
+def test_time(
+    judge_one: JudgeOne, write_run: WriteRun, lens: Any, gelu: Any, higher: str, twists: str
+) -> None:
+    write_run("waves-features", "quick", lens=seconds(*lens), gelu=seconds(*gelu))  # any scale shows a ratio
+    assert judge_one("time-higher").word == higher
+    assert judge_one("time-from-twists").word == twists
+
+
+def test_time_is_a_geometric_mean_and_names_the_printed_form(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    cost = {"lens (printed)": {"seconds": 0.4, "ratio_to_gelu": 4.1}}
+    write_run("waves-features", cost=cost, lens=seconds(10, 20, 80), gelu=seconds(10, 10, 10))
+    verdict = judge_one("time-higher")
+    assert verdict.measured == 2.52  # (1 · 2 · 8)^(1/3)
+    assert "author prints takes 4.10 times" in verdict.explanation
+
+
+# What the lenses learned.
+
+UP, DOWN = [0.5, 1.0, 1.2, 1.9, 2.0, 4.0], [4.0, 2.0, 1.9, 1.2, 1.0, 0.5]
+NEARLY_UP = [0.5, 1.2, 1.0, 1.9, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("curves", "word"),
+    [
+        ((UP, NEARLY_UP, UP), REPRODUCED),
+        ((DOWN, DOWN, DOWN), REFUTED),
+        ((UP, DOWN, UP), PARTLY),
+        (([-a for a in UP],) * 3, REPRODUCED),  # the sign of alpha has no effect
+    ],
+)
+def test_alpha_through_depth(judge_one: JudgeOne, write_run: WriteRun, curves: Any, word: str) -> None:
+    write_run("waves-features", lens=states("alpha", *curves))
+    assert judge_one("alpha-rises-here").word == word
+
+
+def test_depth_is_a_number_not_a_word(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    long = [0.1 * i for i in range(12)]  # block10 sorts before block2 as a word
+    write_run("waves-features", lens=states("alpha", long, long, long))
+    assert judge_one("alpha-rises-here").measured == 1.0
+
+
+@pytest.mark.parametrize(
+    ("last", "word"),
+    [((0.99, 0.98, 0.97), REPRODUCED), ((0.75, 0.74, 0.76), PARTLY), ((0.66, 0.70, 0.65), REFUTED)],
+)
+def test_xor_of_the_last_block(judge_one: JudgeOne, write_run: WriteRun, last: Any, word: str) -> None:
+    write_run("waves-features", lens=states("xor_weight", *[[0.6, 0.5, value] for value in last]))
+    assert judge_one("xor-emerges-here").word == word
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "word"),
+    [(0.9, 0.05, REPRODUCED), (0.9, 0.6, PARTLY), (0.8, 0.85, REFUTED)],
+)
+def test_gate_of_the_last_block(
+    judge_one: JudgeOne, write_run: WriteRun, first: float, last: float, word: str
+) -> None:
+    curves = [[first + e, 0.9, last + e / 2] for e in (0, 0.01, 0.02)]
+    write_run("waves-features", lens=states("gate_participation", *curves))
+    assert judge_one("winners-here").word == word
+
+
+def paths(*triples: tuple[float, float, float]) -> dict[str, Any]:
+    state = {}
+    for i, triple in enumerate(triples):
+        state |= {f"block{i}/weight_{path}": value for path, value in zip("lmr", triple, strict=True)}
+    return {"lens_state": state}
+
+
+def test_the_ghost_after_training(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    weak, strong = (0.4, 0.2, 0.4), (0.3, 0.4, 0.3)
+    for triples, word in (((weak, weak), REPRODUCED), ((weak, strong), REFUTED), ((weak, weak, strong), PARTLY)):
+        write_run("waves-features", lens=[paths(*triples)] * 3)
+        assert judge_one("ghost-path-learned").word == word
+
+
+@pytest.mark.parametrize(
+    "name", ["alpha-rises-here", "xor-emerges-here", "winners-here", "ghost-path-learned"]
+)
+def test_a_file_that_does_not_record_it_leaves_it_waiting(judge_one: JudgeOne, write_run: WriteRun, name: str) -> None:
+    write_run("waves-features", lens=states("omega", [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]))
+    verdict = judge_one(name)
+    assert verdict.word == AWAITS and "make it again" in verdict.explanation
+
+
+def test_redundancy_of_the_mask(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    key = "accuracy_without_a_third"
+    high, low = [{key: 0.7 + i / 100} for i in range(3)], [{key: 0.6 + i / 100} for i in range(3)]
+    write_run("cantor-mask", thirds=high, unmasked=low)
+    assert judge_one("mask-redundancy").word == REPRODUCED
+    write_run("cantor-mask", thirds=low, unmasked=high)
+    assert judge_one("mask-redundancy").word == REFUTED
+
+
+# Damaged files.
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no result file"),
+        ("[]", "is no result file"),
+        ('{"run": "waves-features", "scale": "full"}', "is no result file.*arms"),
+        ('{"run": "waves-features", "scale": "full", "arms": {"lens": [{"best": 1}]}}', "is no result file.*seed"),
+        ('{"run": "waves-features", "scale": "full", "arms": []}', "is no result file"),
+        ('{"run": "waves-images", "scale": "full", "arms": {}}', r"says that it is waves-images\.full\.json"),
+        ('{"run": "waves-features", "scale": "full", "arms": {"lens": [{"seed": 1}, {"seed": 1}]}}', "one seed twice"),
+    ],
+)
+def test_a_damaged_file_is_named(judge_one: JudgeOne, tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "waves-features.full.json").write_text(text)
+    with pytest.raises(LedgerError, match=rf"waves-features\.full\.json.*{says}"):
+        judge_one("better-on-features")
+
+
+@pytest.mark.parametrize("value", [None, "0.9", float("nan"), True])
+def test_a_number_that_is_none_is_named(judge_one: JudgeOne, write_run: WriteRun, value: Any) -> None:
+    write_run("waves-features", lens=[{"final_accuracy": value}] * 3, gelu=accuracies(0.9, 0.9, 0.9))
+    with pytest.raises(LedgerError, match=r"arm 'lens', seed 0 has final_accuracy = .* finite number"):
+        judge_one("better-on-features")
