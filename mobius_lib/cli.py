@@ -3,13 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mobius_lib.errors import MobiusError
+
+if TYPE_CHECKING:
+    from mobius_lib.runs import Run
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -21,7 +25,7 @@ def main() -> None:
     try:
         app()
     except MobiusError as error:
-        complaints.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        complaints.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -33,52 +37,69 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     epochs: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     train_samples: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
+    test_samples: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     lr: Annotated[float | None, typer.Option(help="learning rate instead of the scale's")] = None,
     backend: Annotated[str, typer.Option(help="how lenses compute: printed, eager or compiled")] = "eager",
-    output: Annotated[Path | None, typer.Option(help="result file [default: results/NAME.SCALE.json]")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="result file [default: NAME.SCALE.json where `mobius ledger` reads]")
+    ] = None,
     work: Annotated[Path, typer.Option(help="folder of checkpoints; a run that was stopped goes on there")] = Path(
         "outputs"
     ),
     list_runs: Annotated[bool, typer.Option("--list", help="show the runs and leave")] = False,
 ) -> None:
     """Train a reproduction and write its result file. Stopped and started again, it goes on where it was."""
-    from mobius_lib.runs import RUNS, execute, get_run
+    try:
+        from mobius_lib.runs import RUNS, execute, get_run, pick_device
 
-    if list_runs or name is None:
-        table = Table("run", "chapter", "scales", "what it does", title="Runs")
-        for each in RUNS.values():
-            notes = "\n".join(f"{key}: {value.note}" if value.note else key for key, value in each.scales.items())
-            table.add_row(each.name, str(each.chapter), notes, each.summary)
-        console.print(table)
-        return
-    chosen = get_run(name)
-    changes = {"epochs": epochs, "train_samples": train_samples, "batch_size": batch_size, "lr": lr}
-    given = [f"{key}{value}" for key, value in changes.items() if value is not None]
-    target = output or Path("results") / f"{name}.{scale}.json"
-    result = execute(
-        chosen,
-        scale,
-        seeds=seeds,
-        device=device,
-        output=target,
-        work=work / name / "-".join([scale, *given]),
-        backend=backend,
-        **changes,
-    )
+        if list_runs or name is None:
+            _print_runs([get_run(name)] if name else list(RUNS.values()))
+            return
+        chosen = get_run(name)
+        changes = {
+            "epochs": epochs,
+            "train_samples": train_samples,
+            "test_samples": test_samples,
+            "batch_size": batch_size,
+            "lr": lr,
+        }
+        # what changes the numbers has a folder of its own, so that no result is put together from two kinds of run
+        kind = [scale, *(f"{key}{value}" for key, value in changes.items() if value is not None)]
+        kind += [word for word in (backend, pick_device(device).type) if word not in ("eager", "cpu")]
+        target = output or _results_dir() / f"{name}.{scale}.json"
+        result = execute(
+            chosen,
+            scale,
+            seeds=seeds,
+            device=device,
+            output=target,
+            work=work / name / "-".join(kind),
+            backend=backend,
+            **changes,
+        )
+    except KeyboardInterrupt:
+        complaints.print("Stopped; the same command continues.")
+        raise typer.Exit(130) from None
     _print_result(result)
-    console.print(f"Result written to {target}", highlight=False)
+    console.print(f"Result written to {escape(str(target))}", highlight=False, soft_wrap=True)
+    if output is None and target.parent == Path("results"):
+        console.print("See what it changes with: mobius ledger --results results", highlight=False)
 
 
 @app.command()
 def ledger(
     chapter: Annotated[int | None, typer.Option(help="only this chapter")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="folder of result files [default: the book's own]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """Compute and print the verdict on every claim."""
     from mobius_lib.ledger import judge, print_verdicts
 
-    verdicts = [v for v in judge() if chapter is None or v.claim.chapter == chapter]
+    verdicts = [v for v in judge(results_dir=results) if chapter is None or v.claim.chapter == chapter]
     if as_json:
         print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=1))
     else:
@@ -91,7 +112,28 @@ def data() -> None:
     from mobius_lib.datasets import fetch, registry
 
     for name in registry():
-        console.print(f"[green]ok[/] {fetch(name)}", highlight=False, soft_wrap=True)
+        console.print(f"[green]ok[/] {escape(str(fetch(name)))}", highlight=False, soft_wrap=True)
+
+
+def _results_dir() -> Path:
+    """Where `mobius ledger` reads by default; an installed copy is not written into."""
+    from mobius_lib.datasets.paths import PACKAGE, data_dir
+
+    folder = data_dir()
+    return Path("results") if folder.is_relative_to(PACKAGE) else folder / "results"
+
+
+def _print_runs(runs: list["Run"]) -> None:
+    table = Table(title="Runs: mobius run NAME --scale SCALE --seeds N")
+    for heading in ("run", "chapter", "what it does", "scales"):
+        table.add_column(heading, no_wrap=heading == "run")
+    for each in runs:
+        scales = []
+        for name, scale in each.scales.items():
+            amount = f"{scale.epochs} epochs, batch {scale.batch_size}" if scale.epochs else "no training"
+            scales.append(f"{name}: {amount}" + (f"; {scale.note}" if scale.note else ""))
+        table.add_row(each.name, str(each.chapter), each.summary, "\n".join(scales))
+    console.print(table)
 
 
 def _print_result(result: dict) -> None:

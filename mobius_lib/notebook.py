@@ -35,6 +35,47 @@ def setup(seed: int = 0) -> tuple[torch.device, str]:
     return device, scale
 
 
+def minutes(chapter: str) -> str:
+    """How long a chapter took to run, where that was measured (`make minutes` writes it down), as a sentence.
+
+    Args:
+        chapter: a notebook's name, for instance "1_waves".
+    """
+    import json
+
+    from mobius_lib.datasets import data_dir
+
+    path = data_dir() / "results" / "chapter-minutes.json"
+    measured = json.loads(path.read_text()).get(chapter, {}) if path.is_file() else {}
+    said = [f"{each['minutes']:.1f} minutes at {each['scale']} scale on {each['device']}" for each in measured.values()]
+    missing = [kind for kind in ("cpu", "cuda") if kind not in measured]
+    said += [f"not measured yet on a {'GPU' if kind == 'cuda' else 'CPU'}" for kind in missing]
+    return "Run from top to bottom, this chapter takes " + "; ".join(said) + "."
+
+
+def show_source(function):
+    """The body of a function as a block of Python, without its docstring: the code that an equation stands beside.
+
+    Args:
+        function: any function written in Python.
+    Returns:
+        an object that a notebook shows as highlighted code.
+    """
+    import ast
+    import inspect
+    import textwrap
+
+    from IPython.display import Markdown
+
+    source = textwrap.dedent(inspect.getsource(function))
+    definition = ast.parse(source).body[0]
+    first = definition.body[0]
+    lines = source.split("\n")
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        del lines[first.lineno - 1 : first.end_lineno]
+    return Markdown("```python\n" + "\n".join(lines).rstrip() + "\n```")
+
+
 def figure_style() -> None:
     """One look for all figures: quiet axes, legible on a phone, sharp on any screen."""
     import matplotlib as mpl

@@ -27,11 +27,13 @@ def fashion_mnist(split: Split) -> tuple[Tensor, Tensor]:
         DataError: another split, or a file that is missing or damaged.
     """
     _check_split(split)
-    from torchvision.datasets import FashionMNIST
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    files = [fetch(f"FashionMNIST/raw/{_IDX_NAME[split]}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
-    data = FashionMNIST(files[0].parents[2], train=split == "train")
-    return data.data.unsqueeze(1), data.targets
+    # each by its own path: one may lie in the data folder and the other in the cache of downloads
+    images, labels = (
+        fetch(f"FashionMNIST/raw/{_IDX_NAME[split]}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
+    )
+    return read_image_file(str(images)).unsqueeze(1), read_label_file(str(labels))
 
 
 def features(split: Split, dim: int = 768) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Feature vectors of a user's own, or from a hub data set: .npy, .safetensors and Parquet, columns found by type."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mobius_lib.errors import DataError
 
 IMAGENET_CLIP = "AbstractPhil/imagenet-clip-features-orderly"
 """Seed 001's data set; configurations seen: clip_vit_l14 (768), clip_vit_b16 (512), and two more."""
+_SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val")}
 
 
 def load_features(
@@ -25,33 +27,27 @@ def load_features(
     Returns:
         (N, dim) float32, and (N,) int64.
     Raises:
-        DataError: missing or unreadable file, columns that cannot be told apart, or values that are not finite.
+        DataError: missing or unreadable file, columns that cannot be told apart, rows of different lengths, values
+            that are not finite, or labels that are no classes.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"There is no feature file {path}; name a .npy, .safetensors or .parquet file, or a folder.")
-    try:
-        if path.is_dir() or path.suffix == ".parquet":
-            x, y = _from_parquet(path, feature_column, label_column)
-        elif path.suffix == ".safetensors":
-            x, y = _from_safetensors(path, feature_column, label_column)
-        elif path.suffix == ".npy":
-            x, y = _from_npy(path)
-        else:
-            raise DataError(f"{path} has the ending {path.suffix!r}; features are read from .npy, .safetensors, .parquet.")
-    except DataError:
-        raise
-    except Exception as error:  # each reader has error types of its own for a damaged file
-        raise DataError(f"{path} could not be read ({error}); it may be cut short: fetch or write it again.") from error
-    if x.ndim != 2 or len(x) == 0 or y.shape != (len(x),):
-        raise DataError(
-            f"{path} holds features {tuple(x.shape)} and labels {tuple(y.shape)}; expected (N, dim) and (N,), N >= 1."
-        )
-    x = x.float()
-    if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x).all(dim=1)).nonzero()[0])
-        raise DataError(f"{path} holds a value that is not finite (row {bad}); drop or mend such rows first.")
-    return torch.nn.functional.normalize(x) if normalise else x, y.long()
+    if path.is_dir():
+        files = sorted(path.rglob("*.parquet"))
+        if not files:
+            raise DataError(f"The folder {path} holds no .parquet file.")
+        x, y = _parquet(files, feature_column, label_column)
+    elif path.suffix == ".parquet":
+        x, y = _parquet([path], feature_column, label_column)
+    elif path.suffix == ".safetensors":
+        x, y = _safetensors(path, feature_column, label_column)
+    elif path.suffix == ".npy":
+        x, y = _npy(path)
+    else:
+        raise DataError(f"{path} has the ending {path.suffix!r}; features are read from .npy, .safetensors, .parquet.")
+    x, y = _checked(path, x, y)
+    return torch.nn.functional.normalize(x) if normalise else x, y
 
 
 def imagenet_clip(split: str, configuration: str = "clip_vit_l14", **columns: str) -> tuple[Tensor, Tensor]:
@@ -61,88 +57,173 @@ def imagenet_clip(split: str, configuration: str = "clip_vit_l14", **columns: st
         split: "train" (1,281,167 rows) or "validation" (50,000).
         configuration: which encoder.
         columns: feature_column and label_column, should the names not be found.
+    Returns:
+        (N, dim) float32 as published, and (N,) int64.
     Raises:
-        DataError: no network, no such configuration, or another layout than expected.
+        DataError: no network, no such configuration, files missing, or another layout than expected.
     """
+    if split not in _SPLITS:
+        raise DataError(f"The ImageNet features have the splits 'train' and 'validation', not {split!r}.")
     from huggingface_hub import snapshot_download
 
+    patterns = [form for name in _SPLITS[split] for form in (f"*{configuration}*{name}*", f"*{name}*{configuration}*")]
     try:
-        folder = snapshot_download(
-            IMAGENET_CLIP, repo_type="dataset", allow_patterns=[f"*{configuration}*/*{split}*", f"*{configuration}*{split}*"]
-        )
+        folder = Path(snapshot_download(IMAGENET_CLIP, repo_type="dataset", allow_patterns=patterns))
     except Exception as error:  # the hub client raises many types, all meaning: not fetched
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
-            f"The data set {IMAGENET_CLIP} could not be fetched ({type(error).__name__}: {error}); this run needs the "
-            "network. For features of your own, name the file: --features FILE."
+            f"The data set {IMAGENET_CLIP} could not be fetched ({reason}); connect to the network, "
+            "or read features of your own with load_features."
         ) from error
-    files = sorted(Path(folder).rglob("*.parquet"))
-    files = [file for file in files if configuration in str(file) and split in file.name]
+    files = [
+        file
+        for file in sorted(folder.rglob("*.parquet"))
+        if _belongs(file.relative_to(folder).as_posix(), configuration, split)
+    ]
     if not files:
         raise DataError(f"{IMAGENET_CLIP} holds no Parquet file for {configuration!r}, split {split!r}.")
-    return _parquet_files(files, columns.get("feature_column"), columns.get("label_column"))
+    _all_there(files)
+    return _checked(folder, *_parquet(files, columns.get("feature_column"), columns.get("label_column")))
 
 
-def _from_npy(path: Path) -> tuple[Tensor, Tensor]:
+def _belongs(name: str, configuration: str, split: str) -> bool:
+    """Whether a path in the data set is of this configuration and split: as folders, or joined in the file's name.
+
+    clip_vit_l14/train-00000-of-00042.parquet, data/clip_vit_l14/train/0000.parquet, data/clip_vit_l14_train-….parquet,
+    train/clip_vit_l14-….parquet. A longer name that begins with the configuration's (clip_vit_l14_336) is another one.
+    """
+    part, whole = "|".join(_SPLITS[split]), re.escape(configuration)
+    config_first = rf"(?:^|[/_.-]){whole}(?:/(?:[^/]+/)*(?:[^/]*[_.-])?|[_.-])(?:{part})(?=[/_.-])"
+    split_first = rf"(?:^|[/_.-])(?:{part})[/_.-](?:[^/]+/)*{whole}(?=/|\.|-\d)"
+    return re.search(config_first, name) is not None or re.search(split_first, name) is not None
+
+
+def _all_there(files: Sequence[Path]) -> None:
+    """Without the network the hub client hands out what an interrupted download left; the names tell how many."""
+    numbered = [match for file in files if (match := re.search(r"-(\d+)-of-(\d+)", file.name))]
+    if numbered and {int(match[1]) for match in numbered} != set(range(int(numbered[0][2]))):
+        raise DataError(
+            f"Only {len(numbered)} of the {int(numbered[0][2])} files of {IMAGENET_CLIP} are in {files[0].parent}; "
+            "connect to the network, and the same command fetches the others."
+        )
+
+
+def _checked(path: Path, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 rows and int64 classes."""
+    if x.ndim != 2 or x.numel() == 0 or y.shape != (len(x),):
+        raise DataError(
+            f"{path} holds features {tuple(x.shape)} and labels {tuple(y.shape)}; expected (N, dim) and (N,), N >= 1."
+        )
+    x = x.float()
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x).all(dim=1)).nonzero()[0])
+        raise DataError(f"{path} holds a value that is not finite (row {bad}); drop or mend such rows first.")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise DataError(f"{path} has labels of type {str(y.dtype).removeprefix('torch.')}; they must be integers.")
+    y = y.long()
+    if int(y.min()) < 0:
+        bad = int((y < 0).nonzero()[0])
+        raise DataError(f"{path} has the label {int(y[bad])} in row {bad}; classes count from 0, so drop such rows.")
+    return x, y
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{path} could not be read ({reason}); it may be cut short: fetch or write it again.")
+
+
+def _npy(path: Path) -> tuple[Tensor, Tensor]:
     import numpy as np
 
     labels = path.with_suffix(".labels.npy")
     if not labels.exists():
         raise DataError(f"{path} has no labels beside it; save them as {labels.name}.")
-    return torch.from_numpy(np.load(path)), torch.from_numpy(np.load(labels))
+    parts = []
+    for file in (path, labels):
+        try:
+            parts.append(torch.from_numpy(np.load(file)))
+        except Exception as error:  # ValueError, EOFError, OSError, TypeError, …: all say that it is no such file
+            raise _unreadable(file, error) from error
+    return parts[0], parts[1]
 
 
-def _from_safetensors(path: Path, feature_column: str | None, label_column: str | None) -> tuple[Tensor, Tensor]:
+def _safetensors(path: Path, feature_column: str | None, label_column: str | None) -> tuple[Tensor, Tensor]:
     from safetensors.torch import load_file
 
-    columns = load_file(path)
-    feature = _choose(path, feature_column, [k for k, v in columns.items() if v.is_floating_point()], list(columns))
-    label = _choose(path, label_column, [k for k, v in columns.items() if not v.is_floating_point()], list(columns))
-    return columns[feature], columns[label]
+    try:
+        columns = load_file(path)
+    except Exception as error:  # SafetensorError, OSError
+        raise _unreadable(path, error) from error
+    vectors = [name for name, value in columns.items() if value.ndim == 2 and value.is_floating_point()]
+    integers = [
+        name
+        for name, value in columns.items()
+        if value.ndim == 1 and not value.is_floating_point() and value.dtype != torch.bool
+    ]
+    return (
+        columns[_choose(path, feature_column, vectors, list(columns), "feature")],
+        columns[_choose(path, label_column, integers, list(columns), "label")],
+    )
 
 
-def _from_parquet(path: Path, feature_column: str | None, label_column: str | None) -> tuple[Tensor, Tensor]:
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"The folder {path} holds no .parquet file.")
-    return _parquet_files(files, feature_column, label_column)
+def _parquet(files: Sequence[Path], feature_column: str | None, label_column: str | None) -> tuple[Tensor, Tensor]:
+    parts = []
+    for file in files:
+        try:
+            parts.append(_parquet_file(file, feature_column, label_column))
+        except DataError:
+            raise
+        except Exception as error:  # pyarrow's own kinds, OSError
+            raise _unreadable(file, error) from error
+        if (width := parts[-1][0].shape[1]) != (first := parts[0][0].shape[1]):
+            raise DataError(f"{file} holds vectors of {width} numbers, but {files[0]} holds vectors of {first}.")
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
 
-def _parquet_files(
-    files: Sequence[Path], feature_column: str | None, label_column: str | None
-) -> tuple[Tensor, Tensor]:
+def _parquet_file(file: Path, feature_column: str | None, label_column: str | None) -> tuple[Tensor, Tensor]:
     import numpy as np
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
     import pyarrow.types as kinds
 
-    xs, ys = [], []
-    for file in files:
-        schema = pq.read_schema(file)
-        vectors = [
-            f.name
-            for f in schema
-            if (kinds.is_list(f.type) or kinds.is_large_list(f.type) or kinds.is_fixed_size_list(f.type))
-            and kinds.is_floating(f.type.value_type)
-        ]
-        feature = _choose(file, feature_column, vectors, schema.names)
-        label = _choose(file, label_column, [f.name for f in schema if kinds.is_integer(f.type)], schema.names)
-        table = pq.read_table(file, columns=[feature, label]).combine_chunks()
-        flat = table[feature].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        if len(flat) % max(len(table), 1):
-            raise DataError(f"The vectors in column {feature!r} of {file} have different lengths.")
-        xs.append(torch.from_numpy(np.array(flat, dtype=np.float32)).view(len(table), -1))
-        ys.append(torch.from_numpy(np.array(table[label].to_numpy(), dtype=np.int64)))
-    return torch.cat(xs), torch.cat(ys)
-
-
-def _choose(file: Path, named: str | None, candidates: list[str], columns: list[str]) -> str:
-    """The column that the user named, or the only one of the right type."""
-    if named is not None:
-        if named not in columns:
-            raise DataError(f"{file} has no column {named!r}; it has {', '.join(columns)}.")
-        return named
-    if len(candidates) != 1:
+    schema = pq.read_schema(file)
+    vectors = [
+        column.name
+        for column in schema
+        if (kinds.is_list(column.type) or kinds.is_large_list(column.type) or kinds.is_fixed_size_list(column.type))
+        and kinds.is_floating(column.type.value_type)
+    ]
+    integers = [column.name for column in schema if kinds.is_integer(column.type)]
+    feature = _choose(file, feature_column, vectors, schema.names, "feature")
+    label = _choose(file, label_column, integers, schema.names, "label")
+    table = pq.read_table(file, columns=[feature, label])
+    if len(table) == 0:
+        raise DataError(f"{file} holds no rows; take it away or write it again.")
+    if missing := table[feature].null_count + table[label].null_count:
+        raise DataError(f"{file} lacks {missing} value(s) in the columns {feature!r} and {label!r}; drop such rows.")
+    rows = table[feature].combine_chunks()
+    lengths = pc.unique(pc.list_value_length(rows)).to_pylist()
+    if len(lengths) > 1:
         raise DataError(
-            f"{file} has the columns {', '.join(columns)}, and which hold features and labels is not clear from their "
-            "types; name them with feature_column and label_column."
+            f"The vectors in column {feature!r} of {file} have different lengths, {min(lengths)} to {max(lengths)}."
         )
-    return candidates[0]
+    flat = np.array(rows.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+    labels = np.array(table[label].to_numpy(), dtype=np.int64)
+    return torch.from_numpy(flat).view(len(table), lengths[0]), torch.from_numpy(labels)
+
+
+def _choose(file: Path, named: str | None, candidates: list[str], columns: list[str], what: str) -> str:
+    """The column that the user named, or the only one of the right type."""
+    if named is None:
+        if len(candidates) == 1:
+            return candidates[0]
+        raise DataError(
+            f"{file} has the columns {', '.join(columns)}, and which one holds the {what}s is not clear from their "
+            f"types ({', '.join(candidates) or 'none'} would do); name it with {what}_column."
+        )
+    if named not in columns:
+        raise DataError(f"{file} has no column {named!r}; it has {', '.join(columns)}.")
+    if named not in candidates:
+        wanted = "vectors of floating-point numbers" if what == "feature" else "integers"
+        raise DataError(f"The column {named!r} of {file} holds no {wanted}; {', '.join(candidates) or 'none'} does.")
+    return named

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 def data_dir() -> Path:
     """The folder of the embedded data: $MOBIUS_DATA, else `data/` of a checkout, else the installed copy."""
     if chosen := os.environ.get("MOBIUS_DATA"):
-        return Path(chosen)
+        return Path(chosen).expanduser().absolute()
     checkout = PACKAGE.parent / "data"
     return checkout if (checkout / "SHA256SUMS").is_file() else PACKAGE / "_data"
 
@@ -33,13 +34,16 @@ def registry(folder: Path | None = None) -> dict[str, str]:
     """
     path = (folder or data_dir()) / "SHA256SUMS"
     try:
-        lines = path.read_text().split("\n")
-        return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
-    except (OSError, ValueError) as error:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = []
+    found = [re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line) for line in lines]
+    if not found or not all(found):
         raise DataError(
             f"The list of data files {path} is missing or damaged; check out the repository again, "
             "or point MOBIUS_DATA at its data folder."
-        ) from error
+        )
+    return {match[2]: match[1] for match in found if match}
 
 
 def fetch(name: str) -> Path:
@@ -73,17 +77,30 @@ def _verified(name: str, folder: Path) -> Path:
 def _download(name: str, digest: str) -> Path:
     import pooch
 
-    store = pooch.create(pooch.os_cache("mobius"), f"{raw_address()}/data/", registry={name: f"sha256:{digest}"})
+    address = f"{raw_address()}/data/"
+    store = pooch.create(pooch.os_cache("mobius"), address, registry={name: f"sha256:{digest}"})
     try:
         return Path(store.fetch(name))
     except Exception as error:  # pooch lets through whatever its transport raised
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{name} is not in {data_dir()} and could not be fetched from {store.base_url} ({error}); "
+            f"{name} is not in {data_dir()} and could not be fetched from {address} ({reason}); "
             "connect to the network, or point MOBIUS_DATA at the data folder of a checkout."
         ) from error
 
 
 def raw_address() -> str:
-    """Where the files of the repository's main branch are served, from the address in the package's metadata."""
-    urls = dict(entry.split(", ", 1) for entry in metadata.metadata("mobius_lib").get_all("Project-URL") or [])
-    return urls["Repository"].rstrip("/").replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main"
+    """Where the files of the repository's main branch are served, from the address in the package's metadata.
+
+    Raises:
+        DataError: when the package was not installed, so that it has none.
+    """
+    try:
+        urls = dict(entry.split(", ", 1) for entry in metadata.metadata("mobius_lib").get_all("Project-URL") or [])
+        repository = urls["Repository"]
+    except (metadata.PackageNotFoundError, KeyError) as error:
+        raise DataError(
+            "A data file is missing, and mobius_lib is not installed, so it does not know where to fetch it; "
+            "run pip install -e . in the checkout, or point MOBIUS_DATA at its data folder."
+        ) from error
+    return repository.rstrip("/").replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main"

@@ -1,10 +1,17 @@
 """Every reproduction of the book, by name. One file per run; each joins a chapter, a data set and the training loop."""
 
-from mobius_lib.runs import waves_clip, waves_features, waves_images
-from mobius_lib.runs.base import Run, RunError, Scale, execute, load_result
+from mobius_lib.runs import waves_clip, waves_features, waves_images, waves_tiny_imagenet
+from mobius_lib.runs.base import Run, RunError, Scale, execute, load_result, pick_device
 
 RUNS: dict[str, Run] = {
-    run.name: run for run in (waves_features.RUN, waves_images.RUN, waves_clip.RUN, waves_clip.RUN_WEIGHTS)
+    run.name: run
+    for run in (
+        waves_features.RUN,
+        waves_images.RUN,
+        waves_tiny_imagenet.RUN,
+        waves_clip.RUN,
+        waves_clip.RUN_WEIGHTS,
+    )
 }
 
 
@@ -19,4 +26,4 @@ def get_run(name: str) -> Run:
     return RUNS[name]
 
 
-__all__ = ["RUNS", "Run", "RunError", "Scale", "execute", "get_run", "load_result"]
+__all__ = ["RUNS", "Run", "RunError", "Scale", "execute", "get_run", "load_result", "pick_device"]

@@ -5,9 +5,11 @@ that a machine that slows down slows all of them.
 """
 
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.errors import MobiusError
-from mobius_lib.runs.provenance import describe_device, provenance, write_json
+from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
 from mobius_lib.runs.timing import paired_steps
 
 READ_ROWS = 500
@@ -42,6 +44,7 @@ class Scale:
     """How much of a run is done."""
 
     epochs: int
+    """0: nothing is trained, and the models are judged as their functions make them."""
     batch_size: int
     lr: float
     train_samples: int | None = None
@@ -103,24 +106,28 @@ def execute(
             and skips what is finished. None keeps nothing.
         progress: show a progress bar.
         backend: how lenses compute; the numbers are the same.
-        changes: fields of `Scale` to change, for instance epochs=8.
+        changes: numbers of `Scale` to change, for instance epochs=8.
     Returns:
         the record described in data/README.md.
     Raises:
-        RunError: unknown scale or field, or seeds below 1.
+        RunError: unknown scale, field, backend or device, a number below 1, or an output that cannot be written.
     """
-    from mobius_lib.training import Recipe, ResidentBatches, fit
+    from mobius_lib.training import ResidentBatches
     from mobius_lib.waves import use_backend
+    from mobius_lib.waves.lens import BACKENDS
 
     if scale not in run.scales:
         raise RunError(f"The run {run.name} has no scale {scale!r}; it has {', '.join(run.scales)}.")
     if seeds < 1:
         raise RunError(f"A run needs at least one seed, not {seeds}.")
-    try:
-        settings = replace(run.scales[scale], **{key: value for key, value in changes.items() if value is not None})
-    except TypeError as error:
-        raise RunError(f"A scale of {run.name} has no such setting ({error}).") from error
+    if backend not in BACKENDS:
+        raise RunError(f"There is no backend {backend!r}; use {', '.join(BACKENDS)}.")
+    changes = {key: value for key, value in changes.items() if value is not None}
+    settings = _changed(run.scales[scale], changes)
     place = pick_device(device)
+    if output is not None:
+        _check_writable(output)  # now, and not after hours of training
+    origin = provenance()  # now: the code on disk may be another one when the run has ended
     data = run.data()
     train = tuple(part.to(place) for part in seeded_subset(*data.train, settings.train_samples))
     test = tuple(part.to(place) for part in seeded_subset(*data.test, settings.test_samples))
@@ -129,66 +136,129 @@ def execute(
     arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms}
     for seed in range(seeds):
         for name, make in run.arms.items():
-            recipe = Recipe(
-                epochs=settings.epochs,
-                lr=settings.lr,
-                weight_decay=run.weight_decay,
-                batch_size=settings.batch_size,
-                seed=seed,
-            )
             torch.manual_seed(seed)
             # channels last: the lens reads channels, so no copy is made between it and the convolutions
             model = use_backend(make(), backend).to(memory_format=torch.channels_last)
-            outcome = fit(
-                model,
-                ResidentBatches(*train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
-                ResidentBatches(*test, 500, shuffle=False, seed=seed),
-                recipe,
-                None if work is None else work / f"{name}-seed{seed}",
-                device=str(place),
-                config={"run": run.name, "scale": scale, "arm": name},
-                scalars=run.state,
-                progress=progress,
-            )
+            validation = ResidentBatches(*test, 500, shuffle=False, seed=seed)
+            if settings.epochs == 0:
+                outcome = _judge(model, validation, place)
+            else:
+                outcome = _train(
+                    run,
+                    model,
+                    ResidentBatches(*train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
+                    validation,
+                    settings,
+                    seed,
+                    None if work is None else work / f"{name}-seed{seed}",
+                    device=str(place),
+                    config={"run": run.name, "scale": scale, "arm": name},
+                    progress=progress,
+                )
             arms[name].append(
                 {
                     "seed": seed,
-                    "best_accuracy": outcome.best_accuracy,
-                    "final_accuracy": outcome.final_accuracy,
+                    **outcome,
                     "parameters": sum(p.numel() for p in model.parameters()),
-                    "seconds": outcome.seconds,
-                    "skipped_batches": outcome.skipped_batches,
-                    "history": outcome.history,
                     "lens_state": _learned(run, model, test[0][:READ_ROWS]),
                 }
             )
     result = {
         "run": run.name,
         "scale": scale,
-        "command": command(run, scale, seeds, changes),
+        "command": command(run, scale, seeds, changes, backend),
         "configuration": asdict(settings) | {"weight_decay": run.weight_decay, "backend": backend, "seeds": seeds},
         "device": describe_device(place),
-        **provenance(),
+        **origin,
         "data": dict(data.hashes),
         "wall_seconds": time.perf_counter() - started,
         "arms": arms,
-        "cost": paired_steps(run.arms, train, settings.batch_size, place, backend),
+        "cost": paired_steps(run.arms, train, settings.batch_size, place, backend) if settings.epochs else {},
     }
     if run.extra is not None:
         result["extra"] = run.extra(Data((train[0].cpu(), train[1].cpu()), (test[0].cpu(), test[1].cpu())))
+    result = finite(result)
     if output is not None:
-        write_json(output, result)
+        try:
+            write_json(output, result)
+        except OSError as error:
+            raise RunError(
+                f"The result could not be written to {output} ({error.strerror}); make room or give another --output, "
+                "and the same command writes it without training again."
+            ) from error
     return result
+
+
+def _train(
+    run: Run,
+    model: nn.Module,
+    train: Any,
+    validation: Any,
+    settings: Scale,
+    seed: int,
+    folder: Path | None,
+    **options: Any,
+) -> dict[str, Any]:
+    from mobius_lib.training import Recipe, fit
+
+    recipe = Recipe(
+        epochs=settings.epochs,
+        lr=settings.lr,
+        weight_decay=run.weight_decay,
+        batch_size=settings.batch_size,
+        seed=seed,
+        save_every_n_epochs=max(1, settings.epochs // 10),  # a stop costs a tenth of an arm, and ten files are kept
+    )
+    outcome = fit(model, train, validation, recipe, folder, scalars=run.state, **options)
+    kept = ("best_accuracy", "final_accuracy", "seconds", "skipped_batches", "history")
+    return {name: getattr(outcome, name) for name in kept}
+
+
+def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, Any]:
+    from mobius_lib.training import evaluate
+
+    started = time.perf_counter()
+    _, accuracy = evaluate(model.to(place), validation, place)
+    seconds = time.perf_counter() - started
+    return {
+        "best_accuracy": accuracy,
+        "final_accuracy": accuracy,
+        "seconds": seconds,
+        "skipped_batches": 0,
+        "history": [],
+    }
+
+
+def _changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:
+    numbers = [each.name for each in fields(Scale) if each.name != "note"]
+    for name, value in changes.items():
+        if name not in numbers:
+            raise RunError(f"A scale has no setting {name!r}; it has {', '.join(numbers)}.")
+        if name.endswith("samples") and value < 1:
+            raise RunError(f"{name} must be at least 1, not {value}.")
+    return replace(scale, **changes)
+
+
+def _check_writable(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"The folder {output.parent} for the result cannot be made ({error.strerror}); give another --output."
+        ) from error
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise RunError(f"The result cannot be written to {output}; give a file in a folder that you may write to.")
 
 
 def _learned(run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
     return (run.state(model) if run.state else {}) | (run.readings(model, x) if run.readings else {})
 
 
-def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any]) -> str:
-    """The line that makes this result again."""
-    options = "".join(f" --{k.replace('_', '-')} {v}" for k, v in changes.items() if v is not None)
-    return f"mobius run {run.name} --scale {scale} --seeds {seeds}{options}"
+def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "eager") -> str:
+    """The line that makes this result again, on whatever device there is."""
+    options = {**changes, "backend": None if backend == "eager" else backend}
+    given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None)
+    return f"mobius run {run.name} --scale {scale} --seeds {seeds}{given}"
 
 
 def pick_device(name: str) -> torch.device:
@@ -199,12 +269,12 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RunError(f"There is no device {name!r}; use auto, cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RunError(f"The device {name!r} was asked for, but torch sees no GPU here; use --device cpu.")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise RunError(f"There is no device {name!r}; use auto, cpu, cuda, or a numbered GPU such as cuda:1.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise RunError(f"The device {name!r} was asked for, but torch sees {there} GPUs here; use --device cpu.")
     return device
 
 

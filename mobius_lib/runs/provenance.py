@@ -1,6 +1,7 @@
 """Where a result came from: machine, versions, commit, time. And the one way a result is written."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -14,7 +15,7 @@ import torch
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, commit (with "+changes" when the tree differs from it) and time of making."""
+    """Versions, commit (with "+changes" when the library differs from it) and the time now."""
     return {
         "versions": {
             "python": platform.python_version(),
@@ -32,6 +33,17 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"cpu: {_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def finite(content: Any) -> Any:
+    """The same with None for each NaN and infinity, which JSON lacks: the loss of a run that diverged, say."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -60,12 +72,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _commit() -> str:
-    here = Path(__file__).parent
+def _commit(package: Path = Path(__file__).parent.parent) -> str:
+    def git(*arguments: str) -> str:
+        run = subprocess.run(["git", "-C", str(package), *arguments], capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
     try:
-        git = ["git", "-C", str(here)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", str(here.parent)], capture_output=True)
-        return head.stdout.strip() + ("+changes" if dirty.returncode else "")
+        # an installed copy may lie inside somebody else's repository, whose commit says nothing about it
+        git("ls-files", "--error-unmatch", "__init__.py")
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", ".")
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "not a checkout"

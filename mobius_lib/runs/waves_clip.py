@@ -40,19 +40,23 @@ def published() -> nn.Module:
 
     Raises:
         DataError: when they cannot be fetched.
+        CheckpointError: when they are of another network.
     """
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
+    from mobius_lib.training import load_model
+
     try:
         path = hf_hub_download(WEIGHTS_REPO, WEIGHTS_FILE)
-    except Exception as error:  # the hub client raises many types, all meaning: not fetched
+        weights = load_file(path)
+    except Exception as error:  # the hub client raises many types, and so does a damaged file
         raise DataError(
             f"The published weights {WEIGHTS_REPO}/{WEIGHTS_FILE} could not be fetched ({type(error).__name__}); "
-            "this run needs the network."
+            "connect to the network, and the same command goes on."
         ) from error
     model = lens()
-    model.load_state_dict(load_file(path))
+    load_model(model, weights, path)
     return model
 
 

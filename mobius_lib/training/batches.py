@@ -67,8 +67,8 @@ class ResidentBatches:
         return len(self._plan)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in self._plan.epoch(number):
-            indices = indices.to(self.x.device)
+        # To the device as a whole: a copy per batch would each time wait for it.
+        for indices in self._plan.order(number).to(self.x.device).split(self._plan.batch_size):
             x = self.x[indices]
             yield (x if self.augment is None else self.augment(x)), self.y[indices]
 
@@ -129,12 +129,10 @@ class _Plan:
     def __len__(self) -> int:
         return -(-self.samples // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[Tensor]:
-        if self.shuffle:
-            order = torch.randperm(self.count, generator=_seeded(torch.Generator(), self.seed, number))
-        else:
-            order = torch.arange(self.count)
-        yield from order[: self.samples].split(self.batch_size)
+    def order(self, number: int) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(self.count)
+        return torch.randperm(self.count, generator=_seeded(torch.Generator(), self.seed, number))[: self.samples]
 
 
 class _EpochSampler:
@@ -147,7 +145,7 @@ class _EpochSampler:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for indices in self.plan.epoch(self.number):
+        for indices in self.plan.order(self.number).split(self.plan.batch_size):
             yield [(self.number, index) for index in indices.tolist()]
 
 

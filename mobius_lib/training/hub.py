@@ -17,6 +17,8 @@ PAUSE = 2.0
 """Seconds before the second attempt; doubled before each further one."""
 UPLOAD_SECONDS = 1800.0
 """After this an upload is given up: the hub's client itself would wait for an answer for ever."""
+ASK_SECONDS = 30.0
+"""For the list of a repository's files."""
 log = logging.getLogger(__name__)
 
 
@@ -104,8 +106,8 @@ def download(repo: str, path: str, into: Path | str) -> Path:
         import huggingface_hub
 
         # Asked first: when the hub is away, `snapshot_download` is content with what an earlier attempt left.
-        there = huggingface_hub.HfApi().list_repo_files(repo_id=repo)
-        wanted = [name for name in there if name.startswith(f"{inside}/")]
+        there = huggingface_hub.HfApi().repo_info(repo_id=repo, timeout=ASK_SECONDS).siblings or []
+        wanted = [file.rfilename for file in there if file.rfilename.startswith(f"{inside}/")]
         if not wanted:
             raise _Final(f"there is no folder {inside} in it")
         huggingface_hub.snapshot_download(repo_id=repo, allow_patterns=[f"{inside}/*"], local_dir=str(partial))

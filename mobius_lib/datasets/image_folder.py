@@ -1,0 +1,211 @@
+"""Images in folders: Tiny ImageNet as it is published, or any folder of class folders, through the same code.
+
+    Tiny ImageNet                              any other
+    wnids.txt                                  train/<class>/...
+    train/<wnid>/images/*.JPEG                 val/<class>/...
+    val/images/*.JPEG, val/val_annotations.txt
+
+Classes are numbered in alphabetical order. Files and folders whose names begin with a dot are not looked at.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
+from torchvision.transforms import v2
+
+from mobius_lib.errors import DataError
+
+# Of ImageNet's training images, as torchvision documents them for its models; Tiny ImageNet is a part of ImageNet.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DOWNLOAD = (
+    "get Tiny ImageNet with `wget http://cs231n.stanford.edu/tiny-imagenet-200.zip && "
+    "unzip tiny-imagenet-200.zip -d ./data/`, or give another data_dir"
+)
+ANNOTATIONS = "val_annotations.txt"
+
+
+class ImageFiles(Dataset):
+    """Images read and transformed when they are asked for.
+
+    Args:
+        files: one path per image.
+        labels: their classes, as positions in `classes`.
+        classes: names.
+        size: height and width of what comes out.
+        augment: random crop after padding by an eighth, and random horizontal flip; else a crop from the middle.
+    Shape:
+        item: ((3, size, size) float32, normalised; int).
+    Raises:
+        DataError: naming the file, when one that is asked for cannot be decoded.
+    """
+
+    def __init__(self, files: list[Path], labels: list[int], classes: list[str], size: int, augment: bool) -> None:
+        self.files, self.labels, self.classes = files, labels, classes
+        middle = (
+            [v2.RandomCrop(size, padding=size // 8), v2.RandomHorizontalFlip()] if augment else [v2.CenterCrop(size)]
+        )
+        self.transform = v2.Compose(
+            [v2.ToImage(), v2.Resize(size), *middle, v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(_load(self.files[index])), self.labels[index]
+
+
+def image_folder(root: Path | str, split: str, size: int = 64, augment: bool | None = None) -> ImageFiles:
+    """One split of a folder of images, in either layout.
+
+    Args:
+        root: the folder that holds train/ and val/.
+        split: "train" or "val".
+        size: height and width of what comes out; 64 is Tiny ImageNet's own.
+        augment: None augments the training split only.
+    Raises:
+        DataError: when the folder is missing, empty, or laid out in another way; when a class has no images; when an
+            annotation names a missing file or an unknown class; when val has a class that train lacks.
+    """
+    root = Path(root)
+    if split not in ("train", "val"):
+        raise DataError(f'split must be "train" or "val", not {split!r}.')
+    if not root.is_dir():
+        raise DataError(f"There is no image folder {root}: {DOWNLOAD}.")
+    classes = _classes(root)
+    if split == "train":
+        pairs = [(file, i) for i, name in enumerate(classes) for file in _images(root / "train" / name)]
+    elif _is_tiny_imagenet(root):
+        pairs = _annotated(root / "val", classes)
+    else:
+        pairs = _class_folders(root / "val", classes)
+    files, labels = zip(*pairs, strict=True)
+    return ImageFiles(list(files), list(labels), classes, size, split == "train" if augment is None else augment)
+
+
+def tiny_imagenet(root: Path | str, split: str, size: int = 64, augment: bool | None = None) -> ImageFiles:
+    """`image_folder` for a folder that must be in Tiny ImageNet's published layout.
+
+    Raises:
+        DataError: as `image_folder`, and when the layout is another.
+    """
+    root = Path(root)
+    if root.is_dir() and not _is_tiny_imagenet(root):
+        raise DataError(f"{root} has neither wnids.txt nor val/{ANNOTATIONS}, so it is not Tiny ImageNet: {DOWNLOAD}.")
+    return image_folder(root, split, size, augment)
+
+
+def dataset_name(root: Path | str) -> str:
+    """`tiny_imagenet` for its layout, else the folder's own name: part of the name of a run's folder."""
+    return "tiny_imagenet" if _is_tiny_imagenet(Path(root)) else Path(root).resolve().name
+
+
+def check(root: Path | str, threads: int = 8) -> list[Path]:
+    """Decodes every image of both splits, and returns those that cannot be read (an empty list when all is well).
+
+    Raises:
+        DataError: when the layout itself is wrong.
+    """
+    files = [file for split in ("train", "val") for file in image_folder(root, split).files]
+    with ThreadPoolExecutor(threads) as pool:
+        return [file for file, good in zip(files, pool.map(_readable, files), strict=True) if not good]
+
+
+def _is_tiny_imagenet(root: Path) -> bool:
+    return (root / "wnids.txt").is_file() or (root / "val" / ANNOTATIONS).is_file()
+
+
+def _classes(root: Path) -> list[str]:
+    names = [folder.name for folder in _subfolders(root / "train")]
+    if not names:
+        raise DataError(
+            f"{root} has no class folders below train/: expected train/<class>/ with images; or {DOWNLOAD}."
+        )
+    listed = root / "wnids.txt"
+    if listed.is_file():
+        wanted = set(_lines(listed))
+        if missing := sorted(wanted - set(names)):
+            raise DataError(f"{listed} names the class {missing[0]}, but there is no folder train/{missing[0]}.")
+        names = [name for name in names if name in wanted]
+        if not names:
+            raise DataError(f"{listed} names no class: {DOWNLOAD}.")
+    return names
+
+
+def _class_folders(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    found = _subfolders(folder)
+    if not found:
+        raise DataError(f"{folder} has no class folders: expected val/<class>/ with images, as below train/.")
+    number = {name: i for i, name in enumerate(classes)}
+    for path in found:
+        if path.name not in number:
+            raise DataError(f"{path} is a class that train/ lacks; add train/{path.name} or take that folder away.")
+    return [(file, number[path.name]) for path in found for file in _images(path)]
+
+
+def _annotated(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    annotations = folder / ANNOTATIONS
+    if not annotations.is_file():
+        raise DataError(f"{annotations} is missing: {DOWNLOAD}.")
+    number = {name: i for i, name in enumerate(classes)}
+    there = {path.name for path in _images(folder / "images")}
+    pairs = []
+    for line in _lines(annotations):
+        name, wnid = (*line.split(maxsplit=2), "")[:2]
+        if wnid not in number:
+            raise DataError(f"{annotations} gives {name} the class {wnid or '(none)'}, which is not among the classes.")
+        if name not in there:
+            raise DataError(f"{annotations} names {name}, but there is no such image in {folder / 'images'}.")
+        pairs.append((folder / "images" / name, number[wnid]))
+    if not pairs:
+        raise DataError(f"{annotations} is empty: {DOWNLOAD}.")
+    return pairs
+
+
+def _images(folder: Path) -> list[Path]:
+    """All images below a folder, at any depth, in a fixed order."""
+    files = [path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and _seen(path, folder)]
+    if not files:
+        raise DataError(f"There are no images in {folder}; put some there or take the folder away.")
+    return sorted(files)
+
+
+def _seen(path: Path, below: Path) -> bool:
+    return not any(part.startswith(".") for part in path.relative_to(below).parts)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    children: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in children if path.is_dir() and not path.name.startswith("."))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text; get the file again.") from error
+
+
+def _load(path: Path) -> Image:
+    try:
+        return default_loader(str(path))
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError and their own kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"The image {path} cannot be read ({reason}); replace or remove it "
+            "(mobius_lib.datasets.image_folder.check lists all such files)."
+        ) from error
+
+
+def _readable(path: Path) -> bool:
+    try:
+        _load(path)
+    except DataError:
+        return False
+    return True

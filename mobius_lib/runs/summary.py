@@ -1,0 +1,63 @@
+"""A result file in words and tables: what notebooks and the command print of it."""
+
+import statistics
+from typing import Any
+
+from mobius_lib.ledger.stats import Interval, interval
+
+
+def accuracies(result: dict[str, Any], arm: str) -> list[float]:
+    """Final test accuracy of each seed, as fractions."""
+    return [row["final_accuracy"] for row in result["arms"][arm]]
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """For instance "87.31 % ± 0.22" (standard deviation over seeds), or "87.31 %" for a single value."""
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.2f} %{spread}"
+
+
+def difference(result: dict[str, Any], first: str, second: str) -> Interval:
+    """Accuracy of the first arm minus the second, seed by seed, with its 95 % interval."""
+    pairs = zip(accuracies(result, first), accuracies(result, second), strict=True)
+    return interval([a - b for a, b in pairs])
+
+
+def difference_in_words(result: dict[str, Any], first: str, second: str) -> str:
+    """One sentence: the difference in points, its interval, and what these seeds can say."""
+    found = difference(result, first, second)
+    points = f"{100 * found.mean:+.2f} points"
+    if found.n == 1:
+        return f"{first} minus {second}: {points} in one seed, which says nothing of the spread."
+    if found.low > 0:
+        verdict = f"so {first} is better than {second} here"
+    elif found.high < 0:
+        verdict = f"so {first} is worse than {second} here"
+    else:
+        verdict = "so these seeds show no difference"
+    bounds = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
+    return f"{first} minus {second}: {points} (95 % interval {bounds}, {found.n} seeds), {verdict}."
+
+
+def table(result: dict[str, Any]) -> str:
+    """Arms against accuracy, parameters and cost of a training step, as a Markdown table."""
+    rows = ["| arm | test accuracy | seeds | parameters | step time / GELU twin |", "|---|---|---|---|---|"]
+    for arm, runs in result["arms"].items():
+        cost = result["cost"][arm].get("ratio_to_gelu")
+        rows.append(
+            f"| {arm} | {mean_and_spread(accuracies(result, arm))} | {len(runs)} | {runs[0]['parameters']:,} "
+            f"| {'' if cost is None else f'{cost:.2f}'} |"
+        )
+    for arm, found in result.get("extra", {}).items():
+        rows.append(f"| {arm} | {mean_and_spread([found['accuracy']])} | | {found['parameters']:,} | |")
+    return "\n".join(rows)
+
+
+def setting(result: dict[str, Any]) -> str:
+    """One line: how much was trained, where, and by which command."""
+    used = result["configuration"]
+    rows = used["train_samples"] or "all"
+    return (
+        f"{used['epochs']} epochs over {rows} training rows, batch {used['batch_size']}, AdamW at {used['lr']:g}, "
+        f"{result['device']}; `{result['command']}`"
+    )

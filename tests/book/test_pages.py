@@ -1,0 +1,252 @@
+"""The built pages in a real browser: they ask nobody else, complain of nothing, and their widgets move."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag, urlparse
+
+import pytest
+
+from tools.build_book import Book
+from tools.house import notebooks, pages
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NO_CHROMIUM = "no Chromium for the browser tests: `apt install chromium`, or on a Mac `brew install --cask chromium`"
+NO_NPM = "the book was built without npm and asks CDNs for its scripts: install npm, then `make test`"
+KNOWN_MESSAGE = "THEBE_JS_URL"  # "... has already been declared": the theme's, and harmless
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+PAGES = {page.stem: page for page in pages()}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+pytestmark = pytest.mark.browser
+
+
+@dataclass
+class Visit:
+    """A page that has been opened, and everything it said meanwhile."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def canvas(self, widget: int = 0) -> list[str]:
+        """The pixels of every canvas inside one widget."""
+        return self.page.evaluate(
+            "i => [...document.querySelectorAll('.cell_output .widget-subarea')[i].querySelectorAll('canvas')]"
+            ".map(canvas => canvas.toDataURL())",
+            widget,
+        )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_CHROMIUM)
+    from playwright.sync_api import sync_playwright
+
+    arguments = [
+        *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    ]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield opened
+        opened.close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(book: Book) -> Iterator[str]:
+    """The address of the built book on this machine."""
+    if not book.record()["local"]:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_NPM)
+    handler = functools.partial(_Quiet, directory=str(book.html))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Any]:
+    contexts = []
+
+    def open_page(address: str, viewport: dict[str, int] = DESK, scheme: str = "light") -> Visit:
+        context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        contexts.append(context)
+        seen = Visit(context.new_page())
+        seen.page.on("request", lambda request: seen.requests.append(request.url))
+        seen.page.on("console", lambda note: note.type == "error" and seen.complaints.append(note.text))
+        seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        seen.page.on("response", lambda got: got.status >= 400 and seen.complaints.append(f"{got.status} {got.url}"))
+        seen.page.goto(address, wait_until="networkidle")
+        seen.page.wait_for_function("!window.MathJax || (window.MathJax.startup && window.MathJax.startup.promise)")
+        seen.page.evaluate("() => window.MathJax && window.MathJax.startup.promise.then(() => true)")
+        seen.page.wait_for_timeout(300)  # widgets draw in an animation frame after their module has come
+        return seen
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def _address(site: str, name: str) -> str:
+    return f"{site}/book/{name}.html"
+
+
+def _widgets(book: Book, name: str) -> int:
+    """How many widgets the executed notebook shows."""
+    if PAGES[name] not in notebooks():
+        return 0
+    cells = [cell for cell in book.executed(PAGES[name]).cells if cell.cell_type == "code"]
+    shown = [cell for cell in cells if "remove-output" not in cell.metadata.get("tags", [])]
+    return sum(WIDGET_MIME in output.get("data", {}) for cell in shown for output in cell.outputs)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_asks_nobody_and_complains_of_nothing(name: str, site: str, visit: Any):
+    seen = visit(_address(site, name))
+    assert len(seen.requests) > 5
+    outside = [url for url in seen.requests if not url.startswith((f"{site}/", "data:", f"blob:{site}/"))]
+    assert not outside, "requests to other hosts"
+    assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_mathematics_is_typeset(name: str, site: str, visit: Any):
+    seen = visit(_address(site, name))
+    formulas = seen.page.locator("span.math, div.math")
+    assert seen.page.locator("mjx-container").count() >= formulas.count()
+    assert seen.page.locator("mjx-merror").count() == 0
+    if name == "notation":
+        assert formulas.count() > 20
+    left = seen.page.evaluate("() => document.querySelector('article').innerText")
+    assert "$$" not in left and "\\(" not in left and "\\frac" not in left
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_widget_of_the_notebook_is_in_the_page(name: str, site: str, book: Book, visit: Any):
+    seen = visit(_address(site, name))
+    expected = _widgets(book, name)
+    if name == "1_waves":
+        assert expected >= 1
+    areas = seen.page.locator(".cell_output .widget-subarea")
+    assert areas.count() == expected
+    for i in range(expected):
+        box = areas.nth(i).bounding_box()
+        assert box and box["width"] > 100 and box["height"] > 20, f"widget {i} is empty: {box}"
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_dragged_slider_changes_the_picture(viewport: dict[str, int], site: str, book: Book, visit: Any):
+    """With the mouse, and with the arrow keys; there is no kernel."""
+    seen = visit(_address(site, "1_waves"), viewport)
+    sliders = seen.page.locator(".cell_output .widget-subarea").first.locator("input[type=range]:visible")
+    assert sliders.count() >= 3
+    pictures = seen.canvas()
+    assert pictures and all(len(picture) > 1000 for picture in pictures), "a canvas is blank"
+
+    slider = sliders.first
+    slider.evaluate("e => e.scrollIntoView({block: 'end', behavior: 'instant'})")  # below the plot, which sticks on top
+    box, value = slider.bounding_box(), slider.input_value()
+    low, high = float(slider.get_attribute("min")), float(slider.get_attribute("max"))
+    thumb = box["x"] + box["width"] * (float(value) - low) / (high - low)
+    goal = box["x"] + box["width"] * (0.15 if float(value) > (low + high) / 2 else 0.85)
+    middle = box["y"] + box["height"] / 2
+    seen.page.mouse.move(thumb, middle)
+    seen.page.mouse.down()
+    seen.page.mouse.move(goal, middle, steps=8)
+    seen.page.mouse.up()
+    seen.page.wait_for_timeout(300)
+    assert slider.input_value() != value
+    dragged = seen.canvas()
+    assert dragged != pictures
+
+    slider.focus()
+    for _ in range(5):
+        seen.page.keyboard.press("ArrowRight" if float(slider.input_value()) < (low + high) / 2 else "ArrowLeft")
+    seen.page.wait_for_timeout(300)
+    assert seen.canvas() != dragged
+    assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
+
+
+def test_every_control_of_the_widget_has_a_name(site: str, book: Book, visit: Any):
+    """What a screen reader says for each slider and button."""
+    seen = visit(_address(site, "1_waves"))
+    unnamed = seen.page.evaluate(
+        """() => [...document.querySelectorAll('.widget-subarea :is(input, button, select)')].filter(c =>
+            !(c.ariaLabel || c.getAttribute('aria-labelledby') || c.labels?.length || c.textContent.trim() || c.title)
+        ).map(c => c.outerHTML.slice(0, 100))"""
+    )
+    assert not unnamed
+
+
+def test_the_widget_works_from_a_file(site: str, book: Book, visit: Any):
+    """`make book` prints an address that opens the page from disk, without a server."""
+    seen = visit((book.html / "book" / "1_waves.html").as_uri())
+    assert seen.page.locator(".cell_output .widget-subarea canvas").count() >= 1
+    assert seen.canvas()
+    first = visit((book.html / "index.html").as_uri())
+    first.page.wait_for_url("**/book/intro.html")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_phone_needs_no_sideways_scrolling(name: str, scheme: str, site: str, visit: Any):
+    seen = visit(_address(site, name), PHONE, scheme)
+    width, inner = seen.page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+    assert width <= inner, f"{name} is {width} px wide on a screen of {inner}"
+    # Not merely cut off: what is wider than the screen must lie in something that scrolls.
+    cut = seen.page.evaluate(
+        """() => [...document.querySelectorAll(
+            'article :is(p, li, h1, h2, img, table, pre, mjx-container[display=true], .widget-subarea)'
+        )].filter(e => {
+            const box = e.getBoundingClientRect();
+            if (box.width === 0 || box.right <= window.innerWidth + 1) return false;
+            for (let p = e; p && p.tagName !== 'ARTICLE'; p = p.parentElement)
+                if (['auto', 'scroll'].includes(getComputedStyle(p).overflowX)) return false;
+            return true;
+        }).map(e => e.outerHTML.slice(0, 120))"""
+    )
+    assert not cut
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_pictures(name: str, site: str, book: Book, visit: Any):
+    """Every address inside the book leads somewhere, anchors included; every picture is there and described."""
+    seen = visit(_address(site, name))
+    links = seen.page.evaluate("() => [...document.querySelectorAll('a[href]')].map(a => a.href)")
+    inside = sorted({link for link in links if link.startswith(site)})
+    assert len(inside) > 3
+    for link in inside:
+        address, anchor = urldefrag(link)
+        path = urlparse(address).path.lstrip("/") or "index.html"
+        target = book.html / path
+        assert target.is_file(), f"{name} links to {path}, which is not there"
+        if anchor and target.suffix == ".html":
+            text = target.read_text("utf-8")
+            assert f'id="{anchor}"' in text or f'name="{anchor}"' in text, f"{name} links to {path}#{anchor}"
+    pictures = seen.page.evaluate(
+        "() => [...document.querySelectorAll('article img')].map(i => [i.src.slice(0, 80), i.alt, i.naturalWidth])"
+    )
+    for source, alternative, width in pictures:
+        assert width > 0, f"{source} does not load"
+        assert alternative.strip() and not Path(alternative).suffix, f"{source} has no description: {alternative!r}"
+
+
+def test_the_search_finds_a_word(site: str, visit: Any):
+    seen = visit(f"{site}/search.html?q=sharpness")
+    seen.page.wait_for_selector("#search-results li", timeout=10_000)
+    assert "Notation" in seen.page.locator("#search-results").inner_text()

@@ -1,0 +1,118 @@
+"""Facts about the tree: the directions of imports, what an import costs, and what git holds."""
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from tools.dependencies import imports
+from tools.house import ROOT, source_files
+
+LIBRARY = ROOT / "mobius_lib"
+
+
+def _tracked() -> list[str]:
+    """What git would hand to a fresh clone, with what is not ignored and about to be added."""
+    return [path.relative_to(ROOT).as_posix() for path in source_files()]
+
+
+def test_imports_go_one_way():
+    """The contracts of pyproject.toml, by import-linter."""
+    lint = Path(sys.executable).parent / "lint-imports"
+    run = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "0 broken" in run.stdout
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.glob("*/math.py")), ids=lambda path: path.parent.name)
+def test_math_imports_torch_alone(path: Path):
+    top = {name.split(".")[0] for name in imports(path.read_text("utf-8"))}
+    assert top <= {"torch", "math", "collections"}, f"{path} imports more than torch and the standard library"
+
+
+def test_importing_the_library_needs_torch_and_numpy_alone():
+    """In a fresh process that refuses every other third-party module of ours."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {"pyyaml": "yaml"}
+    extras = {
+        names.get(name, name)
+        for extra in ("run", "widgets")
+        for requirement in project["optional-dependencies"][extra]
+        for name in [requirement.split(">")[0]]
+    }
+    assert "typer" in extras and "anywidget" in extras
+    code = (
+        "import sys\n"
+        f"for name in {sorted(extras)!r}: sys.modules[name] = None\n"  # None: importing it raises ImportError
+        "import mobius_lib, mobius_lib.errors\n"
+        "print(mobius_lib.MobiusNet)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_versions_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    tree = ast.parse((LIBRARY / "__init__.py").read_text("utf-8"))
+    stated = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__version__"
+    ]
+    assert stated == [project["version"]]
+
+
+def test_requirements_pin_what_pyproject_asks_for():
+    """Each direct dependency is pinned exactly once, and each pin is asked for by somebody."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    asked = {_normal(text.split(">")[0].split("[")[0]) for text in asked} - {"mobius-lib"}
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith(("#", "-c"))]
+    assert all(line.count("==") == 1 for line in pins)
+    names = [_normal(line.split("==")[0]) for line in pins]
+    assert sorted(names) == sorted(asked)
+    constraints = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = {_normal(line.split("==")[0]) for line in constraints if line and not line.startswith("#")}
+    assert len(pinned) > 100 and not pinned & asked, "a direct requirement is pinned in two places"
+
+
+def test_no_outputs_in_git():
+    """Notebooks are kept without outputs; the built book has them."""
+    notebooks = [path for path in source_files() if path.suffix == ".ipynb"]
+    assert notebooks
+    for path in notebooks:
+        notebook = json.loads(path.read_text("utf-8"))
+        assert "widgets" not in notebook["metadata"], f"{path.name} holds widget states: clear its outputs"
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                assert not cell["outputs"] and cell["execution_count"] is None, f"clear the outputs of {path.name}"
+
+
+def test_nothing_made_is_tracked():
+    made = {"_build", ".venv", "node_modules", "__pycache__", ".ipynb_checkpoints", "outputs"}
+    assert not [name for name in _tracked() if made & set(Path(name).parts)]
+
+
+def test_embedded_data_stay_small():
+    """Under 30 MB, as promised to whoever clones or opens the book in Colab."""
+    size = sum(path.stat().st_size for path in source_files() if path.is_relative_to(ROOT / "data"))
+    assert 0 < size < 30e6
+
+
+def test_no_machine_paths():
+    """No file names a folder of the machine it was written on."""
+    forbidden = ("/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/", "/Us" + "ers/")
+    for path in source_files():
+        if path.suffix in {".py", ".md", ".ipynb", ".toml", ".yml", ".yaml", ".txt", ".json", ".js", ".css", ""}:
+            text = path.read_text("utf-8", errors="ignore")
+            assert not [word for word in forbidden if word in text], f"{path} names a folder of one machine"
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-")

@@ -1,0 +1,107 @@
+import pytest
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+from mobius_lib.errors import DataError
+from mobius_lib.training import Batches, LoaderBatches, ResidentBatches
+
+
+class Noisy(Dataset):
+    """Items with random augmentation, as images have."""
+
+    def __len__(self) -> int:
+        return 23
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.tensor([float(index), *torch.rand(2)]), index
+
+
+class Broken(Noisy):
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        raise DataError("The image a: b.png cannot be read (truncated); replace it.")
+
+
+def resident(count: int = 23, batch_size: int = 5, shuffle: bool = True, seed: int = 0) -> ResidentBatches:
+    return ResidentBatches(torch.arange(count).view(-1, 1), torch.arange(count), batch_size, shuffle=shuffle, seed=seed)
+
+
+def loader(count: int = 23, batch_size: int = 5, shuffle: bool = True, seed: int = 0) -> LoaderBatches:
+    data = TensorDataset(torch.arange(count).view(-1, 1), torch.arange(count))
+    return LoaderBatches(data, batch_size, shuffle=shuffle, seed=seed)
+
+
+def order(batches: Batches, epoch: int) -> list[int]:
+    return [i for _, y in batches.epoch(epoch) for i in y.tolist()]
+
+
+@pytest.mark.parametrize("make", [resident, loader])
+def test_order_is_a_function_of_seed_and_epoch(make):
+    batches, again = make(), make()
+    assert isinstance(batches, Batches)
+    assert order(batches, 3) == order(again, 3), "asked for in another order of epochs"
+    assert order(batches, 0) == order(again, 0)
+    orders = {tuple(order(make(seed=seed), epoch)) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16, "seed 0 in epoch 1 must differ from seed 1 in epoch 0"
+    for epoch in range(4):
+        assert sorted(order(batches, epoch)) == list(range(23))
+
+
+@pytest.mark.parametrize("make", [resident, loader])
+@pytest.mark.parametrize(("count", "size"), [(23, 5), (20, 5), (3, 5), (1, 1), (1, 8), (5, 1), (21, 5), (6, 5)])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_sizes(make, count, size, shuffle):
+    batches = make(count, size, shuffle)
+    sizes = [len(y) for _, y in batches.epoch(0)]
+    assert len(sizes) == len(batches) and sum(sizes) == batches.samples
+    lone = shuffle and count > size > 1 and count % size == 1
+    assert batches.samples == count - lone, "only a single left-over sample is left out, and only when shuffled"
+    if not shuffle:
+        assert order(batches, 5) == list(range(count))
+    elif lone:
+        left_out = {(set(range(count)) - set(order(batches, epoch))).pop() for epoch in range(8)}
+        assert len(left_out) > 1, "not always the same sample"
+
+
+@pytest.mark.parametrize("make", [resident, loader])
+def test_samples_stay_with_their_labels(make):
+    for x, y in make().epoch(1):
+        assert torch.equal(x.flatten(), y)
+
+
+def test_orders_agree_between_the_two():
+    assert order(resident(), 2) == order(loader(), 2)
+
+
+def test_augmentation_does_not_depend_on_workers_or_on_what_was_drawn_before():
+    state = torch.get_rng_state()
+    expected = [x for x, _ in LoaderBatches(Noisy(), 5, shuffle=True, seed=7).epoch(2)]
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is the run's, not the loader's"
+    torch.rand(5)
+    many = LoaderBatches(Noisy(), 5, shuffle=True, seed=7, workers=2)
+    first = [x for x, _ in many.epoch(1)]
+    for x, y in zip(many.epoch(2), expected, strict=True):  # the workers of epoch 1 are still alive
+        assert torch.equal(x[0], y)
+    assert not torch.equal(torch.cat(first).sort(0)[0], torch.cat(expected).sort(0)[0]), "each epoch draws anew"
+
+
+def test_augment_is_applied_to_every_batch():
+    x = torch.zeros(10, 2, dtype=torch.uint8)
+    batches = ResidentBatches(x, torch.zeros(10).long(), 4, shuffle=False, seed=0, augment=lambda x: x.float() + 1)
+    assert all((x == 1).all() and x.dtype == torch.float32 for x, _ in batches.epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_worker_is_still_one_sentence(workers):
+    with pytest.raises(DataError, match=r"^The image a: b\.png cannot be read \(truncated\); replace it\.$"):
+        list(LoaderBatches(Broken(), 5, shuffle=False, seed=0, workers=workers).epoch(0))
+
+
+def test_clear_errors():
+    with pytest.raises(DataError, match="The data set is empty"):
+        resident(0)
+    with pytest.raises(DataError, match="The data set is empty"):
+        loader(0)
+    with pytest.raises(DataError, match="There are 3 samples but 2 labels"):
+        ResidentBatches(torch.zeros(3, 1), torch.zeros(2), 1, shuffle=False, seed=0)
+    with pytest.raises(DataError, match="batch_size must be at least 1, not 0"):
+        resident(batch_size=0)

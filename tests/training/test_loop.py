@@ -1,0 +1,316 @@
+"""The loop itself: against a plain hand-written one, on bad batches, and what it leaves behind."""
+
+import json
+import math
+import sys
+from dataclasses import asdict
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.nn import functional as F
+
+from mobius_lib.training import RecipeError, ResidentBatches, TrainingError, evaluate, fit, read
+
+
+def by_hand(model, batches, recipe, skip=()):
+    """Seed 001's recipe in the fewest lines of plain torch: the reference. `skip` names batches to leave out."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=recipe.epochs)
+    model.train()
+    for epoch in range(recipe.epochs):
+        for i, (x, y) in enumerate(batches.epoch(epoch)):
+            if (epoch, i) not in skip:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing).backward()
+                if recipe.grad_clip is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
+                optimizer.step()
+        schedule.step()
+    return model
+
+
+def close(a, b):
+    """Equal but for rounding: fused and plain AdamW order a few operations differently, some 1e-7 per step."""
+    a, b = a.state_dict(), b.state_dict()
+    return all(torch.allclose(a[name], b[name], rtol=1e-4, atol=1e-5) for name in a)
+
+
+class Altered:
+    """The task's batches with some of them changed."""
+
+    def __init__(self, batches, change):
+        self.batches, self.change, self.samples = batches, change, batches.samples
+
+    def __len__(self):
+        return len(self.batches)
+
+    def epoch(self, number):
+        for i, (x, y) in enumerate(self.batches.epoch(number)):
+            yield self.change(number, i, x.clone()), y
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"grad_clip": None}, {"grad_clip": 0.05}, {"label_smoothing": 0.1}, {"weight_decay": 0.0}], ids=str
+)
+def test_same_as_a_plain_loop(task, changes):
+    recipe = task.recipe(**changes)
+    assert close(task.fit(recipe=recipe).model, by_hand(task.model(), task.batches(), recipe))
+
+
+def test_clipping(task, monkeypatch):
+    """The gradients that reach the optimiser, on data that make them large: cut to the norm asked for, or left."""
+    norms = []
+    original = torch.optim.AdamW.step
+
+    def step(self, *args):
+        norms.append(math.sqrt(sum(p.grad.square().sum().item() for p in self.param_groups[0]["params"])))
+        return original(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+    def norm(clip):
+        norms.clear()
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        with torch.no_grad():
+            model[1].weight.copy_(torch.linspace(-1, 1, 32).view(2, 16))
+        task.fit(model=model, train=task.batches(task.x * 1e3), changes={"epochs": 1, "grad_clip": clip})
+        return norms[0]
+
+    free = norm(None)
+    assert free > 10
+    assert norm(1.0) == pytest.approx(1.0, rel=1e-5)  # float32 sums, and the 1e-6 that torch adds to the norm
+    assert norm(10 * free) == pytest.approx(free, rel=1e-5)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["input", "forward"])
+def test_bad_batch_is_as_if_absent(task, poison, where, caplog, tmp_path):
+    """One bad value in the middle: the same weights, moments and batch-norm statistics as without that batch.
+
+    "input": it stands in x, and is seen before the pass. "forward": it appears in the network, as on a GPU, where x is
+    not looked at: the pass runs, contaminates the buffers, and all has to be put back.
+    """
+
+    def change(epoch, i, x):
+        if (epoch, i) == (1, 3):
+            x[2, 0, 1, 1] = poison if where == "input" else 1e6
+        return x
+
+    class Poisoned(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(torch.where(x > 1e5, poison, x))
+
+    train = Altered(task.batches(), change)
+    recipe = task.recipe()
+    model = task.model()
+    outcome = task.fit(tmp_path, model=Poisoned(model), train=train, recipe=recipe).outcome
+    reference = by_hand(task.model(), task.batches(), recipe, skip={(1, 3)})
+    assert close(model, reference)
+    assert model[1].num_batches_tracked == 4 * 6 - 1
+    assert outcome.skipped_batches == 1 and [record["skipped"] for record in outcome.history] == [0, 1, 0, 0]
+    assert all(math.isfinite(record[name]) for record in outcome.history for name in ("train_loss", "val_loss"))
+    state = read(tmp_path / "checkpoints" / "final_model.pt")["optimizer"]["state"]
+    assert all(entry["step"] == 4 * 6 - 1 for entry in state.values())
+    assert [record.message for record in caplog.records] == [
+        "1 of 24 batches were skipped, because they, their loss or their gradients were not finite."
+    ]
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in curves.Scalars("skipped_batches")] == [0, 1, 0, 0]
+
+
+class _Sharp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, bad):
+        ctx.bad = bad
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return (gradient * math.nan if ctx.bad else gradient), None
+
+
+def test_bad_gradient_under_a_finite_loss(task):
+    class Model(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.calls = inner, 0
+
+        def forward(self, x):
+            self.calls += self.training
+            return _Sharp.apply(self.inner(x), self.training and self.calls in (5, 11))
+
+    model, recipe = task.model(), task.recipe()
+    outcome = task.fit(model=Model(model), recipe=recipe).outcome
+    assert [record["skipped"] for record in outcome.history] == [1, 1, 0, 0]
+    assert close(model, by_hand(task.model(), task.batches(), recipe, skip={(0, 4), (1, 4)}))
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_all_bad(task, first):
+    train = Altered(task.batches(), lambda epoch, i, x: x * (math.nan if epoch >= first else 1))
+    with pytest.raises(TrainingError, match=f"All 6 batches of epoch {first + 1} had to be skipped"):
+        task.fit(train=train)
+
+
+def test_integer_inputs_have_no_nan(task):
+    """The finite check must not stumble over indices, as a network with an embedding takes."""
+    tokens = ResidentBatches(torch.arange(96).view(-1, 1) % 7, task.y, 16, shuffle=True, seed=0)
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(4, 2))
+    outcome = fit(model, tokens, tokens, task.recipe(epochs=1), device="cpu", progress=False)
+    assert outcome.skipped_batches == 0
+
+
+def test_outcome(task):
+    seen = []
+    outcome = task.fit(on_epoch=seen.append).outcome
+    assert seen == outcome.history and [record["epoch"] for record in seen] == [1, 2, 3, 4]
+    assert seen[0].keys() == {
+        *("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds", "skipped")
+    }
+    accuracies = [record["val_accuracy"] for record in seen]
+    assert outcome.best_accuracy == max(accuracies) and outcome.final_accuracy == accuracies[-1]
+    assert outcome.best_epoch == accuracies.index(max(accuracies)) + 1, "the first of equals"
+    assert outcome.seconds == sum(record["seconds"] for record in seen)
+    assert outcome.samples_per_second >= 4 * 96 / outcome.seconds, "validation time is not counted"
+    assert outcome.folder is None
+
+
+def test_evaluate_against_counting(task):
+    model = task.model().eval()
+    with torch.no_grad():
+        logits = model(task.x)
+    loss, accuracy = evaluate(model, task.batches(shuffle=False))
+    assert accuracy == (logits.argmax(1) == task.y).sum().item() / 96
+    assert loss == pytest.approx(F.cross_entropy(logits, task.y).item(), rel=1e-5)  # float32 sums in another order
+
+
+def test_nan_logits_are_no_prediction(task):
+    """argmax calls the position of a NaN the largest; class 0 would be credited with every broken row."""
+    nothing = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    nn.init.constant_(nothing[1].weight, math.nan)
+    assert evaluate(nothing, task.batches(shuffle=False))[1] == 0
+
+
+def test_reported_numbers_are_the_models(task, tmp_path):
+    """The last record's validation figures are those of the weights that are left, and the best file's are the best."""
+    done = task.fit(tmp_path)
+    assert evaluate(done.model, task.batches(shuffle=False)) == (
+        done.outcome.history[-1]["val_loss"],
+        done.outcome.final_accuracy,
+    )
+    best = task.model()
+    best.load_state_dict(read(tmp_path / "checkpoints" / "best_model.pt")["model"])
+    assert evaluate(best, task.batches(shuffle=False))[1] == done.outcome.best_accuracy
+
+
+def test_layout(task, tmp_path):
+    outcome = task.fit(tmp_path, changes={"epochs": 5}, config={"preset": "none", "channels": (1, 2)}).outcome
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.parent.name != "tensorboard"}
+    pairs = ("best_model", "final_model", "checkpoint_epoch_0002", "checkpoint_epoch_0004")
+    assert files == {
+        *("config.json", "best_accuracy.json", "final_accuracy.json", "checkpoints", "tensorboard"),
+        *(f"checkpoints/{name}.{ending}" for name in pairs for ending in ("pt", "safetensors")),
+    }
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["config"] == {"preset": "none", "channels": [1, 2]}
+    assert config["recipe"] == asdict(task.recipe(epochs=5)) and config["parameters"] == 45 + 10 + 42
+    best = json.loads((tmp_path / "best_accuracy.json").read_text())
+    assert best == {"accuracy": outcome.best_accuracy, "epoch": outcome.best_epoch}
+    final = json.loads((tmp_path / "final_accuracy.json").read_text())
+    assert final["accuracy"] == outcome.final_accuracy and final["best_epoch"] == outcome.best_epoch
+
+
+def test_weights_load_by_either_way(task, tmp_path):
+    from safetensors.torch import load_file
+
+    done = task.fit(tmp_path).model.state_dict()
+    whole = torch.load(tmp_path / "checkpoints" / "final_model.pt", weights_only=True)
+    plain = load_file(tmp_path / "checkpoints" / "final_model.safetensors")
+    assert plain.keys() == done.keys() == whole["model"].keys()
+    for name, value in done.items():
+        assert torch.equal(value, plain[name]) and torch.equal(value, whole["model"][name])
+
+
+def test_curves(task, tmp_path):
+    scalars = {"lens/omega": 3.0, "lens/alpha": 1.5}
+    done = task.fit(tmp_path, scalars=lambda model: scalars)
+    curves = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"histograms": 0}).Reload()
+    expected = {
+        "loss/train": "train_loss",
+        "loss/validation": "val_loss",
+        "accuracy/train": "train_accuracy",
+        "accuracy/validation": "val_accuracy",
+        "learning_rate": "lr",
+        "skipped_batches": "skipped",
+    }
+    assert set(curves.Tags()["scalars"]) == {*expected, *scalars}
+    for tag, key in expected.items():
+        drawn = [(event.step, event.value) for event in curves.Scalars(tag)]
+        # TensorBoard keeps float32.
+        assert drawn == [(r["epoch"], pytest.approx(r[key], rel=1e-6)) for r in done.outcome.history]
+    assert [event.value for event in curves.Scalars("lens/omega")] == [3.0] * 4
+    names = [name for name, _ in done.model.named_parameters()]
+    assert set(curves.Tags()["histograms"]) == {f"weights/{name}" for name in names}
+    for name, parameter in done.model.named_parameters():
+        histograms = curves.Histograms(f"weights/{name}")
+        assert [event.step for event in histograms] == [2, 4]
+        assert histograms[-1].histogram_value.num == parameter.numel()
+        assert histograms[-1].histogram_value.sum == pytest.approx(parameter.sum().item(), rel=1e-4, abs=1e-5)
+
+
+def test_mixed_precision_on_cpu(task):
+    """bf16 keeps 8 bits: the weights differ from float32's, and learn the same easy task."""
+    half = task.fit(changes={"precision": "bf16", "epochs": 6})
+    full = task.fit(changes={"epochs": 6})  # another precision in the same process: accelerate would refuse it
+    assert half.model[0].weight.dtype == torch.float32
+    assert not torch.equal(half.model[0].weight, full.model[0].weight)
+    assert torch.allclose(half.model[0].weight, full.model[0].weight, atol=0.05)  # 36 steps of 0.01, 2**-8 each
+    assert half.outcome.best_accuracy > 0.85 and full.outcome.best_accuracy > 0.85
+
+
+def test_what_the_machine_cannot_do(task):
+    with pytest.raises(RecipeError, match='precision="fp16" needs a GPU'):
+        task.fit(changes={"precision": "fp16"})
+    with pytest.raises(RecipeError, match="device must be one of auto, cpu, cuda, mps"):
+        task.fit(device="tpu")
+    with pytest.raises(RecipeError, match="device must be one of"):
+        task.fit(device="cuda:x")
+    if not torch.cuda.is_available():
+        with pytest.raises(RecipeError, match="This machine has no cuda device"):
+            task.fit(device="cuda")
+    frozen = task.model().requires_grad_(False)
+    with pytest.raises(TrainingError, match="no parameters to train"):
+        task.fit(model=frozen)
+
+
+def test_frozen_parameters_stay(task):
+    model = task.model()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    task.fit(model=model)
+    assert torch.equal(model[0].weight, before) and not torch.equal(model[4].weight, task.model()[4].weight)
+
+
+def test_lines_where_there_is_no_terminal(task, capfd):
+    task.fit(progress=True)
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("epoch 1/4: loss ") and lines[-1].startswith("epoch 4/4: loss ")
+    assert "validation" in lines[-1] and lines[-1].endswith("0:00 left") and err == ""
+    task.fit(progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bar_on_a_terminal(task, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("mobius_lib.training.progress.REFRESH", 0.0)
+    task.fit(progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "24/24" in err and "loss" in err and "accuracy" in err and "epoch 4/4" in err

@@ -1,0 +1,233 @@
+"""`make book`: execute what is stale, build the HTML, say how to open it.
+
+1. Each notebook whose fingerprint (tools/dependencies.py) has changed is executed by nbmake in an empty folder, and its
+   outputs go into the Jupyter cache. This is the only execution: `make test` and `make book` share it.
+2. Jupyter Book builds `_build/html` from that cache, with warnings as errors.
+3. When nothing has changed since the last time, neither happens.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+
+from tools.dependencies import digest, fingerprint
+from tools.house import BUILD, ROOT, BuildError, notebooks, pages
+from tools.vendor_assets import npm_available, overlay, vendor
+
+
+class Book:
+    """A checkout and what has been built from it."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root = root
+        self.build_dir = root / BUILD
+        self.html = self.build_dir / "html"
+        self.record_file = self.build_dir / "book.json"
+        self.config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+
+    def record(self) -> dict[str, Any]:
+        """What the last build was made of; empty when there was none."""
+        try:
+            return json.loads(self.record_file.read_text("utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return {}
+
+    def inputs(self, local_assets: bool) -> str:
+        """One digest of everything that the HTML is made of."""
+        files = {path for path in (self.root / "book").rglob("*") if path.is_file() and "checkpoint" not in path.name}
+        files |= {self.root / "_config.yml", self.root / "_toc.yml", *(self.root / "tools").glob("*.py")}
+        notes = [fingerprint(notebook, self.root) for notebook in notebooks(self.root)]
+        return digest(sorted(files), self.root, str(local_assets), sys.version, *notes)
+
+    def is_current(self) -> bool:
+        """Whether `_build/html` is what these sources give (with or without local copies of the pages' scripts)."""
+        record = self.record()
+        return (self.html / "index.html").is_file() and record.get("inputs") == self.inputs(bool(record.get("local")))
+
+    def executed(self, notebook: Path) -> nbformat.NotebookNode:
+        """The notebook with the outputs of its last execution.
+
+        Raises:
+            KeyError: when this code has not been executed.
+        """
+        source = nbformat.read(notebook, nbformat.NO_CONVERT)
+        return self._cache().merge_match_into_notebook(source)[1]
+
+    def stale(self) -> list[Path]:
+        """The notebooks whose outputs may no longer be what their code gives."""
+        known = self.record().get("notebooks", {})
+        found = []
+        for notebook in notebooks(self.root):
+            try:
+                self.executed(notebook)
+                same = known.get(self._name(notebook), {}).get("fingerprint") == fingerprint(notebook, self.root)
+            except KeyError:
+                same = False
+            if not same:
+                found.append(notebook)
+        return found
+
+    def execute(self, notebook: Path) -> None:
+        """Run every cell, in a folder of its own, and keep the outputs.
+
+        Raises:
+            BuildError: when a cell fails; nbmake has then printed the traceback.
+        """
+        name, mark, started = self._name(notebook), fingerprint(notebook, self.root), time.perf_counter()
+        print(f"Executing {name} ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            # nbmake passes over paths with `_build` in them, and a chapter must not depend on where it is run.
+            copy = Path(folder) / notebook.name
+            shutil.copy(notebook, copy)
+            (Path(folder) / "pytest.ini").write_text("[pytest]\n", "utf-8")
+            command = [
+                *(sys.executable, "-m", "pytest", "-q", "-rN", "--no-header", "-p", "no:cacheprovider"),
+                *("--nbmake", "--overwrite", f"--nbmake-timeout={self.config['execute']['timeout']}"),
+                *("--nbmake-kernel=python3", str(copy)),
+            ]
+            run = subprocess.run(command, cwd=folder, env=self._environment(folder), capture_output=True, text=True)
+            seconds = time.perf_counter() - started
+            result = nbformat.read(copy, nbformat.NO_CONVERT)
+        if run.returncode:
+            print(run.stdout, run.stderr, sep="\n", flush=True)
+            raise BuildError(f"{name} failed after {seconds:.0f} s: the cell and its traceback are above.")
+        self._keep(notebook, result, seconds)
+        record = self.record()
+        record.setdefault("notebooks", {})[name] = {"fingerprint": mark, "seconds": round(seconds, 1)}
+        self._write(record)
+        print(f"Executed {name} in {seconds:.0f} s.", flush=True)
+
+    def build_html(self, local_assets: bool) -> None:
+        """Build `_build/html` from the executed notebooks.
+
+        Raises:
+            BuildError: on any warning of Sphinx; what it said has then been printed.
+        """
+        for old in (self.html, self.build_dir / ".doctrees"):
+            shutil.rmtree(old, ignore_errors=True)
+        config = overlay(self.config) if local_assets else self.config
+        config_file = self.build_dir / "config.yml"
+        config_file.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8")
+        command = [
+            *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
+            *("build", str(self.root), "--config", str(config_file), "--all", "-W", "--keep-going"),
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            run = subprocess.run(
+                command,
+                cwd=self.root,
+                env=self._environment(folder),
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        (self.build_dir / "build.log").write_text(run.stdout, "utf-8")
+        if run.returncode or not (self.html / "index.html").is_file():
+            print(run.stdout, flush=True)
+            raise BuildError("Jupyter Book could not build the pages, or warned: its words are above.")
+
+    def make(self) -> bool:
+        """Bring `_build/html` up to date.
+
+        Returns:
+            whether anything had to be done.
+        Raises:
+            BuildError: when a notebook, a package or a page fails.
+        """
+        self.build_dir.mkdir(exist_ok=True)
+        local = npm_available()
+        if local:
+            try:
+                vendor(self.root)
+            except BuildError as error:
+                local = False
+                print(f"{error}\nThe pages will load their scripts from the CDNs.", flush=True)
+        else:
+            print("There is no npm: the pages will load require.js, the widget host and MathJax from CDNs.", flush=True)
+        inputs = self.inputs(local)
+        if (self.html / "index.html").is_file() and self.record().get("inputs") == inputs:
+            return False
+        failures = []
+        for notebook in self.stale():
+            try:
+                self.execute(notebook)
+            except BuildError as error:
+                failures.append(str(error))
+        if failures:
+            raise BuildError(" ".join(failures))
+        self.build_html(local)
+        known = self.record().get("notebooks", {})
+        kept = {name: known[name] for name in map(self._name, notebooks(self.root))}
+        self._write({"inputs": inputs, "local": local, "notebooks": kept})
+        return True
+
+    def _name(self, notebook: Path) -> str:
+        return notebook.relative_to(self.root).as_posix()
+
+    def _cache(self) -> Any:
+        return get_cache(str(self.build_dir / ".jupyter_cache"))
+
+    def _keep(self, notebook: Path, result: nbformat.NotebookNode, seconds: float) -> None:
+        """Put the outputs of `result` into the cache, under the code of `notebook`."""
+        source = nbformat.read(notebook, nbformat.NO_CONVERT)
+        for cell, done in zip(source.cells, result.cells, strict=True):
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = done.outputs, done.execution_count
+        for key in ("widgets", "language_info"):
+            if key in result.metadata:
+                source.metadata[key] = result.metadata[key]
+        bundle = CacheBundleIn(source, str(notebook), data={"execution_seconds": seconds})
+        self._cache().cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        part = self.record_file.with_suffix(".part")
+        part.write_text(json.dumps(record, indent=1), "utf-8")
+        part.replace(self.record_file)
+
+    def _environment(self, folder: str) -> dict[str, str]:
+        """For subprocesses: this checkout's library, this environment's kernel, nobody's IPython profile."""
+        paths = [str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return os.environ | {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),
+            "JUPYTER_PREFER_ENV_PATH": "1",
+            "IPYTHONDIR": str(Path(folder) / "ipython"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn a BuildError into its sentence and exit status 1."""
+    try:
+        yield
+    except BuildError as error:
+        sys.exit(str(error))
+
+
+def main() -> None:
+    started = time.perf_counter()
+    book = Book()
+    with one_sentence():
+        changed = book.make()
+    done = f"built in {time.perf_counter() - started:.0f} s" if changed else "up to date"
+    print(f"The book is {done}: {len(pages())} pages. Open it:")
+    print(f'  python3 -m webbrowser "{(book.html / "index.html").as_uri()}"')
+
+
+if __name__ == "__main__":
+    main()
