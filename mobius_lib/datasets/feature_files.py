@@ -151,7 +151,7 @@ def _safetensors(path: Path, feature_column: str | None, label_column: str | Non
     from safetensors.torch import load_file
 
     try:
-        columns = load_file(path)
+        columns = dict(sorted(load_file(path).items()))
     except Exception as error:  # SafetensorError, OSError
         raise _unreadable(path, error) from error
     vectors = [name for name, value in columns.items() if value.ndim == 2 and value.is_floating_point()]

@@ -24,7 +24,7 @@ MEANINGS: dict[Word, str] = {
     AWAITS: "nothing has been measured yet; the command would settle it",
 }
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
-COLUMNS = ("Claim", "Reported", "Measured", "Verdict")
+COLUMNS = ("Verdict", "Claim", "Reported", "Measured")  # the verdict first: a phone shows the left of a table
 _LARGE = {"parameters", "multiply-adds"}
 _QUIET = {"parameters", "multiply-adds", "accuracy", "dimensions", "channels × height × width", "activation calls", ""}
 
@@ -127,7 +127,7 @@ class LedgerView:
         head = "".join(f'<th scope="col" style="text-align: left">{name}</th>' for name in COLUMNS)
         body = "".join(_html_row(verdict) for verdict in self.verdicts)
         return (
-            '<div style="overflow-x: auto"><table class="mobius-ledger">'
+            '<div style="overflow-x: auto"><table class="table mobius-ledger">'
             f"<caption>{html.escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
@@ -163,14 +163,16 @@ def print_verdicts(console: "Console", verdicts: Sequence[Verdict], explain: boo
     from rich.text import Text
 
     colours: dict[Word, str] = {REPRODUCED: "green", PARTLY: "yellow", REFUTED: "red", AWAITS: "dim"}
-    out = Table(title="What was said, and what we measured", title_justify="left")
-    for name in ("Claim", "Statement", "Reported", "Measured", "Verdict"):
+    out = Table(title="What was said, and what we measured", title_justify="left", show_lines=True)
+    for name in COLUMNS:
         out.add_column(name, overflow="fold", min_width=12 if name == "Verdict" else None)
     for verdict in verdicts:
-        said = verdict.claim.statement + (f"\n→ {verdict.explanation}" if explain else "")
+        said = Text.assemble((verdict.claim.id, "bold"), f"\n{verdict.claim.statement}")
+        if explain:
+            said.append(f"\n→ {verdict.explanation}")
         measured = "not yet" if verdict.word == AWAITS else measured_text(verdict)
-        cells = (verdict.claim.id, said, reported_text(verdict), measured)
-        out.add_row(*map(Text, cells), Text(verdict_text(verdict.word), style=colours[verdict.word]))
+        word = Text(verdict_text(verdict.word), style=colours[verdict.word])
+        out.add_row(word, said, Text(reported_text(verdict)), Text(measured))
     console.print(out)
     for command in dict.fromkeys(verdict.command for verdict in verdicts if verdict.word == AWAITS):
         names = ", ".join(v.claim.id for v in verdicts if v.word == AWAITS and v.command == command)
@@ -220,7 +222,7 @@ def stale(path: Path | str, verdicts: Sequence[Verdict] | None = None) -> bool:
 
 
 def _row(verdict: Verdict) -> tuple[str, str, str, str]:
-    return verdict.claim.statement, reported_text(verdict), measured_text(verdict), verdict_text(verdict.word)
+    return verdict_text(verdict.word), verdict.claim.statement, reported_text(verdict), measured_text(verdict)
 
 
 def _cell(text: str) -> str:
@@ -248,11 +250,12 @@ def _detail(verdict: Verdict) -> str:
 
 
 def _html_row(verdict: Verdict) -> str:
-    statement, reported, measured, word = (_html(text) for text in _row(verdict))
+    word, statement, reported, measured = (_html(text) for text in _row(verdict))
     title = html.escape(verdict.explanation, quote=True)
     return (
-        f'<tr><th scope="row" style="text-align: left; font-weight: normal">{statement}</th><td>{reported}</td>'
-        f'<td title="{title}">{measured}</td><td style="white-space: nowrap"><strong>{word}</strong></td></tr>'
+        f'<tr><td style="white-space: nowrap"><strong>{word}</strong></td>'
+        f'<th scope="row" style="text-align: left; font-weight: normal">{statement}</th><td>{reported}</td>'
+        f'<td title="{title}" style="min-width: 9em">{measured}</td></tr>'
     )
 
 

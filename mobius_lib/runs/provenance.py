@@ -49,12 +49,17 @@ def finite(content: Any) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Write whole or not at all: into a file beside it, which then takes its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = temporary(path)
     try:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def temporary(path: Path) -> Path:
+    """The file beside `path` that is written first; always the same one, so that a killed process leaves no second."""
+    return path.with_name(f".{path.name}.part")
 
 
 def _cpu_name() -> str:

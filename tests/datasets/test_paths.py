@@ -1,10 +1,12 @@
 """Where data comes from: checked on disk, fetched when absent, and one sentence when neither works."""
 
+import gc
 import http.server
 import os
 import shutil
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,12 +67,10 @@ def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Served
     """The repository's data folder on this machine's own network."""
 
     class Handler(Served):
-        altered: dict[str, bytes] = {}
-        requests: list[str] = []
-
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments, directory=str(paths.PACKAGE.parent / "data"))
 
+    Handler.altered, Handler.requests = {}, []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -78,6 +78,10 @@ def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Served
         yield Handler
         running.shutdown()
         thread.join()
+    with warnings.catch_warnings():
+        # pooch leaves the connection of a download that failed to the garbage collector, which grumbles
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

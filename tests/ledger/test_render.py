@@ -82,33 +82,33 @@ def test_values_are_printed_for_people(value: object, unit: str, text: str) -> N
 def test_markdown_shows_each_claim_once_and_unchanged(without_results: list[Verdict]) -> None:
     """Whatever a cell holds (|, *, _, <, $) survives a Markdown parser."""
     page = rendered(chapter_table(1, without_results))
-    assert page.rows[0] == ["Claim", "Reported", "Measured", "Verdict"]
-    assert [row[0] for row in page.rows[1:]] == [v.claim.statement for v in without_results]
-    assert [row[3] for row in page.rows[1:]] == [verdict_text(v.word) for v in without_results]
+    assert page.rows[0] == ["Verdict", "Claim", "Reported", "Measured"]
+    assert [row[1] for row in page.rows[1:]] == [v.claim.statement for v in without_results]
+    assert [row[0] for row in page.rows[1:]] == [verdict_text(v.word) for v in without_results]
     for row, verdict in zip(page.rows[1:], without_results, strict=True):
         assert all(row) and len(row) == 4
         if verdict.word == AWAITS:
-            assert row[2] == verdict.command
+            assert row[3] == verdict.command
 
 
 def test_cells_survive_every_awkward_sign(without_results: list[Verdict]) -> None:
     nasty = "a|b *c* _d_ <b>e</b> $f$ `g|h`"
     verdict = without_results[0]
     verdict = verdict.model_copy(update={"claim": verdict.claim.model_copy(update={"statement": nasty})})
-    assert rendered(chapter_table(1, [verdict])).rows[1][0] == nasty.replace("`", "")
+    assert rendered(chapter_table(1, [verdict])).rows[1][1] == nasty.replace("`", "")
     html = Cells(show([verdict])._repr_html_())
-    assert html.rows[1][0] == nasty.replace("`", "") and "b" not in [tag for tag, _ in html.tags]
+    assert html.rows[1][1] == nasty.replace("`", "") and "b" not in [tag for tag, _ in html.tags]
 
 
 def test_the_html_table_can_be_read_out(without_results: list[Verdict]) -> None:
     view = show(without_results)
     page = Cells(view._repr_html_())
-    assert [row[0] for row in page.rows[1:]] == [v.claim.statement for v in without_results]
+    assert [row[1] for row in page.rows[1:]] == [v.claim.statement for v in without_results]
     heads = [attributes["scope"] for tag, attributes in page.tags if tag == "th"]
     assert heads == ["col"] * 4 + ["row"] * len(without_results)
     assert sum(tag == "caption" for tag, _ in page.tags) == 1
     for row, verdict in zip(page.rows[1:], without_results, strict=True):
-        assert verdict.word in row[3]  # the word itself, not only a sign or a colour
+        assert verdict.word in row[0]  # the word itself, not only a sign or a colour
     assert rendered(view._repr_markdown_()).rows == page.rows
     assert "refuted" in repr(view) and "params-tiny-s" in repr(view)
 
@@ -151,8 +151,12 @@ def test_the_terminal_shows_all_within_its_width(without_results: list[Verdict],
     inside = [line for line in lines if line.startswith(("┃", "│"))]
     assert {len(line) for line in inside} and max(map(len, inside)) <= width
     assert all(line.rstrip()[-1] in "┃│" for line in inside)  # nothing cut off at the right
-    text = "".join(line.split("│")[1].strip() for line in inside if line.startswith("│"))
-    assert text == "".join(v.claim.id for v in without_results)
+    # compared without any white space, for a narrow column folds inside words; bars in a statement end a cell
+    said = "".join(line.split("│")[2] for line in inside if line.startswith("│"))
+    for verdict in without_results:
+        if width < 200 and "|" not in verdict.claim.statement:
+            assert "".join((verdict.claim.id + verdict.claim.statement).split()) in "".join(said.split())
+        assert verdict.claim.id in "".join(said.split())
     assert lines[-1] == summary_counts(without_results)
     for command in {v.command for v in without_results if v.word == AWAITS}:
         assert sum(line.startswith(f"{command}  ") for line in lines) == 1
@@ -175,7 +179,7 @@ def test_the_readme_is_stale_until_it_is_written(readme: Path, without_results: 
     assert update_readme(readme, without_results) and not stale(readme, without_results)
     assert not update_readme(readme, without_results)  # nothing left to do
     text = readme.read_bytes().decode()
-    assert text.startswith(f"# Book\r\nbefore\n\n{BEGIN}\n| Claim |") and text.endswith(f"\n{END}\n\nafter – π\n")
+    assert text.startswith(f"# Book\r\nbefore\n\n{BEGIN}\n| Verdict |") and text.endswith(f"\n{END}\n\nafter – π\n")
     assert stat.S_IMODE(os.stat(readme).st_mode) == 0o640
     assert [path.name for path in readme.parent.iterdir()] == ["README.md"]
 
@@ -190,7 +194,7 @@ def test_a_changed_verdict_makes_the_readme_stale(readme: Path, without_results:
 
 def test_the_readme_shows_the_headlines(without_results: list[Verdict]) -> None:
     rows = rendered(readme_table(without_results)).rows[1:]
-    assert [row[0] for row in rows] == [v.claim.statement for v in without_results if v.claim.headline]
+    assert [row[1] for row in rows] == [v.claim.statement for v in without_results if v.claim.headline]
     assert 5 <= len(rows) <= 15
 
 

@@ -138,7 +138,8 @@ def test_both_seeds_usage_needs_only_another_import(tmp_path):
     from mobius_lib import PRESETS, MobiusNet
 
     small = {**PRESETS["mobius_base"], "channels": (8, 12), "depths": (1, 1)}
-    save_file(MobiusNet(num_classes=200, use_integrator=True, **small).state_dict(), tmp_path / "best_model.safetensors")
+    saved = MobiusNet(num_classes=200, use_integrator=True, **small)
+    save_file(saved.state_dict(), tmp_path / "best_model.safetensors")
     model = MobiusNet(num_classes=200, use_integrator=True, **small)
     model.load_state_dict(load_file(tmp_path / "best_model.safetensors"))
     with torch.no_grad():

@@ -1,0 +1,343 @@
+"""Feature files of every kind that is read, and of kinds that cannot be."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from mobius_lib.datasets.feature_files import IMAGENET_CLIP, imagenet_clip, load_features
+from mobius_lib.errors import DataError
+
+DRAW = np.random.default_rng(0)
+# float16 values, so that every width stores the same numbers and formats can be compared to the bit
+X = DRAW.normal(size=(11, 6)).astype(np.float16)
+Y = DRAW.integers(0, 5, 11)
+LISTS: dict[str, Callable[[pa.DataType], pa.DataType]] = {
+    "list": pa.list_,
+    "large_list": pa.large_list,
+    "fixed_size_list": lambda kind: pa.list_(kind, 6),
+}
+FLOATS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}
+
+
+def parquet(path: Path, x=X, y=Y, kind=None, names=("features", "label"), rows: int | None = None, **others) -> Path:
+    """A Parquet file; `rows` per row group."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {
+        names[0]: pa.array(list(x), kind or pa.list_(pa.float32())),
+        names[1]: y if isinstance(y, pa.Array) else pa.array(y, pa.int64()),
+    }
+    pq.write_table(pa.table({**columns, **others}), path, row_group_size=rows)
+    return path
+
+
+def safetensors(path: Path, **columns: np.ndarray) -> Path:
+    save_file({name: np.ascontiguousarray(value) for name, value in columns.items()}, path)
+    return path
+
+
+def npy(path: Path, x=X, y=Y) -> Path:
+    np.save(path, x)
+    if y is not None:
+        np.save(path.with_suffix(".labels.npy"), y)
+    return path
+
+
+def same(found: tuple[Tensor, Tensor], x=X, y=Y) -> None:
+    assert found[0].dtype == torch.float32 and found[1].dtype == torch.int64
+    assert torch.equal(found[0], torch.from_numpy(x.astype(np.float32)))
+    assert torch.equal(found[1], torch.from_numpy(y.astype(np.int64)))
+
+
+def refused(call: Callable[[], object], *words: str) -> None:
+    """A DataError of one line with these words in it."""
+    with pytest.raises(DataError) as error:
+        call()
+    text = str(error.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text, f"{word!r} is not in {text!r}"
+
+
+@pytest.mark.parametrize("width", FLOATS)
+@pytest.mark.parametrize("form", LISTS)
+def test_parquet(tmp_path, form, width):
+    path = parquet(tmp_path / "x.parquet", kind=LISTS[form](FLOATS[width]), rows=4)
+    same(load_features(path, normalise=False))
+
+
+@pytest.mark.parametrize("integer", ["int8", "uint8", "int16", "int32", "uint32", "int64"])
+@pytest.mark.parametrize("width", ["float16", "float32", "float64"])
+def test_safetensors_and_npy(tmp_path, width, integer):
+    x, y = X.astype(width), Y.astype(integer)
+    same(load_features(safetensors(tmp_path / "x.safetensors", embedding=x, target=y), normalise=False))
+    same(load_features(npy(tmp_path / "x.npy", x, y), normalise=False))
+    same(load_features(str(npy(tmp_path / "x.v2.npy", x, y)), normalise=False))  # a dot in the name
+
+
+def test_a_folder_is_its_files_in_the_order_of_their_names(tmp_path):
+    parquet(tmp_path / "b" / "train-00001.parquet", X[3:7], Y[3:7], LISTS["large_list"](pa.float64()))
+    parquet(tmp_path / "b" / "train-00002.parquet", X[7:], Y[7:], LISTS["fixed_size_list"](pa.float16()))
+    parquet(tmp_path / "a.parquet", X[:3], Y[:3])
+    (tmp_path / "README.md").write_text("not data")
+    same(load_features(tmp_path, normalise=False))
+
+
+def test_rows_are_scaled_to_length_one_unless_told_otherwise(tmp_path):
+    path = npy(tmp_path / "x.npy")
+    x, _ = load_features(path)
+    # one division in float32 after a sum of six squares
+    torch.testing.assert_close(x.double().norm(dim=1), torch.ones(11).double(), rtol=0, atol=1e-6)
+    raw, _ = load_features(path, normalise=False)
+    cosine = torch.nn.functional.cosine_similarity(x.double(), raw.double())
+    torch.testing.assert_close(cosine, torch.ones(11).double(), rtol=0, atol=1e-6)
+
+
+def test_columns_are_found_by_type(tmp_path):
+    """Among texts, single floats, lists of integers and truth values, whatever they are called."""
+    texts, singles = pa.array([f"image{i}" for i in Y]), pa.array(X[:, 0].astype(np.float32))
+    integers = pa.array([[1, 2]] * 11)
+    others = {"image_id": texts, "score": singles, "box": integers, "ok": pa.array([True] * 11)}
+    same(load_features(parquet(tmp_path / "x.parquet", names=("z", "a"), **others), normalise=False))
+    file = safetensors(tmp_path / "x.safetensors", z=X, a=Y, score=X[:, 0], box=np.ones((11, 2), int), ok=Y > 1)
+    same(load_features(file, normalise=False))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "safetensors"])
+def test_columns_that_cannot_be_told_apart_are_named(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    if ending == "parquet":
+        parquet(path, index=pa.array(range(11)), text=pa.array(list(X + 1), pa.list_(pa.float32())))
+    else:
+        safetensors(path, features=X, label=Y, index=np.arange(11), text=X + 1)
+    refused(lambda: load_features(path), str(path), "features", "text", "label", "index", "feature_column")
+    would_do = "label, index would do" if ending == "parquet" else "index, label would do"
+    refused(lambda: load_features(path, feature_column="text"), would_do, "label_column")
+    same(load_features(path, feature_column="features", label_column="label", normalise=False))
+    same(load_features(path, feature_column="text", label_column="index", normalise=False), X + 1, np.arange(11))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "safetensors"])
+def test_named_columns_that_do_not_fit(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    parquet(path) if ending == "parquet" else safetensors(path, features=X, label=Y)
+    refused(lambda: load_features(path, feature_column="clip"), "has no column 'clip'; it has features, label")
+    refused(lambda: load_features(path, label_column="class"), "has no column 'class'; it has features, label")
+    refused(lambda: load_features(path, feature_column="label"), "'label'", "holds no vectors", "features does")
+    refused(lambda: load_features(path, label_column="features"), "'features'", "holds no integers", "label does")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("ending", ["parquet", "safetensors", "npy"])
+def test_a_value_that_is_not_finite(tmp_path, ending, value):
+    x, path = X.copy(), tmp_path / f"x.{ending}"
+    x[7, 2] = value
+    write = {
+        "parquet": lambda: parquet(path, x),
+        "safetensors": lambda: safetensors(path, f=x, y=Y),
+        "npy": lambda: npy(path, x),
+    }
+    write[ending]()
+    refused(lambda: load_features(path), str(path), "not finite (row 7)")
+
+
+def test_too_large_for_float32(tmp_path):
+    x = X.astype(np.float64)
+    x[3] = 1e300
+    refused(lambda: load_features(npy(tmp_path / "x.npy", x)), "not finite (row 3)")
+
+
+@pytest.mark.parametrize("lengths", [(6, 5), (5, 7), (3, 9), (6, 0)], ids=str)
+@pytest.mark.parametrize("form", ["list", "large_list"])
+def test_ragged_vectors(tmp_path, form, lengths):
+    """Also where the total number of values would fit: 5 and 7 are 6 on the average."""
+    x = [np.ones(n, np.float32) for n in lengths]
+    path = parquet(tmp_path / "x.parquet", x, Y[:2], LISTS[form](pa.float32()))
+    refused(lambda: load_features(path), str(path), "'features'", f"{min(lengths)} to {max(lengths)}")
+
+
+def test_files_of_different_widths(tmp_path):
+    parquet(tmp_path / "a.parquet")
+    parquet(tmp_path / "b.parquet", X[:, :5])
+    refused(lambda: load_features(tmp_path), "b.parquet", "vectors of 5", "a.parquet", "vectors of 6")
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_missing_values(tmp_path, form):
+    rows = [*X[:-1], None]
+    path = parquet(tmp_path / "x.parquet", rows, kind=LISTS[form](pa.float32()))
+    refused(lambda: load_features(path), "lacks 1 value(s)", "'features'", "'label'")
+    path = parquet(tmp_path / "y.parquet", y=pa.array([None, *Y[1:]], pa.int64()), kind=LISTS[form](pa.float32()))
+    refused(lambda: load_features(path), "lacks 1 value(s)")
+    rows = [*X[:-1].tolist(), [1.0, None, 1.0, 1.0, 1.0, 1.0]]
+    path = parquet(tmp_path / "z.parquet", rows, kind=LISTS[form](pa.float32()))
+    refused(lambda: load_features(path), "not finite (row 10)")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "safetensors", "npy"])
+@pytest.mark.parametrize("kept", [0, 1, 0.5, -1])
+def test_cut_short(tmp_path, ending, kept):
+    path = tmp_path / f"x.{ending}"
+    write = {"parquet": parquet, "npy": npy, "safetensors": lambda path: safetensors(path, f=X, y=Y)}
+    write[ending](path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    refused(lambda: load_features(path), str(path), "could not be read", "cut short")
+
+
+def test_labels_cut_short(tmp_path):
+    path = npy(tmp_path / "x.npy")
+    labels = tmp_path / "x.labels.npy"
+    labels.write_bytes(labels.read_bytes()[:-3])
+    refused(lambda: load_features(path), str(labels), "could not be read")
+
+
+def test_a_pickle_is_not_run(tmp_path):
+    """np.load would execute what an array of objects holds; it must not."""
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}, print], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "x.labels.npy", Y)
+    refused(lambda: load_features(tmp_path / "x.npy"), "could not be read")
+
+
+def test_no_rows(tmp_path):
+    refused(lambda: load_features(npy(tmp_path / "x.npy", X[:0], Y[:0])), "(0, 6)", "expected (N, dim)")
+    refused(lambda: load_features(parquet(tmp_path / "x.parquet", X[:0], Y[:0])), "holds no rows")
+    refused(lambda: load_features(npy(tmp_path / "y.npy", X[:, :0])), "(11, 0)")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (X, Y[:-1], ("(11, 6)", "(10,)")),
+        (X[0], Y[:6], ("(6,)",)),
+        (X[:, None], Y, ("(11, 1, 6)",)),
+        (X, np.eye(5)[Y], ("(11, 5)",)),
+        (X, Y.astype(np.float32), ("float32", "integers")),
+        (X, Y > 2, ("bool", "integers")),
+        (X, Y - 1, ("label -1", "classes count from 0")),
+    ],
+    ids=["fewer labels", "one vector", "pictures", "one-hot", "fractions", "truth values", "unknown class"],
+)
+def test_shapes_and_labels_that_make_no_data_set(tmp_path, x, y, words):
+    refused(lambda: load_features(npy(tmp_path / "x.npy", x, y)), str(tmp_path / "x.npy"), *words)
+
+
+def test_nothing_there(tmp_path):
+    refused(lambda: load_features(tmp_path / "none.npy"), "There is no feature file", "none.npy")
+    refused(lambda: load_features(tmp_path), str(tmp_path), "holds no .parquet file")
+    refused(lambda: load_features(npy(tmp_path / "x.npy", y=None)), "no labels beside it", "x.labels.npy")
+    for name in ("x.csv", "x", "x.NPY"):
+        (tmp_path / name).write_text("1,2,3")
+        refused(lambda name=name: load_features(tmp_path / name), name, ".npy, .safetensors, .parquet")
+
+
+LAYOUTS = [
+    "{config}/{split}-{i:05d}-of-00002.parquet",
+    "data/{config}/{split}-{i:05d}-of-00002.parquet",
+    "data/{config}_{split}-{i:05d}-of-00002.parquet",
+    "data/{config}-{split}-{i:05d}-of-00002.parquet",
+    "{config}/{split}/{i:04d}.parquet",
+    "{config}/default/features_{split}-{i:05d}-of-00002.parquet",
+    "{split}/{config}-{i:05d}-of-00002.parquet",
+    "{split}/{config}/part-{i}.parquet",
+    "imagenet-{config}.{split}.{i}.parquet",
+]
+CONFIGURATIONS = ["clip_vit_l14", "clip_vit_l14_336", "openclip_vit_l14", "clip_vit_b16"]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Callable[..., list[dict]]:
+    """hub("a layout", …) is a hub data set; it hands out what the patterns ask for, and notes how it was asked."""
+    import fnmatch
+
+    asked: list[dict] = []
+
+    def fill(layout: str, splits=("train", "validation")) -> list[dict]:
+        root = tmp_path / "train clip_vit_l14" / "snapshot"  # the cache's own path must not be taken for the data set's
+        for c, config in enumerate(CONFIGURATIONS):
+            for s, split in enumerate(splits):
+                for i in range(2):
+                    x = np.full((2, 6), 100 * c + 10 * s + i)
+                    parquet(root / layout.format(config=config, split=split, i=i), x, Y[:2])
+
+        def snapshot_download(repo: str, *, repo_type: str, allow_patterns: list[str]) -> str:
+            asked.append({"repo": repo, "repo_type": repo_type, "patterns": allow_patterns})
+            for path in list(root.rglob("*.parquet")):
+                name = path.relative_to(root).as_posix()
+                if not any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
+                    path.unlink()
+            return str(root)
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+        return asked
+
+    return fill
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_imagenet_clip_in_any_layout(hub, layout, split):
+    asked = hub(layout)
+    x, y = imagenet_clip(split)
+    expected = [0, 0, 1, 1] if split == "train" else [10, 10, 11, 11]
+    assert x[:, 0].tolist() == expected and x.dtype == torch.float32 and y.tolist() == Y[[0, 1, 0, 1]].tolist()
+    assert asked[0]["repo"] == IMAGENET_CLIP and asked[0]["repo_type"] == "dataset"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_another_configuration(hub, layout):
+    hub(layout, splits=("train", "val"))
+    assert imagenet_clip("validation", "clip_vit_b16")[0][:, 0].tolist() == [310, 310, 311, 311]
+
+
+def test_only_what_is_needed_is_fetched(hub, tmp_path):
+    """Of the validation split alone, not the 4 GB beside it."""
+    hub(LAYOUTS[0])
+    imagenet_clip("validation", "clip_vit_b16")
+    assert {path.parent.name for path in tmp_path.rglob("*.parquet")} == {"clip_vit_b16"}
+    assert {path.name.split("-")[0] for path in tmp_path.rglob("*.parquet")} == {"validation"}
+
+
+def test_imagenet_clip_that_is_not_there(hub):
+    hub(LAYOUTS[0])
+    refused(lambda: imagenet_clip("train", "clip_vit_h14"), "no Parquet file for 'clip_vit_h14', split 'train'")
+    refused(lambda: imagenet_clip("test"), "'train' and 'validation', not 'test'")
+
+
+def test_a_file_that_did_not_arrive(hub, tmp_path):
+    """Without the network the hub's client is content with what an interrupted download left."""
+    hub(LAYOUTS[0])
+    next(tmp_path.rglob("clip_vit_l14/train-00001-of-00002.parquet")).unlink()
+    refused(lambda: imagenet_clip("train"), "Only 1 of the 2 files", "connect to the network")
+
+
+def test_a_file_that_arrived_damaged(hub, tmp_path):
+    hub(LAYOUTS[0])
+    path = next(tmp_path.rglob("clip_vit_l14/train-00001-of-00002.parquet"))
+    path.write_bytes(path.read_bytes()[:-10])
+    refused(lambda: imagenet_clip("train"), str(path), "could not be read")
+
+
+def test_columns_of_imagenet_clip_can_be_named(hub, tmp_path):
+    hub(LAYOUTS[0])
+    for path in list(tmp_path.rglob("clip_vit_l14/train*.parquet")):
+        parquet(path, index=pa.array(range(11)))
+    refused(lambda: imagenet_clip("train"), "label, index would do")
+    x, y = imagenet_clip("train", label_column="label")
+    same((x, y), np.concatenate([X, X]), np.concatenate([Y, Y]))
+
+
+@pytest.mark.parametrize("failure", [ConnectionError("no route\nto host"), TimeoutError(), ValueError("401")])
+def test_no_hub(monkeypatch, failure):
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    refused(lambda: imagenet_clip("train"), IMAGENET_CLIP, type(failure).__name__, "network", "load_features")

@@ -1,0 +1,416 @@
+"""What every run shares: its record, its arms in turn, stopping and going on, and where a result came from."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mobius_lib.errors import MobiusError
+from mobius_lib.runs import RunError, Scale, base, execute, load_result, pick_device, provenance
+from mobius_lib.runs.base import seeded_subset
+from mobius_lib.training import loop
+
+ROOT = Path(__file__).parents[2]
+
+
+class Stop(Exception):
+    """What stops a run in the middle."""
+
+
+@pytest.fixture
+def run(tiny):
+    def call(**options: Any) -> dict[str, Any]:
+        chosen = options.pop("of", tiny)
+        return execute(chosen, options.pop("scale", "quick"), device="cpu", progress=False, **options)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def once(tiny_module, tmp_path_factory) -> tuple[dict[str, Any], Path]:
+    """Two seeds that nobody disturbs, and the file they wrote."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("once") / "new folder" / "tiny.quick.json"
+    return execute(tiny_module.RUN, seeds=2, device="cpu", output=path, progress=False), path
+
+
+def test_a_result_holds_what_the_readme_of_the_data_says(once):
+    result, _ = once
+    section = (ROOT / "data" / "README.md").read_text(encoding="utf-8").split("## A result file")[1].split("\n## ")[0]
+    row = result["arms"]["lens"][0]
+    assert set(re.findall(r"`(\w+)`", section)) == (result.keys() | row.keys()) - {"seed"}
+
+
+def test_a_result_says_what_was_run(once):
+    result, _ = once
+    assert result["run"] == "tiny" and result["scale"] == "quick"
+    assert result["command"] == "mobius run tiny --scale quick --seeds 2"
+    settings = {"epochs": 3, "batch_size": 15, "lr": 0.01, "train_samples": None, "test_samples": None}
+    more = {"weight_decay": 0.05, "backend": "eager", "seeds": 2, "note": "a second"}
+    assert result["configuration"] == settings | more
+    assert result["device"].startswith("cpu: ") and result["device"].endswith("1 threads")
+    assert result["versions"]["torch"] == torch.__version__
+    assert result["data"] == {"made": "0" * 64}
+    assert result["extra"] == {"majority": {"accuracy": 1 / 3, "parameters": 0}}
+    assert list(result["arms"]) == ["lens", "gelu"]
+    assert set(result["cost"]) == {"lens", "lens (printed)", "gelu"}
+
+
+def test_what_arms_learned(once, tiny):
+    result, _ = once
+    for name, rows in result["arms"].items():
+        assert [row["seed"] for row in rows] == [0, 1]
+        for row in rows:
+            accuracies = [epoch["val_accuracy"] for epoch in row["history"]]
+            assert [epoch["epoch"] for epoch in row["history"]] == [1, 2, 3]
+            assert row["final_accuracy"] == accuracies[-1] and row["best_accuracy"] == max(accuracies)
+            assert row["parameters"] == sum(p.numel() for p in tiny.arms[name]().parameters())
+            assert row["skipped_batches"] == 0
+            assert 0 < row["seconds"] < result["wall_seconds"]
+            # 60 test rows of three classes: by chance 0.33 with a deviation of 0.06
+            assert row["best_accuracy"] > 0.6
+        assert rows[0]["history"][0]["train_loss"] != rows[1]["history"][0]["train_loss"]
+    assert {"block0/omega", "block1/mean_gate"} <= result["arms"]["lens"][0]["lens_state"].keys()
+    assert result["arms"]["lens"][0]["lens_state"]["block0/omega"] != pytest.approx(math.pi, abs=1e-6), "it has moved"
+
+
+def test_the_file_is_the_result(once):
+    result, path = once
+    assert json.loads(path.read_text()) == result == load_result(path)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_again_gives_the_same(once, run, lasting):
+    result, _ = once
+    torch.rand(5)  # what was drawn before must not matter
+    assert lasting(run(seeds=2)) == lasting(result)
+
+
+def test_a_seed_does_not_depend_on_how_many_there_are(once, run, lasting):
+    result, _ = once
+    alone = run(seeds=1)
+    for name, rows in lasting(result)["arms"].items():
+        assert lasting(alone)["arms"][name] == rows[:1]
+
+
+def test_arms_take_turns(tiny, run):
+    made = []
+    arms = {name: (lambda name=name, make=make: made.append(name) or make()) for name, make in tiny.arms.items()}
+    run(of=replace(tiny, arms=arms), seeds=3, epochs=1, train_samples=30)
+    assert made[:6] == ["lens", "gelu"] * 3
+
+
+def test_changes_reach_the_training(run, monkeypatch):
+    seen = []
+    original = loop._Run.__init__
+
+    def spy(self, model, train, validation, recipe, *others) -> None:
+        seen.append((train.samples, validation.samples, recipe))
+        original(self, model, train, validation, recipe, *others)
+
+    monkeypatch.setattr(loop._Run, "__init__", spy)
+    result = run(scale="full", epochs=2, batch_size=10, lr=0.003, train_samples=40, test_samples=20, backend="printed")
+    train, validation, recipe = seen[0]
+    assert (train, validation) == (40, 20)
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (2, 10, 0.003, 0.05)
+    changed = "--epochs 2 --batch-size 10 --lr 0.003 --train-samples 40 --test-samples 20 --backend printed"
+    assert result["command"] == f"mobius run tiny --scale full --seeds 1 {changed}"
+    assert result["configuration"]["lr"] == 0.003 and result["configuration"]["backend"] == "printed"
+    run(scale="full", epochs=1)
+    assert seen[-1][:2] == (60, 30), "the scale's own"
+
+
+def test_printed_and_fast_lenses_learn_the_same(run):
+    fast, printed = (run(backend=backend, epochs=1)["arms"]["lens"][0] for backend in ("eager", "printed"))
+    # six steps of AdamW at 0.01, whose first ones have the size of the rate whatever the rounding: 1e-3 of the loss
+    assert fast["history"][0]["train_loss"] == pytest.approx(printed["history"][0]["train_loss"], rel=1e-3)
+
+
+# Stopping and going on.
+
+
+def test_finished_work_is_not_done_again(once, run, tmp_path, monkeypatch, lasting):
+    expected, work = once[0], tmp_path / "work"
+    run(seeds=1, work=work)
+    first = run(seeds=2, work=work)
+    assert lasting(first) == lasting(expected), "a seed was added to the one that was there"
+    assert sorted(path.name for path in work.iterdir()) == ["gelu-seed0", "gelu-seed1", "lens-seed0", "lens-seed1"]
+
+    def no(*_: object) -> None:
+        raise AssertionError("it trains again")
+
+    monkeypatch.setattr(loop._Run, "_train_epoch", no)
+    again = run(seeds=2, work=work)
+    assert again["arms"] == first["arms"], "times included: they are those of the training"
+    assert lasting(again) == lasting(first)
+    with pytest.raises(AssertionError, match="it trains again"):
+        run(seeds=3, work=work)
+
+
+@pytest.mark.parametrize("stop_at", [5, 9], ids=lambda n: f"epoch {n} of 12")  # the second arm's second; a third
+def test_stopped_and_continued_is_as_if_never_stopped(once, tiny, run, tmp_path, lasting, stop_at):
+    expected, _ = once
+    epochs, original = [], tiny.state
+
+    def state(model):
+        epochs.append(type(model).__name__)
+        if len(epochs) == stop_at:
+            raise Stop
+        return original(model)
+
+    output = tmp_path / "result.json"
+    with pytest.raises(Stop):
+        run(of=replace(tiny, state=state), seeds=2, work=tmp_path / "work", output=output)
+    assert not output.exists()
+    result = run(seeds=2, work=tmp_path / "work", output=output)
+    assert lasting(result) == lasting(expected) and load_result(output) == result
+
+
+def test_other_settings_do_not_continue_it(run, tmp_path):
+    run(epochs=1, work=tmp_path)
+    with pytest.raises(MobiusError, match=r"begun with epochs=1.*epochs=2 is asked"):
+        run(epochs=2, work=tmp_path)
+
+
+# The result file.
+
+
+@pytest.fixture
+def settled(tmp_path) -> Path:
+    """A result of yesterday."""
+    path = tmp_path / "results" / "tiny.quick.json"
+    provenance.write_json(path, {"arms": {"yesterday": []}})
+    return path
+
+
+def test_a_full_disk_leaves_the_old_result(run, settled, monkeypatch, tmp_path):
+    def full(self: Path, text: str) -> None:
+        with self.open("w") as file:
+            file.write(text[: len(text) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(RunError, match=r"could not be written to .*No space left.*without training again"):
+            run(epochs=1, output=settled, work=tmp_path / "work")
+    assert load_result(settled)["arms"] == {"yesterday": []}
+    assert list(settled.parent.iterdir()) == [settled], "no half a file is left beside it"
+    result = run(epochs=1, output=settled, work=tmp_path / "work")
+    assert load_result(settled) == result
+
+
+def test_what_a_killed_process_left_is_cleared(settled):
+    """Killed between writing and renaming, it leaves its temporary file, and the next one takes that name again."""
+    provenance.temporary(settled).write_text('{"arms": ')
+    assert load_result(settled)["arms"] == {"yesterday": []}
+    provenance.write_json(settled, {"arms": {}})
+    assert list(settled.parent.iterdir()) == [settled]
+
+
+def test_an_output_that_cannot_be_is_refused_before_training(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "_train", None)  # training would be a TypeError
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(RunError, match=r"file for the result cannot be made .*give another --output"):
+        run(output=tmp_path / "file" / "result.json")
+    with pytest.raises(RunError, match=r"cannot be written to .*folder\.json; give a file"):
+        run(output=tmp_path / "folder.json")
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path, tiny, run):
+    state = {"block0/omega": float("nan"), "block0/alpha": float("inf"), "block0/xor_weight": 0.25}
+    path = tmp_path / "result.json"
+    result = run(of=replace(tiny, state=lambda model: dict(state), readings=None), epochs=1, output=path)
+    assert result["arms"]["gelu"][0]["lens_state"] == dict.fromkeys(state) | {"block0/xor_weight": 0.25}
+    assert load_result(path) == result
+    nested = {"a": [1, (float("nan"), "NaN", None, True)], "b": {"c": -float("inf")}}
+    assert provenance.finite(nested) == {"a": [1, [None, "NaN", None, True]], "b": {"c": None}}
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "null", '{"run": "tiny"}', b"\xff\xfe"], ids=repr)
+def test_no_result_file(tmp_path, content):
+    path = tmp_path / "result.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RunError, match=r"result\.json is not a result file .*mobius run NAME"):
+        load_result(path)
+
+
+# What cannot be run.
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scale": "huge"}, "The run tiny has no scale 'huge'; it has quick, full."),
+        ({"seeds": 0}, "at least one seed, not 0"),
+        ({"backend": "magic"}, "no backend 'magic'; use printed, eager, compiled"),
+        ({"epoch": 3}, "no setting 'epoch'; it has epochs, batch_size, lr, train_samples, test_samples"),
+        ({"note": "mine"}, "no setting 'note'"),
+        ({"train_samples": 0}, "train_samples must be at least 1, not 0"),
+        ({"test_samples": -5}, "test_samples must be at least 1, not -5"),
+        ({"lr": -1.0}, r"lr must be a number above 0, not -1\.0"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"epochs": -1}, "epochs must be a whole number"),
+    ],
+    ids=str,
+)
+def test_one_sentence_before_any_training(run, tmp_path, options, words):
+    with pytest.raises(MobiusError, match=words) as error:
+        run(output=tmp_path / "result.json", **options)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cpu:0", "meta", "mps", "cuda:0 "])
+def test_unknown_device(name, tiny):
+    with pytest.raises(RunError, match=re.escape(f"There is no device {name!r}; use auto, cpu, cuda")):
+        execute(tiny, device=name)
+
+
+def test_devices(monkeypatch):
+    assert pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(RunError, match=r"'cuda' was asked for, but torch sees 0 GPUs here; use --device cpu"):
+        pick_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto") == torch.device("cuda") and pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(RunError, match="'cuda:2' was asked for, but torch sees 2 GPUs"):
+        pick_device("cuda:2")
+
+
+# Models that are judged as they come.
+
+
+def test_no_epochs_is_a_judgement_without_training(tiny, run):
+    scales = {"quick": Scale(epochs=0, batch_size=30, lr=0.0)}
+    result = run(of=replace(tiny, scales=scales, arms={"lens": tiny.arms["lens"]}))
+    (row,) = result["arms"]["lens"]
+    torch.manual_seed(0)
+    model = tiny.arms["lens"]().eval()
+    x, y = tiny.data().test
+    with torch.no_grad():
+        expected = (model(x).argmax(1) == y).float().mean().item()
+    assert row["final_accuracy"] == row["best_accuracy"] == pytest.approx(expected)
+    assert row["history"] == [] and row["skipped_batches"] == 0 and result["cost"] == {}
+    assert row["lens_state"]["block0/omega"] == pytest.approx(math.pi), "as it was made"
+
+
+# The rows of a smaller run.
+
+
+@pytest.mark.parametrize("n", [1, 7, 99, 100])
+def test_a_subset_is_the_beginning_of_a_larger_one(n):
+    x, y = torch.arange(300.0).view(100, 3), torch.arange(100)
+    torch.manual_seed(n)  # it has a generator of its own
+    part, labels = seeded_subset(x, y, n)
+    _, order = seeded_subset(x, y, 99)
+    assert len(part) == len(labels) == n and torch.equal(part, x[labels]), "rows keep their labels"
+    if n < 100:
+        assert torch.equal(labels, order[:n])
+        assert len(set(labels.tolist())) == n
+    assert order.tolist() != list(range(99)), "shuffled: the first rows of a sorted set would be of one class"
+
+
+def test_no_subset():
+    x, y = torch.rand(5, 2), torch.arange(5)
+    for samples in (None, 5, 6, 1000):
+        assert all(map(torch.equal, seeded_subset(x, y, samples), (x, y)))
+
+
+# Where a result came from.
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A repository with a package in it: (folder of the package, a function that runs git there)."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    package = tmp_path / "repository" / "package"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "sub" / "module.py").write_text("a = 1\n")
+    (package.parent / "README.md").write_text("read me\n")
+    (package.parent / ".gitignore").write_text("__pycache__/\n/installed/\n")
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
+        run = subprocess.run(["git", *who, "-C", str(package.parent), *arguments], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return run.stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    return package, git
+
+
+def test_commit_of_a_clean_checkout(checkout):
+    package, git = checkout
+    head = git("rev-parse", "HEAD")
+    found = provenance._commit(package)
+    assert len(found) == 12 and head.startswith(found)
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "module.pyc").write_bytes(b"made")
+    (package.parent / "README.md").write_text("other words\n")
+    assert provenance._commit(package) == found, "neither what is ignored nor what is not the library counts"
+
+
+@pytest.mark.parametrize("change", ["edited", "staged", "added", "removed"])
+def test_commit_with_changes(checkout, change):
+    package, git = checkout
+    module = package / "sub" / "module.py"
+    if change in ("edited", "staged"):
+        module.write_text("a = 2\n")
+    if change == "staged":
+        git("add", ".")
+    if change == "added":
+        (package / "sub" / "new.py").write_text("b = 1\n")
+    if change == "removed":
+        module.unlink()
+    assert re.fullmatch(r"[0-9a-f]{12}\+changes", provenance._commit(package))
+
+
+def test_no_commit_of_somebody_elses_repository(checkout, tmp_path):
+    package, _ = checkout
+    installed = package.parent / "installed" / "package"  # a virtual environment, say, that the repository ignores
+    shutil.copytree(package, installed)
+    assert provenance._commit(installed) == "not a checkout"
+    shutil.copytree(package, tmp_path / "elsewhere")
+    assert provenance._commit(tmp_path / "elsewhere") == "not a checkout"
+
+
+def test_no_git(checkout, monkeypatch):
+    package, _ = checkout
+    monkeypatch.setenv("PATH", "")
+    assert provenance._commit(package) == "not a checkout"
+
+
+def test_provenance_of_this_code():
+    found = provenance.provenance()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["created"])
+    assert found["versions"]["mobius_lib"] not in ("", "not installed")
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+        assert head.startswith(found["commit"].removesuffix("+changes"))
+
+
+def test_the_commit_is_that_of_the_beginning(tiny, run, monkeypatch):
+    """Whoever edits the library during a run of hours has not run the edited one."""
+    monkeypatch.setattr(provenance, "_commit", lambda: "before")
+
+    def data():
+        monkeypatch.setattr(provenance, "_commit", lambda: "after")
+        return tiny.data()
+
+    assert run(of=replace(tiny, data=data), epochs=1)["commit"] == "before"

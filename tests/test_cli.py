@@ -1,0 +1,403 @@
+"""The command: what it prints, what it refuses, and what is left when it is killed."""
+
+import copy
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from mobius_lib import cli, ledger, runs
+from mobius_lib.datasets import data_dir, paths, registry
+from mobius_lib.errors import MobiusError
+from mobius_lib.runs import RUNS, Run, Scale, load_result
+from mobius_lib.runs.base import command
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended."""
+
+    status: int
+    out: str
+    err: str
+    replaced: int
+    """Files that were put in place."""
+
+
+class Server:
+    """The processes of cli_server.py."""
+
+    def __init__(self) -> None:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(Path(__file__).with_name("cli_server.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **threads, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"},
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def run(self, folder: Path, line: str, number: int | None = None, at: int = 0) -> Ended:
+        """`mobius …` in a folder, which is made; it sends itself the signal before the `at`-th file is in place."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "calls.txt").write_text("0")
+        request = {"argv": shlex.split(line)[1:], "folder": str(folder), "signal": number, "at": at}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        status = int(self.process.stdout.readline())
+        out, err, calls = ((folder / f"{name}.txt").read_text() for name in ("stdout", "stderr", "calls"))
+        return Ended(status, out, err, int(calls))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.process.stdin.close()
+    running.process.stdout.close()
+    running.process.wait(timeout=30)
+
+
+def invoke(*arguments: str) -> Result:
+    """In this process; an error of ours comes out as `result.exception`."""
+    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(cli.app, list(arguments))
+
+
+def lasting(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without its times."""
+    result = copy.deepcopy(result)
+    result.pop("wall_seconds"), result.pop("created")
+    for rows in result["arms"].values():
+        for row in rows:
+            row.pop("seconds")
+            for epoch in row["history"]:
+                epoch.pop("seconds")
+    for row in result["cost"].values():
+        row.pop("seconds"), row.pop("ratio_to_gelu")
+    return result
+
+
+TINY = "mobius run tiny --seeds 2 --output result.json"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server, tmp_path_factory) -> tuple[Ended, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    ended = server.run(folder, TINY)
+    assert ended.status == 0, ended.err
+    return ended, load_result(folder / "result.json")
+
+
+# What it prints.
+
+
+def test_a_run_prints_what_it_found(undisturbed):
+    ended, result = undisturbed
+    assert "mobius run tiny --scale quick --seeds 2" in ended.out
+    for arm, rows in result["arms"].items():
+        first, second = (row["final_accuracy"] for row in rows)
+        spread = abs(first - second) / 2**0.5
+        assert re.search(rf"{arm} .* {(first + second) / 2:.4f} ± {spread:.4f} .* {rows[0]['parameters']:,} ", ended.out)
+    assert "majority" in ended.out and "0.3333" in ended.out
+    assert re.search(r"a training step of 15: lens \(printed\) \d+ ms, \d+\.\d\d x gelu", ended.out)
+    assert "Result written to result.json" in ended.out
+    assert "Warning" not in ended.err and "Traceback" not in ended.err
+
+
+def test_list_names_every_run_and_what_each_scale_takes(server, tmp_path):
+    ended = server.run(tmp_path, "mobius run --list")
+    assert ended.status == 0 and ended.err == ""
+    words = " ".join(re.sub(r"[│┃]", " ", ended.out).split())
+    for name, run in RUNS.items():
+        assert re.search(rf"\b{name} ", words)
+        assert all(f"{scale}: " in words for scale in run.scales)
+    assert "tiny" in words and "quick: 3 epochs," in words and "no training" in words
+    bare = server.run(tmp_path, "mobius run")
+    assert bare.status == 0 and bare.out == ended.out, "without a name it shows them, too"
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_list_of_one_run_shows_its_notes(name):
+    result = invoke("run", name, "--list")
+    assert result.exit_code == 0
+    words = " ".join(re.sub(r"[│┃]", " ", result.stdout).split())
+    assert RUNS[name].summary.split(":")[0] in words
+    for note in (scale.note for scale in RUNS[name].scales.values()):
+        assert set(note.split()) <= set(words.split())
+    assert sum(other in words.split() for other in RUNS) == 1
+
+
+def test_data_names_every_file_that_was_checked(server, tmp_path):
+    ended = server.run(tmp_path, "mobius data")
+    assert ended.status == 0 and ended.err == ""
+    assert ended.out.splitlines() == [f"ok {data_dir() / name}" for name in registry()]
+
+
+def test_data_that_is_damaged(server, tmp_path, monkeypatch):
+    name = "FashionMNIST/raw/t10k-labels-idx1-ubyte"
+    folder = tmp_path / "data [bold]"  # a name that must not be taken for a colour
+    (folder / name).parent.mkdir(parents=True)
+    content = bytearray((data_dir() / name).read_bytes())
+    content[100] ^= 64
+    (folder / name).write_bytes(content)
+    (folder / "SHA256SUMS").write_text(f"{registry()[name]}  {name}\n")
+    monkeypatch.setenv("MOBIUS_DATA", str(folder))
+    result = invoke("data")
+    assert isinstance(result.exception, MobiusError)
+    with pytest.raises(SystemExit) as end, monkeypatch.context() as context:
+        context.setattr(sys, "argv", ["mobius", "data"])
+        cli.main()
+    assert end.value.code == 2
+
+
+def test_ledger_judges_a_folder_of_results(server, tmp_path):
+    """The same verdicts as the function gives, and another folder gives others."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    ended = server.run(tmp_path, "mobius ledger --json --results empty --chapter 1")
+    assert ended.status == 0 and ended.err == ""
+    found = {each["claim"]["id"]: each for each in json.loads(ended.out)}
+    expected = {each.claim.id: each for each in ledger.judge(results_dir=empty) if each.claim.chapter == 1}
+    assert found.keys() == expected.keys() and len(found) > 10
+    for name, verdict in expected.items():
+        assert found[name]["word"] == verdict.word and found[name]["command"] == verdict.command
+    waiting = [each for each in found.values() if each["word"] == "awaits"]
+    assert waiting and all(each["command"].startswith("mobius run ") for each in waiting)
+
+
+def test_ledger_of_one_chapter_and_of_no_folder(tmp_path):
+    seen = []
+
+    def judge(results_dir: Path | None = None) -> list:
+        seen.append(results_dir)
+        return []
+
+    with patch.object(ledger, "judge", judge):
+        assert invoke("ledger", "--json").exit_code == 0
+        assert invoke("ledger", "--json", "--results", str(tmp_path)).exit_code == 0
+        missing = invoke("ledger", "--results", str(tmp_path / "none"))
+    assert seen == [None, tmp_path]
+    assert missing.exit_code == 2 and "does not exist" in missing.output
+
+
+# What it refuses.
+
+
+def test_a_real_process_with_an_unknown_run(tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "mobius_lib", "run", "waves-of-sound"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr == f"Error: There is no run 'waves-of-sound'; there are {', '.join(RUNS)}.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mobius run tiny --scale huge", "has no scale 'huge'; it has quick, full"),
+        ("mobius run tiny --backend '[red]magic'", "no backend '[red]magic'; use printed, eager, compiled"),
+        ("mobius run tiny --device tpu", "no device 'tpu'"),
+        ("mobius run tiny --lr=-1", "lr must be a number above 0"),
+        ("mobius run tiny --output .", "cannot be written to"),
+        ("mobius run tiny --output stdout.txt/x.json", "cannot be made"),
+    ],
+    ids=lambda text: text.split()[-1],
+)
+def test_one_sentence_and_status_2(server, tmp_path, line, words):
+    ended = server.run(tmp_path, line)
+    assert ended.status == 2
+    assert ended.err.startswith("Error: ") and ended.err.count("\n") == 1 and ended.err.endswith(".\n")
+    assert words in ended.err and "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("line", ["run x --seeds 0", "run x --epochs 0", "run x --lr much", "runs", "ledger --chapter a"])
+def test_options_of_the_wrong_kind(line):
+    result = invoke(*line.split())
+    assert result.exit_code == 2 and not result.exception.__traceback__ is None
+    assert isinstance(result.exception, SystemExit) and "Usage" in result.output
+
+
+# Where the result goes.
+
+
+@pytest.fixture
+def spied(tiny_result):
+    """Patches `execute`; gives what it was called with."""
+    calls: list[tuple[str, str, dict[str, Any]]] = []
+
+    def execute(run: Run, scale: str, **options: Any) -> dict[str, Any]:
+        calls.append((run.name, scale, options))
+        return tiny_result
+
+    with patch.object(runs, "execute", execute):
+        yield calls
+
+
+@pytest.fixture(scope="module")
+def tiny_result() -> dict[str, Any]:
+    row = {"final_accuracy": 0.5, "best_accuracy": 0.5, "parameters": 7, "seconds": 1.0}
+    return {"command": "mobius run", "arms": {"lens": [row]}, "cost": {}}
+
+
+def test_a_result_goes_where_the_ledger_reads(server, tmp_path):
+    """The printed command, and then the ledger shows it, without a word about folders."""
+    ended = server.run(tmp_path, "mobius run tiny --epochs 1")
+    assert ended.status == 0
+    written = data_dir() / "results" / "tiny.quick.json"
+    try:
+        assert load_result(written)["configuration"]["epochs"] == 1
+        assert f"Result written to {written}\n" in ended.out
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def test_folders_of_results(spied, monkeypatch, tmp_path):
+    name = "waves-features"
+    monkeypatch.delenv("MOBIUS_DATA", raising=False)
+    assert invoke("run", name, "--scale", "full").exit_code == 0
+    assert spied[-1][2]["output"] == ROOT / "data" / "results" / "waves-features.full.json"
+    monkeypatch.setenv("MOBIUS_DATA", str(tmp_path))
+    invoke("run", name)
+    assert spied[-1][2]["output"] == tmp_path / "results" / "waves-features.quick.json"
+    invoke("run", name, "--output", "mine [1].json")
+    assert spied[-1][2]["output"] == Path("mine [1].json")
+    # installed without a checkout: the package is no place for results
+    monkeypatch.setattr(paths, "data_dir", lambda: paths.PACKAGE / "_data")
+    result = invoke("run", name)
+    assert spied[-1][2]["output"] == Path("results") / "waves-features.quick.json"
+    assert "mobius ledger --results results" in result.output
+
+
+def test_what_changes_the_numbers_has_a_work_folder_of_its_own(spied):
+    lines = [
+        "--scale full",
+        "",
+        "--epochs 2",
+        "--train-samples 2",
+        "--test-samples 2",
+        "--batch-size 2",
+        "--lr 2",
+        "--backend printed",
+    ]
+    for line in lines:
+        assert invoke("run", "waves-images", *line.split()).exit_code == 0
+    folders = [options["work"] for *_, options in spied]
+    assert len(set(folders)) == len(lines) and all(folder.parent == Path("outputs/waves-images") for folder in folders)
+    for line in ("--seeds 5", "--output elsewhere.json", "--device cpu"):
+        invoke("run", "waves-images", *line.split())
+        assert spied[-1][2]["work"] == folders[1], "goes on with what is there"
+
+
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 10**6),
+        "batch_size": st.integers(1, 10**6),
+        "train_samples": st.integers(1, 10**9),
+        "test_samples": st.integers(1, 10**9),
+        "lr": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    },
+)
+
+
+@given(
+    name=st.sampled_from(list(RUNS)),
+    scale=st.sampled_from(["quick", "full"]),
+    seeds=st.integers(1, 1000),
+    changes=SETTINGS,
+    backend=st.sampled_from(["printed", "eager", "compiled"]),
+)
+def test_the_command_in_a_result_asks_for_the_same(tiny_result, name, scale, seeds, changes, backend):
+    calls = []
+
+    def execute(run: Run, scale: str, **options: Any) -> dict[str, Any]:
+        calls.append((run, scale, options))
+        return tiny_result
+
+    line = command(RUNS[name], scale, seeds, changes, backend)
+    with patch.object(runs, "execute", execute):
+        result = invoke(*shlex.split(line)[1:])
+    assert result.exit_code == 0, result.output
+    (run, asked, options), *rest = calls
+    assert not rest and run is RUNS[name] and asked == scale
+    assert options["seeds"] == seeds and options["backend"] == backend
+    numbers = [field for field in Scale.__dataclass_fields__ if field != "note"]
+    assert {key: options[key] for key in numbers if options[key] is not None} == changes
+
+
+def test_the_command_in_a_result_makes_it_again(server, tmp_path):
+    line = "mobius run tiny --scale full --epochs 2 --lr 0.015 --batch-size 12 --train-samples 50 --test-samples 25"
+    first = server.run(tmp_path, f"{line} --backend printed --output first.json --work one")
+    assert first.status == 0
+    result = load_result(tmp_path / "first.json")
+    again = server.run(tmp_path, f"{result['command']} --output again.json --work two")
+    assert again.status == 0
+    assert lasting(load_result(tmp_path / "again.json")) == lasting(result)
+
+
+# Killed, and started again.
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.45, 0.8, 1.0])
+def test_killed_and_started_again(server, undisturbed, tmp_path, moment):
+    """At 1.0 the result itself is written, and has not got its name."""
+    ended, expected = undisturbed
+    killed = server.run(tmp_path, TINY, signal.SIGKILL, at=max(1, int(moment * ended.replaced)))
+    assert killed.status == -signal.SIGKILL
+    assert not (tmp_path / "result.json").exists()
+    again = server.run(tmp_path, TINY)
+    assert again.status == 0, again.err
+    assert lasting(load_result(tmp_path / "result.json")) == lasting(expected)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("result.json", "outputs", "stdout.txt", "stderr.txt", "calls.txt")
+    }
+
+
+def test_stopped_by_hand_and_started_again(server, undisturbed, tmp_path):
+    """Ctrl-C, twice, and then to the end."""
+    ended, expected = undisturbed
+    for _ in range(2):
+        stopped = server.run(tmp_path, TINY, signal.SIGINT, at=ended.replaced // 3)
+        assert stopped.status == 130
+        assert stopped.err.splitlines()[-1] == "Stopped; the same command continues."
+        assert "Traceback" not in stopped.err and not (tmp_path / "result.json").exists()
+    again = server.run(tmp_path, TINY)
+    assert again.status == 0 and again.replaced < ended.replaced, "it did not begin at the beginning"
+    assert lasting(load_result(tmp_path / "result.json")) == lasting(expected)
+
+
+# What an import costs.
+
+
+def test_importing_the_library_imports_little():
+    """Nothing that only training, notebooks or the command need."""
+    heavy = {
+        *("accelerate", "torchvision", "safetensors", "huggingface_hub", "matplotlib", "pydantic", "typer", "rich"),
+        *("yaml", "tensorboard", "anywidget", "ipywidgets", "sklearn", "pyarrow", "pooch", "tqdm", "IPython"),
+    }
+    code = "import sys, mobius_lib; mobius_lib.MobiusNet(); print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    loaded = set(process.stdout.split())
+    assert "torch" in loaded and not loaded & heavy
