@@ -1,6 +1,7 @@
 """What the first cell of every chapter calls, and the one style of every figure."""
 
 import os
+import sys
 import warnings
 
 import torch
@@ -29,10 +30,19 @@ def setup(seed: int = 0) -> tuple[torch.device, str]:
         raise ValueError(f"MOBIUS_SCALE is {scale!r}; use quick or full.")
     torch.manual_seed(seed)
     figure_style()
+    _let_colab_show_widgets()
     warnings.filterwarnings("ignore", message=".*IProgress not found.*")
     name = torch.cuda.get_device_name() if gpu else f"CPU, {torch.get_num_threads()} threads"
     print(f"device: {name} · scale: {scale} · torch {torch.__version__}")
     return device, scale
+
+
+def _let_colab_show_widgets() -> None:
+    """Colab shows widgets that are not part of ipywidgets only when asked to; elsewhere there is nothing to do."""
+    if "google.colab" in sys.modules:
+        from google.colab import output
+
+        output.enable_custom_widget_manager()
 
 
 def minutes(chapter: str) -> str:

@@ -1,7 +1,8 @@
-"""A process that runs the command on request and may be killed. Started by test_cli.py; imports are paid once, then forked.
+"""A process that runs the command on request and may be killed. Started by test_cli.py; imports are paid once.
 
-Each line on stdin is JSON: {"argv": [...], "folder": ..., "signal": n or null, "at": k}. A child is forked for it, in
-that folder, with its output in stdout.txt and stderr.txt there, and its exit status (negative: the signal) is printed.
+Each line on stdin is JSON: {"argv": [...], "folder": ..., "environment": {...}, "signal": n or null, "at": k}. A child
+is forked for it, in that folder, with its output in stdout.txt and stderr.txt there, and its exit status (negative: the
+signal) is printed.
 With a signal the child sends it to itself just before its k-th call of os.replace: every file that a run writes is
 put in place by one, so these are the moments at which files are in two minds. calls.txt holds how many there were.
 """
@@ -46,6 +47,7 @@ def count_replaces(number: int | None, at: int) -> None:
 
 def child(request: dict) -> int:
     os.chdir(request["folder"])
+    os.environ.update(request["environment"])
     for stream, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
