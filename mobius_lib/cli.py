@@ -1,4 +1,4 @@
-"""The command `mobius`: run a reproduction, print the ledger, check the data."""
+"""The command `mobius`: run a reproduction, print the ledger, measure the speed, check the data."""
 
 import json
 import sys
@@ -104,6 +104,51 @@ def ledger(
         print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=1))
     else:
         print_verdicts(console, verdicts)
+
+
+@app.command()
+def bench(
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    batch: Annotated[int | None, typer.Option(min=1, help="samples in a batch [default: 32]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="of a CPU [default: torch's own]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="tiny sizes: does it run? Its figures say nothing")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="gate, lens, block, net, step or inference; may be repeated")
+    ] = None,
+    form: Annotated[list[str] | None, typer.Option(help="for instance printed or folded; may be repeated")] = None,
+    backend: Annotated[str | None, typer.Option(help="of ours [default: the fastest of all]")] = None,
+    precision: Annotated[str, typer.Option(help="no (float32) or bf16")] = "no",
+    rounds: Annotated[int | None, typer.Option(min=1, help="how often each form is timed [default: 15]")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=0, help="of made features to train on [default: ImageNet's on cuda, else 0]")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the record into this file")] = None,
+) -> None:
+    """Time the lens, its block and its network in every form, beside the same with a GELU."""
+    from mobius_lib.bench import bench as measure
+    from mobius_lib.bench import print_bench
+
+    try:
+        record = measure(
+            device,
+            batch=batch,
+            threads=threads,
+            quick=quick,
+            subjects=tuple(only or ()),
+            forms=tuple(form or ()),
+            backend=backend,
+            precision=precision,
+            rounds=rounds,
+            rows=rows,
+            output=json_file,
+            say=lambda text: complaints.print(f"measuring {text}", highlight=False, style="dim"),
+        )
+    except KeyboardInterrupt:
+        complaints.print("Stopped; nothing was written.")
+        raise typer.Exit(130) from None
+    print_bench(console, record)
+    if json_file is not None:
+        console.print(f"Written to {escape(str(json_file))}", highlight=False, soft_wrap=True)
 
 
 @app.command()

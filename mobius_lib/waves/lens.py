@@ -7,12 +7,13 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mobius_lib.waves import fused
 from mobius_lib.waves import math as waves
 
-BACKENDS = ("printed", "eager", "compiled")
-"""How a lens computes its gate: as printed, by exact algebra, or by that algebra under torch.compile."""
+BACKENDS = fused.BACKENDS
+"""How a lens computes its gate; `mobius_lib.waves.fused` says what each is. All give the same numbers."""
 
 
 class MobiusLens(nn.Module):
@@ -31,12 +32,12 @@ class MobiusLens(nn.Module):
     Raises:
         ValueError: when dim is not positive or layer_idx is not below total_layers.
     Attributes:
-        backend: one of `BACKENDS`; all give the same numbers, "eager" and "compiled" sooner. `use_backend` sets it.
+        backend: one of `BACKENDS`; all give the same numbers, some sooner. `use_backend` sets it.
     Source:
         seed 001.
     """
 
-    backend = "eager"
+    backend = "auto"
 
     def __init__(
         self, dim: int, layer_idx: int, total_layers: int, scale_range: tuple[float, float] = (0.5, 2.5)
@@ -91,25 +92,38 @@ class MobiusLens(nn.Module):
         """x times its gate, for an input that has been twisted in, by the chosen backend: (..., C)."""
         if self.backend == "printed":
             return x * self.gate(x)
-        run = fused.compiled() if self.backend == "compiled" else fused.gated
-        # one row per position: a graph then depends on the number of channels alone, not on the batch and its axes
-        rows = run(
-            x.reshape(-1, x.shape[-1]),
-            torch.stack((self.phase_l, self.phase_m, self.phase_r)),
-            torch.stack((self.drift_l, self.drift_m, self.drift_r)),
-            self.omega,
-            self.alpha,
-            self.scales,
-            self.accum_weights,
-            self.xor_weight,
-            self.gate_norm.weight,
-            self.gate_norm.bias,
-            self.gate_norm.eps,
+        small = (
+            *(self.phase_l, self.phase_m, self.phase_r, self.drift_l, self.drift_m, self.drift_r),
+            *(self.omega, self.alpha, self.accum_weights, self.xor_weight),
         )
-        return rows.reshape(x.shape)
+        norm = self.gate_norm
+        return fused.gated(self.backend, x, small, self.scales, norm.weight, norm.bias, norm.eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.twist_out(self.gated(self.twist_in(x)))
+    @property
+    def folds(self) -> bool:
+        """Whether `forward` takes a factor per channel into its last matrix."""
+        return self.backend != "printed"
+
+    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+        """The lens; with `factor` (C,), each channel of its result times that number, at no cost per position."""
+        if self.backend == "printed":
+            y = self.twist_out(self.gated(self.twist_in(x)))
+            return y if factor is None else y * factor
+        turned = F.linear(x, twist_matrix(self.twist_in_proj.weight, self.twist_in_angle))
+        out = twist_matrix(self.twist_out_proj.weight, self.twist_out_angle)
+        return F.linear(self.gated(turned), out if factor is None else out * factor.unsqueeze(-1))
+
+
+def twist_matrix(matrix: Tensor, angle: Tensor) -> Tensor:
+    """cos(angle) I + sin(angle) W: the one matrix that `math.twist` applies, built once per call.
+
+    Args:
+        matrix: (C, C), W.
+        angle: scalar, radians.
+    Returns:
+        (C, C).
+    """
+    return torch.diag_embed(torch.cos(angle).expand(matrix.shape[0])) + torch.sin(angle) * matrix
 
 
 def use_backend(model: nn.Module, backend: str) -> nn.Module:
@@ -189,7 +203,10 @@ class MobiusConvBlock(nn.Module):
         self.residual_weight = nn.Parameter(torch.tensor(0.9))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv(x).permute(0, 2, 3, 1)
-        h = self.lens(h).permute(0, 3, 1, 2) * self.thirds_mask
+        h = self.conv(x).permute(0, 2, 3, 1)  # no copy where the memory is laid out as channels_last
         keep = torch.sigmoid(self.residual_weight)
+        if getattr(self.lens, "folds", False):  # (1 - r) mask is one factor per channel: into the lens's last matrix
+            h = self.lens(h, (1 - keep) * self.thirds_mask.flatten())
+            return torch.addcmul(h.permute(0, 3, 1, 2), x, keep)
+        h = self.lens(h).permute(0, 3, 1, 2) * self.thirds_mask
         return keep * x + (1 - keep) * h

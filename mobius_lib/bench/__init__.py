@@ -1,0 +1,18 @@
+"""What the lens costs: time and memory of its forms beside a GELU, taken in turn on one machine (`mobius bench`)."""
+
+from mobius_lib.bench.arms import FORMS, SUBJECTS, BenchError, Setting
+from mobius_lib.bench.report import AIMS, Verdict, judge_aim, load_bench, print_bench
+from mobius_lib.bench.suite import bench
+
+__all__ = [
+    "AIMS",
+    "FORMS",
+    "SUBJECTS",
+    "BenchError",
+    "Setting",
+    "Verdict",
+    "bench",
+    "judge_aim",
+    "load_bench",
+    "print_bench",
+]

@@ -1,0 +1,124 @@
+"""Which kernel computes a lens, and what happens where one does not work."""
+
+import os
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobius_lib.waves.fused.function import Gated, Kernel
+
+BACKENDS = ("auto", "printed", "eager", "compiled", "native", "triton")
+"""How a lens computes its gate; see the package. All give the same numbers."""
+
+FALLBACKS = {"triton": "compiled", "native": "compiled", "compiled": "eager"}
+"""What takes over where a backend fails."""
+
+READS = {"triton": (torch.float32, torch.bfloat16, torch.float16)}
+"""Types of x that a kernel takes as they are, where they differ from `Kernel.reads`."""
+
+EAGER = Kernel()
+_kernels: dict[str, Kernel] = {"eager": EAGER}
+_failed: dict[str, str] = {}
+
+
+def available(backend: str) -> bool:
+    """Whether a backend has not failed in this process."""
+    return backend not in _failed
+
+
+def gated(
+    backend: str, x: Tensor, small: tuple[Tensor, ...], scales: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    """x gate(x): all of the lens between its two twists, by any backend but `printed`.
+
+    Args:
+        backend: one of `BACKENDS`.
+        x: (..., C), twisted in.
+        small: the small parameters in the order of `function.SMALL`.
+        scales: (2,).
+        weight, bias, eps: of the gate's layer norm; weight and bias (C,).
+    Returns:
+        (..., C), in the type of x.
+    """
+    if weight.shape != x.shape[-1:]:
+        raise ValueError(f"The lens has {weight.shape[0]} channels, but its input ends in {x.shape[-1]}.")
+    # one row per position: a kernel then depends on the number of channels alone, not on the batch and its axes
+    rows = x.reshape(-1, x.shape[-1])
+    if torch.compiler.is_compiling() or rows.shape[0] == 0:
+        kernel = EAGER  # an outer compiler sees the algebra and fuses it with what stands around it
+    else:
+        kernel = Guarded(chosen_backend(backend, x))
+    return Gated.apply(kernel, eps, scales, rows, weight, bias, *small).view(x.shape)
+
+
+class Guarded(Kernel):
+    """The kernel of a backend, or, where that fails, of the one that takes over from it."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+
+    @property
+    def reads(self) -> tuple[torch.dtype, ...]:
+        return READS.get(self.backend, Kernel.reads)
+
+    def forward(self, x: Tensor, *rest: Any) -> Tensor:
+        return self._try("forward", x, *rest)
+
+    def backward(self, dy: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self._try("backward", dy, x, *rest)
+
+    def _try(self, name: str, *given: Any) -> Any:
+        while True:
+            backend = chosen_backend(self.backend, given[0])
+            try:
+                kernel = _kernel(backend)
+                if given[0].dtype not in kernel.reads:
+                    wide = given[-4].dtype  # of the layer norm's weight
+                    given = tuple(part.to(wide) if isinstance(part, Tensor) else part for part in given)
+                return getattr(kernel, name)(*given)
+            except Exception as error:
+                if backend not in FALLBACKS or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                leave(backend, error)
+
+
+def chosen_backend(backend: str, x: Tensor) -> str:
+    """The backend that a name means for a tensor: `auto` settled, and those passed over that failed or do not fit."""
+    if backend == "auto":
+        backend = os.environ.get("MOBIUS_BACKEND") or ("triton" if x.is_cuda else "eager")
+    if backend == "native" and x.device.type != "cpu":
+        backend = "triton" if x.is_cuda else "eager"
+    while backend in _failed:
+        backend = FALLBACKS[backend]
+    return backend
+
+
+def leave(backend: str, error: Exception) -> None:
+    """Do without a backend for the rest of the process; says so once."""
+    if backend in _failed:
+        return
+    lines = str(error).strip().splitlines()
+    _failed[backend] = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    warnings.warn(
+        f"The lens's {backend} backend does not work here ({_failed[backend]}); {FALLBACKS[backend]} takes over, "
+        "with the same numbers.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _kernel(backend: str) -> Kernel:
+    """The kernel of a backend, made on first use."""
+    if backend not in _kernels:
+        if backend == "compiled":
+            from mobius_lib.waves.fused.compiled import CompiledKernel as Made
+        elif backend == "native":
+            from mobius_lib.waves.fused.native import NativeKernel as Made
+        elif backend == "triton":
+            from mobius_lib.waves.fused.triton_kernels import TritonKernel as Made
+        else:
+            raise ValueError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
+        _kernels[backend] = Made()
+    return _kernels[backend]
