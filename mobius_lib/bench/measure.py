@@ -45,13 +45,13 @@ def paired_seconds(
     names = list(steps)
     taken: dict[str, list[float]] = {name: [] for name in names}
     collecting = gc.isenabled()
+    gc.collect()
     gc.disable()  # else one form pays for the litter of all
     try:
         for number in range(rounds):
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
                 taken[name].append(_seconds(steps[name], repeats[name], device))
-            gc.collect()
     finally:
         if collecting:
             gc.enable()

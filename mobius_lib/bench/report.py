@@ -141,30 +141,31 @@ def load_bench(path: Path) -> dict[str, Any]:
 
 def print_bench(console: "Console", record: dict[str, Any]) -> None:
     """The record as a table: each form's time, its ratios with their quartiles, its memory."""
+    from rich import box
     from rich.table import Table
 
     setting, machine = record["configuration"], record["machine"]
     precision = "" if setting["precision"] == "no" else f", {setting['precision']}"
     title = f"{record['device']}, batch {setting['batch']}{precision}: median of {setting['rounds']} rounds"
-    table = Table(title=title)
-    share = any("bandwidth_share" in found for case in record["cases"] for found in case["forms"].values())
-    for heading in ("what", "form", "time", "x gelu", "x printed", "peak memory", *(["bandwidth"] if share else [])):
-        table.add_column(heading, justify="left" if heading in ("what", "form") else "right", no_wrap=True)
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("", "time", "× gelu (quartiles)", "× printed", "peak memory", "bandwidth"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for case in record["cases"]:
-        forms, label = case["forms"], case["label"]
+        forms = case["forms"]
+        table.add_row(f"[bold]{case['label']}[/]")
         for form in FORMS:
             if form in forms:
                 found = forms[form]
-                row = [label, form, _time(found["seconds"]["median"])]
-                row += [_ratio_words(forms, form, base) for base in ("gelu", "printed")]
-                row += [f"{found['peak_bytes'] / 2**20:.1f} MiB"]
-                table.add_row(*row, *([f"{found['bandwidth_share']:.0%}"] if "bandwidth_share" in found else []))
+                table.add_row(
+                    f"  {form}",
+                    _time(found["seconds"]["median"]),
+                    _ratio_words(forms, form, "gelu"),
+                    _ratio_words(forms, form, "printed").split(" ")[0],
+                    f"{found['peak_bytes'] / 2**20:.1f} MiB",
+                    f"{found['bandwidth_share']:.0%}" if "bandwidth_share" in found else "",
+                )
             elif form in case["left_out"]:
-                table.add_row(label, form, "left out")
-            else:
-                continue
-            label = ""
-        table.add_section()
+                table.add_row(f"  {form}", "left out")
     console.print(table)
     console.print("Ratios are medians of the rounds' own ratios, with their quartiles.", highlight=False)
     console.print(

@@ -11,10 +11,21 @@ from typing import Any
 
 import torch
 
-from mobius_lib.bench.arms import FORMS, PRECISIONS, SUBJECTS, BenchError, Case, Setting, cases, network
+from mobius_lib.bench.arms import (
+    FORMS,
+    PRECISIONS,
+    SUBJECTS,
+    WHOLE_COMPILED,
+    BenchError,
+    Case,
+    Setting,
+    cases,
+    network,
+)
 from mobius_lib.bench.measure import machine, paired_seconds, peak_bytes, summary
 from mobius_lib.runs.base import pick_device
 from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
+from mobius_lib.waves import fused
 from mobius_lib.waves.cost import multiply_adds, parameter_count
 from mobius_lib.waves.fold import fold
 from mobius_lib.waves.lens import BACKENDS
@@ -69,17 +80,18 @@ def bench(
     if backend is not None and (backend not in BACKENDS or backend == "printed"):
         known = ", ".join(name for name in BACKENDS if name != "printed")
         raise BenchError(f"There is no backend {backend!r} to measure as ours; use {known}.")
-    for form in forms:
-        if form not in FORMS:
-            raise BenchError(f"There is no form {form!r}; there are {', '.join(FORMS)}.")
+    for kind, asked, known in (("subject", subjects, SUBJECTS), ("form", forms, FORMS)):
+        for name in asked:
+            if name not in known:
+                raise BenchError(f"There is no {kind} {name!r}; there are {', '.join(known)}.")
     if output is not None and not output.parent.is_dir():
         raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
     origin, started = provenance(), time.perf_counter()
     threads_before = torch.get_num_threads()
     setting = _setting(place, batch, quick, precision, rows)
     rounds = rounds or (3 if quick else 15)
-    chosen = tuple(subjects) or tuple(SUBJECTS)
-    all_cases = list(cases(setting, chosen, place.type == "cuda" or bool(forms)))  # now: a wrong name ends it here
+    # whole modules compiled: on a GPU, where launches cost, or when asked for by name
+    whole = place.type == "cuda" or any(form in WHOLE_COMPILED for form in forms)
     with ExitStack() as stack:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -97,10 +109,9 @@ def bench(
             backend, backends = _fastest_backend(setting)
         setting = replace(setting, backend=backend)
         measured = []
-        for case in cases(setting, chosen, place.type == "cuda" or bool(forms)):
+        for case in cases(setting, subjects or tuple(SUBJECTS), whole):
             say(case.label)
             measured.append(_measure(case, setting, forms, rounds, ceilings["copy_bytes_per_second"]))
-        assert len(measured) == len(all_cases)
         throughput = None
         if setting.rows:
             say(f"training on {setting.rows:,} rows of features")
@@ -134,7 +145,7 @@ def _setting(place: torch.device, batch: int | None, quick: bool, precision: str
     if place.type == "cuda":
         setting = replace(setting, widths=GPU_WIDTHS, gate_elements=GPU_GATE, rows=IMAGENET_ROWS)
     if quick:
-        widths = tuple((channels, 16) for channels, _ in setting.widths[:2])
+        widths = tuple((channels, 16) for channels, _ in setting.widths[:1])
         setting = replace(setting, **QUICK, widths=widths, rows=0)
     if rows is not None:
         setting = replace(setting, rows=rows)
@@ -185,15 +196,17 @@ def _measure(
 def _fastest_backend(setting: Setting) -> tuple[str, dict[str, float]]:
     """The backend whose lens takes the least time forward and backward, and what each took."""
     steps = {}
-    for name in BACKENDS:
-        if name in ("printed", "auto"):  # auto is one of the others
-            continue
-        try:
+    elsewhere = ("native",) if setting.device.type == "cuda" else ("triton",)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The lens's .* backend does not work here", RuntimeWarning)
+        for name in BACKENDS:
+            if name in ("printed", "auto", *elsewhere):  # auto is one of the others
+                continue
             case = next(cases(replace(setting, backend=name), ("lens",), False))
-            steps[name] = case.make("ours").step
-            steps[name]()
-        except (RuntimeError, ImportError, torch._dynamo.exc.TorchDynamoException):
-            steps.pop(name, None)  # not on this machine
+            step = case.make("ours").step
+            step()
+            if fused.available(name):  # else another has taken its place
+                steps[name] = step
     taken = {name: summary(each)["median"] for name, each in paired_seconds(steps, 5, setting.device).items()}
     return min(taken, key=taken.__getitem__), taken
 
