@@ -15,7 +15,7 @@ BACKENDS = ("auto", "printed", "eager", "compiled", "native", "triton")
 FALLBACKS = {"triton": "compiled", "native": "compiled", "compiled": "eager"}
 """What takes over where a backend fails."""
 
-READS = {"triton": (torch.float32, torch.bfloat16, torch.float16)}
+READS = {"triton": (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
 """Types of x that a kernel takes as they are, where they differ from `Kernel.reads`."""
 
 EAGER = Kernel()
@@ -69,13 +69,19 @@ class Guarded(Kernel):
     def backward(self, dy: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self._try("backward", dy, x, *rest)
 
+    def constants(self, packed: Tensor, scales: Tensor) -> Tensor:
+        return self._try("constants", packed, scales)
+
+    def finish(self, sums: Tensor, *rest: Tensor) -> Tensor:
+        return self._try("finish", sums, *rest)
+
     def _try(self, name: str, *given: Any) -> Any:
         while True:
             backend = chosen_backend(self.backend, given[0])
             try:
                 kernel = _kernel(backend)
-                if given[0].dtype not in kernel.reads:
-                    wide = given[-4].dtype  # of the layer norm's weight
+                if given[0].dtype not in kernel.reads:  # only x and dy can be narrow
+                    wide = torch.float32
                     given = tuple(part.to(wide) if isinstance(part, Tensor) else part for part in given)
                 return getattr(kernel, name)(*given)
             except Exception as error:
@@ -90,6 +96,8 @@ def chosen_backend(backend: str, x: Tensor) -> str:
         backend = os.environ.get("MOBIUS_BACKEND") or ("triton" if x.is_cuda else "eager")
     if backend == "native" and x.device.type != "cpu":
         backend = "triton" if x.is_cuda else "eager"
+    if backend == "triton" and not x.is_cuda and not os.environ.get("TRITON_INTERPRET"):
+        backend = "native" if x.device.type == "cpu" else "eager"
     while backend in _failed:
         backend = FALLBACKS[backend]
     return backend

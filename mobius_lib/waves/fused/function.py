@@ -246,6 +246,14 @@ class Kernel:
         """By x, the `SUMS`, by weight, by bias; dy contiguous, too."""
         return backward(dy, x, *positions(x, k), k, weight, bias, eps)
 
+    def constants(self, packed: Tensor, scales: Tensor) -> Tensor:
+        """`function.constants`."""
+        return constants(packed, scales)
+
+    def finish(self, sums: Tensor, k: Tensor, packed: Tensor, scales: Tensor) -> Tensor:
+        """`function.finish`."""
+        return finish(sums, k, packed, scales)
+
     reads = (torch.float32, torch.float64)
     """Types of x that it takes as they are; others are widened to float32 first."""
 
@@ -268,7 +276,7 @@ class Gated(torch.autograd.Function):
         scales, given, weight, bias, *small = ctx.saved_tensors
         x, k, weight, bias, packed, scales = _prepared(ctx.kernel, scales, given, weight, bias, tuple(small))
         dx, sums, dweight, dbias = ctx.kernel.backward(dy.to(x.dtype).contiguous(), x, k, weight, bias, ctx.eps)
-        parts = unpack(finish(sums.to(packed.dtype), k, packed, scales))
+        parts = unpack(ctx.kernel.finish(sums.to(packed.dtype), k, packed, scales))
         parameters = [part.to(dtype) for part, dtype in zip((dweight, dbias, *parts), ctx.types, strict=True)]
         return None, None, None, dx.to(given.dtype), *parameters
 
@@ -280,4 +288,4 @@ def _prepared(
     wide = torch.float64 if torch.float64 in (x.dtype, weight.dtype) else torch.float32
     packed, scales = pack(small, wide), scales.to(wide)
     rows = x.contiguous() if x.dtype in kernel.reads and wide == torch.float32 else x.to(wide).contiguous()
-    return rows, constants(packed, scales), weight.to(wide), bias.to(wide), packed, scales
+    return rows, kernel.constants(packed, scales), weight.to(wide), bias.to(wide), packed, scales
