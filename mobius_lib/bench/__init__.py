@@ -1,7 +1,7 @@
 """What the lens costs: time and memory of its forms beside a GELU, taken in turn on one machine (`mobius bench`)."""
 
 from mobius_lib.bench.arms import FORMS, SUBJECTS, BenchError, Setting
-from mobius_lib.bench.report import AIMS, Verdict, judge_aim, load_bench, print_bench
+from mobius_lib.bench.report import AIMS, Verdict, aims_table, forms_table, judge_aim, load_bench, print_bench
 from mobius_lib.bench.suite import bench
 
 __all__ = [
@@ -11,7 +11,9 @@ __all__ = [
     "BenchError",
     "Setting",
     "Verdict",
+    "aims_table",
     "bench",
+    "forms_table",
     "judge_aim",
     "load_bench",
     "print_bench",

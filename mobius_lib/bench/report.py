@@ -191,6 +191,35 @@ def print_bench(console: "Console", record: dict[str, Any]) -> None:
                           highlight=False)  # fmt: skip
 
 
+def aims_table(records: dict[str, dict[str, Any]]) -> str:
+    """Every aim beside what was measured, as Markdown.
+
+    Args:
+        records: cpu and cuda, as far as there are files, each with its record.
+    """
+    lines = ["| where | what | aim | measured | |", "|---|---|---|---|---|"]
+    for aim in AIMS:
+        verdict = judge_aim(aim, records.get(aim.device))
+        where = "GPU" if aim.device == "cuda" else "CPU"
+        words = "" if verdict.measured is None else f"**{verdict.words}**"
+        lines.append(f"| {where} | {aim.statement} | {bound_words(aim)} | {measured_words(verdict)} | {words} |")
+    return "\n".join(lines)
+
+
+def forms_table(record: dict[str, Any], subject: str) -> str:
+    """All forms of a subject, as Markdown: time, its ratio to the twin's with quartiles, peak memory."""
+    lines = ["| | form | time | × GELU (quartiles) | × printed | peak memory |", "|---|---|--:|--:|--:|--:|"]
+    for case in (each for each in record["cases"] if each["subject"] == subject):
+        forms, label = case["forms"], case["label"]
+        for form in (each for each in FORMS if each in forms):
+            against = _ratio_words(forms, form, "gelu"), _ratio_words(forms, form, "printed").split(" ")[0]
+            memory = f"{forms[form]['peak_bytes'] / 2**20:.1f} MiB"
+            time = _time(forms[form]["seconds"]["median"])
+            lines.append(f"| {label} | {form} | {time} | {against[0]} | {against[1]} | {memory} |")
+            label = ""
+    return "\n".join(lines)
+
+
 def bound_words(aim: Aim) -> str:
     """The bound as it is read: at most 1.25, at least 80 %."""
     return f"at {'most' if aim.at_most else 'least'} {_number(aim, aim.bound)}"

@@ -11,7 +11,19 @@ from typer.testing import CliRunner
 
 from mobius_lib import bench as benches
 from mobius_lib import cli
-from mobius_lib.bench import AIMS, SUBJECTS, BenchError, bench, judge_aim, load_bench, print_bench, suite
+from mobius_lib.bench import (
+    AIMS,
+    FORMS,
+    SUBJECTS,
+    BenchError,
+    aims_table,
+    bench,
+    forms_table,
+    judge_aim,
+    load_bench,
+    print_bench,
+    suite,
+)
 from mobius_lib.bench.measure import ratio
 from mobius_lib.bench.report import bound_words, measured_words
 from mobius_lib.errors import MobiusError
@@ -200,6 +212,24 @@ def test_the_worst_of_several_widths_counts(recorded):
     assert measured_words(verdict) == "40% (gate, 1024 channels)" and bound_words(share) == "at least 80%"
     wide["forms"]["ours"]["bandwidth_share"] = 0.8
     assert judge_aim(share, record).words == "reached"
+
+
+def test_the_tables_of_the_page(recorded):
+    record = as_if(recorded, "cpu")
+    lines = aims_table({"cpu": record}).splitlines()
+    assert len(lines) == 2 + len(AIMS)
+    for aim, line in zip(AIMS, lines[2:], strict=True):
+        verdict = judge_aim(aim, record)
+        assert f"| {aim.statement} | {bound_words(aim)} | {measured_words(verdict)} |" in line
+        assert ("**" in line) == (verdict.measured is not None) == (aim.device == "cpu")
+        assert line.startswith("| CPU |" if aim.device == "cpu" else "| GPU |")
+    assert aims_table({}).count("not measured") == len(AIMS)
+    (inference,) = forms_of(record, "inference")
+    lines = forms_table(record, "inference").splitlines()
+    assert [line.split("|")[2].strip() for line in lines[2:]] == [form for form in FORMS if form in inference]
+    found = ratio(inference["folded"]["rounds"], inference["gelu"]["rounds"])["median"]
+    assert f"| folded | {inference['folded']['seconds']['median'] * 1e3:.2f} ms | {found:.2f} (" in lines[4]
+    assert len({line.count("|") for line in lines}) == 1
 
 
 # The command.

@@ -42,8 +42,9 @@ def lens_and_twin(channels, dtype, seed):
     return lens, printed
 
 
-def passes(module, x, factor=None):
+def passes(module, x):
     """Result and all gradients of one use of a lens, under an arbitrary loss."""
+    module.zero_grad()
     given = x.detach().clone().requires_grad_()
     y = module(given)
     weights = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape).to(y.dtype)
@@ -52,16 +53,29 @@ def passes(module, x, factor=None):
 
 
 def assert_as_exact(lens, printed, x):
-    """float32: as close to the float64 truth as 1e-5 of the largest entry, or as the printed form itself comes.
+    """float32 against the float64 truth: within 1e-5 of the largest entry, or of what a rounding of the data changes.
 
-    The gradients of phases, drifts and omega are sums of terms of both signs that nearly cancel, so that the printed
-    form misses 1e-5, too; four times its error leaves room for another order of the same operations.
+    Where few channels nearly agree, the layer norm magnifies every rounding, and the gradients of phases, drifts and
+    omega are sums of terms that nearly cancel. What that costs is measured, not guessed: input and parameters are
+    moved by some four rounding units, in float64, and the error may be 4 times the largest of three such changes.
     """
     truth = passes(copy.deepcopy(printed).double(), x.double())
-    ours, theirs = passes(lens, x), passes(printed, x)
-    for name, exact in truth.items():
-        error, usual = (((side[name] - exact).abs().max().item()) for side in (ours, theirs))
-        assert error <= max(1e-5 * max(1.0, exact.abs().max().item()), 4 * usual), (name, error, usual)
+    generator = torch.Generator().manual_seed(0)
+    moves = dict.fromkeys(truth, 0.0)
+    for _ in range(3):
+        moved = copy.deepcopy(printed).double()
+
+        def shaken(value):
+            return value + 2**-22 * (1 + value.abs()) * torch.randn(value.shape, generator=generator, dtype=value.dtype)
+
+        with torch.no_grad():
+            for parameter in moved.parameters():
+                parameter.copy_(shaken(parameter))
+        for name, value in passes(moved, shaken(x.double())).items():
+            moves[name] = max(moves[name], (value - truth[name]).abs().max().item())
+    for name, ours in passes(lens, x).items():
+        error = (ours - truth[name]).abs().max().item()
+        assert error <= max(1e-5 * max(1.0, truth[name].abs().max().item()), 4 * moves[name]), (name, error, moves[name])
 
 
 @pytest.mark.parametrize("backend", HERE)
@@ -98,6 +112,7 @@ def test_a_changed_parameter_would_be_noticed(backend):
 
 @pytest.mark.slow
 @pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch says of its own compiler
 @pytest.mark.parametrize("backend", ["compiled"])
 def test_torch_compile_of_the_two_passes(backend):
     for seed, rows in enumerate((6, 35, 1)):  # one graph serves all; one row is left to plain torch
@@ -114,9 +129,7 @@ def test_torch_compile_of_the_two_passes(backend):
 @pytest.mark.parametrize("value", [0.0, 1e-30, -1e-4, 30.0, 1e4, -1e4, 3e38])
 def test_zero_tiny_and_huge_inputs(backend, value):
     lens, printed = lens_and_twin(6, torch.float32, 0)
-    lens.backend = printed.backend = backend
-    printed.backend = "printed"
-    small = lens_arguments(lens)
+    lens.backend = backend
     for x in (torch.full((3, 6), value), torch.randn(3, 6) * value):
         x = x.clamp(-3e38, 3e38)
         results = []
@@ -130,7 +143,6 @@ def test_zero_tiny_and_huge_inputs(backend, value):
             assert torch.isfinite(ours).all()
             # at most a few roundings of the printed form, relative to what passes the gate
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    assert len(small) == len(function.SMALL)
 
 
 def lens_arguments(lens):
@@ -220,6 +232,13 @@ def test_gradients_only_where_they_are_asked_for(backend):
         torch.testing.assert_close(lens(x), printed(x), rtol=1e-5, atol=1e-5)
 
 
+def passes_plain(module, x):
+    given = x.clone().requires_grad_()
+    y = module(given)
+    y.sum().backward()
+    return y.detach(), given.grad
+
+
 @pytest.mark.parametrize("backend", HERE)
 def test_autocast_and_half_types(backend):
     lens, printed = lens_and_twin(24, torch.float32, 2)
@@ -232,10 +251,11 @@ def test_autocast_and_half_types(backend):
             y = module(given)
         y.float().sum().backward()
         assert module.omega.grad.dtype == given.grad.dtype == torch.float32
-        grads.append((y.float(), given.grad))
-    for ours, theirs in zip(*grads, strict=True):
-        # bfloat16 keeps 8 bits, and three products of it follow one another
-        assert (ours - theirs).abs().max() < 3 * 2**-7 * theirs.abs().max()
+        grads.append((y.detach().float(), given.grad))
+    exact = passes_plain(copy.deepcopy(printed), x)
+    for ours, theirs, truth in zip(*grads, exact, strict=True):
+        # as far from the truth as the printed form under autocast, give or take another order of roundings
+        assert (ours - truth).abs().max() < 2 * (theirs - truth).abs().max()
     narrow = lens.gated(x.bfloat16())
     assert narrow.dtype == torch.bfloat16
     torch.testing.assert_close(narrow.float(), printed.gated(x.bfloat16().float()), rtol=2**-7, atol=1e-3)
@@ -320,6 +340,7 @@ def test_channels_last_from_end_to_end(backend):
 
 @pytest.mark.slow
 @pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch says of its own compiler
 def test_torch_compile_of_a_whole_model():
     torch.manual_seed(0)
     model = MobiusNet(channels=(4,), depths=(2,), num_classes=3, use_integrator=False).double().eval()
@@ -361,9 +382,11 @@ def test_a_backend_that_fails_is_left_with_one_warning(monkeypatch, way):
     lens.backend = "native"
     x = torch.randn(4, 5)
     with broken(monkeypatch, Broken(way)):
-        with pytest.warns(RuntimeWarning, match=r"native backend does not work here \(RuntimeError: no compiler\)") as w:
+        with pytest.warns(RuntimeWarning) as caught:
             assert_as_exact(lens, printed, x)
-        assert len(w) == 2  # of native, and of compiled that was to take over
+        said = [str(warning.message) for warning in caught]  # of native, and of compiled that was to take over
+        assert [line.split(" backend")[0] for line in said] == ["The lens's native", "The lens's compiled"]
+        assert all("does not work here (RuntimeError: no compiler);" in line for line in said)
         assert_as_exact(lens, printed, x)  # no further one: warnings are errors here
         assert not backends.available("native")
 

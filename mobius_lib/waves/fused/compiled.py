@@ -35,6 +35,7 @@ class CompiledKernel(Kernel):
 
 def _run(stage: str, *given: Any) -> Any:
     rows, channels = given[0].shape
+    given = tuple(part.detach() if isinstance(part, Tensor) else part for part in given)
     for part in given:
         if isinstance(part, Tensor) and part.ndim > 1:
             torch._dynamo.maybe_mark_dynamic(part, part.ndim - 2)  # the rows
