@@ -123,7 +123,8 @@ def twist_matrix(matrix: Tensor, angle: Tensor) -> Tensor:
     Returns:
         (C, C).
     """
-    return torch.diag_embed(torch.cos(angle).expand(matrix.shape[0])) + torch.sin(angle) * matrix
+    one = torch.eye(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)
+    return torch.cos(angle) * one + torch.sin(angle) * matrix
 
 
 def use_backend(model: nn.Module, backend: str) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mobius_lib.waves.fused.function import Gated, Kernel
 
-BACKENDS = ("auto", "printed", "eager", "compiled", "native", "triton")
+BACKENDS = ("printed", "eager", "compiled", "native", "triton", "auto")
 """How a lens computes its gate; see the package. All give the same numbers."""
 
 FALLBACKS = {"triton": "compiled", "native": "compiled", "compiled": "eager"}
