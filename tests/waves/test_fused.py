@@ -75,7 +75,8 @@ def assert_as_exact(lens, printed, x):
             moves[name] = max(moves[name], (value - truth[name]).abs().max().item())
     for name, ours in passes(lens, x).items():
         error = (ours - truth[name]).abs().max().item()
-        assert error <= max(1e-5 * max(1.0, truth[name].abs().max().item()), 4 * moves[name]), (name, error, moves[name])
+        allowed = max(1e-5 * max(1.0, truth[name].abs().max().item()), 4 * moves[name])
+        assert error <= allowed, (name, error, moves[name])
 
 
 @pytest.mark.parametrize("backend", HERE)

@@ -46,10 +46,9 @@ def gated(
         raise ValueError(f"The lens has {weight.shape[0]} channels, but its input ends in {x.shape[-1]}.")
     # one row per position: a kernel then depends on the number of channels alone, not on the batch and its axes
     rows = x.reshape(-1, x.shape[-1])
-    if torch.compiler.is_compiling() or rows.shape[0] == 0:
-        kernel = EAGER  # an outer compiler sees the algebra and fuses it with what stands around it
-    else:
-        kernel = Guarded(chosen_backend(backend, x))
+    # an outer compiler is shown the algebra, which it fuses with what stands around it
+    plain = torch.compiler.is_compiling() or rows.shape[0] == 0
+    kernel = EAGER if plain else Guarded(chosen_backend(backend, x))
     return Gated.apply(kernel, eps, scales, rows, weight, bias, *small).view(x.shape)
 
 

@@ -34,7 +34,7 @@ class CompiledKernel(Kernel):
 
 
 def _run(stage: str, *given: Any) -> Any:
-    rows, channels = given[0].shape
+    channels = given[0].shape[-1]
     given = tuple(part.detach() if isinstance(part, Tensor) else part for part in given)
     for part in given:
         if isinstance(part, Tensor) and part.ndim > 1:

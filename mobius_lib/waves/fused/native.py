@@ -92,7 +92,8 @@ def recipe() -> tuple[list[str], Path]:
     command = [*compiler.split(), *flags]
     print_of = hashlib.sha256(SOURCE.read_bytes())
     print_of.update("\0".join([*command, torch.__version__, _processor()]).encode())
-    folder = os.environ.get("MOBIUS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobius"
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = os.environ.get("MOBIUS_CACHE") or shared / "mobius"
     return command, Path(folder) / "kernels" / f"lens-{print_of.hexdigest()[:16]}.so"
 
 

@@ -119,10 +119,10 @@ def _backward(
         slope = (tl.sum(e * normal, axis=1) / channels)[:, None]
         dz = tl.where(live, scale * (e - level - normal * slope), 0.0)
         dq, dm = dz * damped, dz * mixed
-        l, m, r, agree = dq * left, dq * middle, dq * right, dm * left * right
-        push_l = w_l * l + each * dm * left + both * agree
-        push_m = w_m * m
-        push_r = w_r * r + each * dm * right + both * agree
+        on_l, on_m, on_r, agree = dq * left, dq * middle, dq * right, dm * left * right
+        push_l = w_l * on_l + each * dm * left + both * agree
+        push_m = w_m * on_m
+        push_r = w_r * on_r + each * dm * right + both * agree
         g0 = push_l * (s0 * lc0 + c0 * ls0)
         g1 = push_l * (s1 * lc1 + c1 * ls1)
         g2 = push_m * (s0 * mc0 + c0 * ms0)
@@ -138,7 +138,7 @@ def _backward(
         tl.store(dx_ptr + place, dx.to(dx_ptr.dtype.element_ty), mask=live)
         a0, a1, a2, a3, a4, a5 = a0 + g0, a1 + g1, a2 + g2, a3 + g3, a4 + g4, a5 + g5
         b0, b1, b2, b3, b4, b5 = b0 + t * g0, b1 + t * g1, b2 + t * g2, b3 + t * g3, b4 + t * g4, b5 + t * g5
-        q_l, q_m, q_r, one, two = q_l + l, q_m + m, q_r + r, one + dm * (left + right), two + agree
+        q_l, q_m, q_r, one, two = q_l + on_l, q_m + on_m, q_r + on_r, one + dm * (left + right), two + agree
         push += push_l * falls[0] + push_m * falls[1] + push_r * falls[2]
         v0, v1, dweight, dbias = v0 + turn0 * u, v1 + turn1 * u, dweight + dn * normal, dbias + dn
     mine = totals + tl.program_id(0) * (20 + 2 * channels)
