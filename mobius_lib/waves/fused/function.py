@@ -50,7 +50,7 @@ from torch import Tensor
 from mobius_lib.waves import math as waves
 
 SMALL = (2, 2, 2, 2, 2, 2, 0, 0, 3, 0)
-"""Sizes of the small parameters, 0 for a scalar: phases and drifts of L, M, R, omega, alpha, path weights, xor weight."""
+"""Sizes of the small parameters, 0 for a scalar: phases, then drifts of L, M, R, omega, alpha, path weights, xor."""
 
 SUMS = (
     *(f"turn_{p}{s}" for p in "lmr" for s in "01"),  # sum turn_ps
