@@ -83,6 +83,7 @@ def recipe() -> tuple[list[str], Path]:
         raise RuntimeError("there is no C++ compiler; install g++ or clang++, or name one in CXX")
     capability = torch.backends.cpu.get_cpu_capability()
     flags = ["-O3", "-std=c++20", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+    flags += ["-fopenmp"]  # at::parallel_for runs on one thread without it; the loader finds torch's own libgomp there
     flags += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}", f"-DCPU_CAPABILITY={capability}"]
     if capability in ("AVX2", "AVX512"):
         flags += ["-march=native", f"-DCPU_CAPABILITY_{capability}"]
