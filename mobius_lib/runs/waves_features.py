@@ -20,9 +20,7 @@ def load() -> Data:
     """The 768-dimensional embedded features, each row laid out as a picture of 24 x 32."""
     (x, y), (x_test, y_test) = features("train"), features("test")
     known = registry()
-    return Data(
-        (x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test), {name: known[name] for name in FILES}
-    )
+    return Data((x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test), {name: known[name] for name in FILES})
 
 
 def lens() -> nn.Module:

@@ -54,7 +54,14 @@ RUN = Run(
     arms={"lens": lens, "gelu": gelu},
     data=load,
     scales={
-        "quick": Scale(epochs=3, batch_size=64, lr=1e-3, train_samples=2000, test_samples=1000, note="a minute or two on two CPU cores"),
+        "quick": Scale(
+            epochs=3,
+            batch_size=64,
+            lr=1e-3,
+            train_samples=2000,
+            test_samples=1000,
+            note="a minute or two on two CPU cores",
+        ),
         "full": Scale(epochs=30, batch_size=128, lr=1e-3, note="hours on two CPU cores"),
     },
     state=lens_state,

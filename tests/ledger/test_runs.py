@@ -171,9 +171,7 @@ def test_the_table_is_compared_with_the_published_weights(judge_one: JudgeOne, w
         ((9, 11, 10), (10, 10, 10), PARTLY, PARTLY),
     ],
 )
-def test_time(
-    judge_one: JudgeOne, write_run: WriteRun, lens: Any, gelu: Any, higher: str, twists: str
-) -> None:
+def test_time(judge_one: JudgeOne, write_run: WriteRun, lens: Any, gelu: Any, higher: str, twists: str) -> None:
     write_run("waves-features", "quick", lens=seconds(*lens), gelu=seconds(*gelu))  # any scale shows a ratio
     assert judge_one("time-higher").word == higher
     assert judge_one("time-from-twists").word == twists
@@ -226,9 +224,7 @@ def test_xor_of_the_last_block(judge_one: JudgeOne, write_run: WriteRun, last: A
     ("first", "last", "word"),
     [(0.9, 0.05, REPRODUCED), (0.9, 0.6, PARTLY), (0.8, 0.85, REFUTED)],
 )
-def test_gate_of_the_last_block(
-    judge_one: JudgeOne, write_run: WriteRun, first: float, last: float, word: str
-) -> None:
+def test_gate_of_the_last_block(judge_one: JudgeOne, write_run: WriteRun, first: float, last: float, word: str) -> None:
     curves = [[first + e, 0.9, last + e / 2] for e in (0, 0.01, 0.02)]
     write_run("waves-features", lens=states("gate_participation", *curves))
     assert judge_one("winners-here").word == word
@@ -248,9 +244,7 @@ def test_the_ghost_after_training(judge_one: JudgeOne, write_run: WriteRun) -> N
         assert judge_one("ghost-path-learned").word == word
 
 
-@pytest.mark.parametrize(
-    "name", ["alpha-rises-here", "xor-emerges-here", "winners-here", "ghost-path-learned"]
-)
+@pytest.mark.parametrize("name", ["alpha-rises-here", "xor-emerges-here", "winners-here", "ghost-path-learned"])
 def test_a_file_that_does_not_record_it_leaves_it_waiting(judge_one: JudgeOne, write_run: WriteRun, name: str) -> None:
     write_run("waves-features", lens=states("omega", [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]))
     verdict = judge_one(name)
