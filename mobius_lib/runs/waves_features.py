@@ -66,6 +66,9 @@ RUN = Run(
         "quick": Scale(
             epochs=3, batch_size=64, lr=1e-3, train_samples=2000, test_samples=1000, note="minutes on two CPU cores"
         ),
+        "short": Scale(
+            epochs=4, batch_size=64, lr=1e-3, train_samples=3000, note="some ten minutes a seed on two CPU cores"
+        ),
         "full": Scale(epochs=50, batch_size=256, lr=1e-3, note="hours on two CPU cores, minutes on a GPU"),
     },
     state=lens_state,

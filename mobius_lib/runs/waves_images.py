@@ -62,6 +62,9 @@ RUN = Run(
             test_samples=1000,
             note="a minute or two on two CPU cores",
         ),
+        "short": Scale(
+            epochs=4, batch_size=64, lr=1e-3, train_samples=5000, note="some five minutes a seed on two CPU cores"
+        ),
         "full": Scale(epochs=30, batch_size=128, lr=1e-3, note="hours on two CPU cores"),
     },
     state=lens_state,

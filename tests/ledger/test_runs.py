@@ -268,16 +268,16 @@ def test_redundancy_of_the_mask(judge_one: JudgeOne, write_run: WriteRun) -> Non
     [
         ("{", "is no result file"),
         ("[]", "is no result file"),
-        ('{"run": "waves-features", "scale": "full"}', "is no result file.*arms"),
-        ('{"run": "waves-features", "scale": "full", "arms": {"lens": [{"best": 1}]}}', "is no result file.*seed"),
-        ('{"run": "waves-features", "scale": "full", "arms": []}', "is no result file"),
-        ('{"run": "waves-images", "scale": "full", "arms": {}}', r"says that it is waves-images\.full\.json"),
-        ('{"run": "waves-features", "scale": "full", "arms": {"lens": [{"seed": 1}, {"seed": 1}]}}', "one seed twice"),
+        ('{"run": "waves-features", "scale": "short"}', "is no result file.*arms"),
+        ('{"run": "waves-features", "scale": "short", "arms": {"lens": [{"best": 1}]}}', "is no result file.*seed"),
+        ('{"run": "waves-features", "scale": "short", "arms": []}', "is no result file"),
+        ('{"run": "waves-images", "scale": "short", "arms": {}}', r"says that it is waves-images\.short\.json"),
+        ('{"run": "waves-features", "scale": "short", "arms": {"lens": [{"seed": 1}, {"seed": 1}]}}', "one seed twice"),
     ],
 )
 def test_a_damaged_file_is_named(judge_one: JudgeOne, tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "waves-features.full.json").write_text(text)
-    with pytest.raises(LedgerError, match=rf"waves-features\.full\.json.*{says}"):
+    (tmp_path / "waves-features.short.json").write_text(text)
+    with pytest.raises(LedgerError, match=rf"waves-features\.short\.json.*{says}"):
         judge_one("better-on-features")
 
 
