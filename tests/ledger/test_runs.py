@@ -20,10 +20,6 @@ def accuracies(*values: float) -> list[dict[str, float]]:
     return [{"final_accuracy": v, "best_accuracy": v} for v in values]
 
 
-def seconds(*values: float) -> list[dict[str, float]]:
-    return [{"seconds": v} for v in values]
-
-
 def states(name: str, *curves: list[float]) -> list[dict[str, Any]]:
     return [{"lens_state": {f"block{i}/{name}": v for i, v in enumerate(curve)}} for curve in curves]
 
@@ -162,27 +158,32 @@ def test_the_table_is_compared_with_the_published_weights(judge_one: JudgeOne, w
 # Time.
 
 
+def steps(printed: list[float], **others: list[float]) -> dict[str, Any]:
+    forms = {"lens (printed)": printed, "gelu": [1.0] * len(printed), **others}
+    return {form: {"seconds": 0.1, "ratios_to_gelu": ratios} for form, ratios in forms.items()}
+
+
 @pytest.mark.parametrize(
-    ("lens", "gelu", "higher", "twists"),
+    ("printed", "higher", "twists"),
     [
-        ((40, 42, 41), (10, 10, 10), REPRODUCED, REFUTED),
-        ((15, 16, 15.5), (10, 10, 10), REPRODUCED, PARTLY),  # the twin's 0.65 leaves it open
-        ((9, 9.1, 9.2), (10, 10, 10), REFUTED, PARTLY),
-        ((9, 11, 10), (10, 10, 10), PARTLY, PARTLY),
+        ([4.0, 4.2, 4.1, 3.9, 4.0], REPRODUCED, REFUTED),
+        ([1.5, 1.6, 1.55, 1.5, 1.5], REPRODUCED, PARTLY),  # the twin's 0.65 leaves it open
+        ([0.9, 0.91, 0.92, 0.9, 0.9], REFUTED, PARTLY),
+        ([0.9, 1.1, 1.0, 0.95, 1.05], PARTLY, PARTLY),
+        ([4.0, 4.0, 4.0, 4.0], AWAITS, AWAITS),  # too few rounds
     ],
 )
-def test_time(judge_one: JudgeOne, write_run: WriteRun, lens: Any, gelu: Any, higher: str, twists: str) -> None:
-    write_run("waves-features", "quick", lens=seconds(*lens), gelu=seconds(*gelu))  # any scale shows a ratio
+def test_time(judge_one: JudgeOne, write_run: WriteRun, printed: list[float], higher: str, twists: str) -> None:
+    write_run("waves-features", "quick", cost=steps(printed), lens=[{}], gelu=[{}])  # any scale shows a ratio
     assert judge_one("time-higher").word == higher
     assert judge_one("time-from-twists").word == twists
 
 
-def test_time_is_a_geometric_mean_and_names_the_printed_form(judge_one: JudgeOne, write_run: WriteRun) -> None:
-    cost = {"lens (printed)": {"seconds": 0.4, "ratio_to_gelu": 4.1}}
-    write_run("waves-features", cost=cost, lens=seconds(10, 20, 80), gelu=seconds(10, 10, 10))
+def test_time_is_a_geometric_mean_and_names_the_other_forms(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    write_run("waves-features", cost=steps([1, 1, 2, 2, 8], lens=[2.0] * 5), lens=[{}], gelu=[{}])
     verdict = judge_one("time-higher")
-    assert verdict.measured == 2.52  # (1 · 2 · 8)^(1/3)
-    assert "author prints takes 4.10 times" in verdict.explanation
+    assert verdict.measured == 2.0  # (1 · 1 · 2 · 2 · 8)^(1/5)
+    assert "In the same rounds: lens 2.00." in verdict.explanation
 
 
 # What the lenses learned.
