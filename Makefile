@@ -47,7 +47,7 @@ book: setup ## execute the notebooks, build the book to _build/html, print the l
 	@$(PY) -m tools.build_book
 
 test: lint ## everything that must hold: lint, the library's tests, the notebooks, the book, its pages in a browser
-	$(PY) -m pytest -n $(WORKERS) --ignore=tests/book
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/book
 	$(PY) -m tools.build_book
 	$(PY) -m pytest tests/book
 

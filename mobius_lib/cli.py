@@ -90,15 +90,14 @@ def run(
 @app.command()
 def ledger(
     chapter: Annotated[int | None, typer.Option(help="only this chapter")] = None,
-    results: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="folder of result files [default: the book's own]"),
-    ] = None,
+    results: Annotated[Path | None, typer.Option(help="folder of result files [default: the book's own]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """Compute and print the verdict on every claim."""
-    from mobius_lib.ledger import judge, print_verdicts
+    from mobius_lib.ledger import LedgerError, judge, print_verdicts
 
+    if results is not None and not results.is_dir():
+        raise LedgerError(f"There is no folder {results}; --results names one that holds the files of `mobius run`.")
     verdicts = [v for v in judge(results_dir=results) if chapter is None or v.claim.chapter == chapter]
     if as_json:
         print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=1))

@@ -122,6 +122,6 @@ def test_a_figure_has_words_for_those_who_hear_it(monkeypatch):
     picture = base64.b64decode(data)
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", picture[16:24])
-    assert (width, height) == (7.2 * 160, 3.6 * 160), "sharp at twice the size of a page's column"
+    assert (width, height) == (7.2 * 160, 3.6 * 160), "more pixels than the 760 it is shown in"
     assert "max-width" in image["style"]
     assert not plt.fignum_exists(figure.number), "closed, so that it is not shown twice"

@@ -97,8 +97,6 @@ def overlay(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-
-
 def _anywidget_file() -> Path:
     """anywidget's AMD module, from the installed Python package: so page and library have the same version."""
     spec = importlib.util.find_spec("anywidget")

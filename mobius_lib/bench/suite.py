@@ -152,9 +152,7 @@ def _setting(place: torch.device, batch: int | None, quick: bool, precision: str
     return setting if batch is None else replace(setting, batch=batch)
 
 
-def _measure(
-    case: Case, setting: Setting, forms: tuple[str, ...], rounds: int, bandwidth: float
-) -> dict[str, Any]:
+def _measure(case: Case, setting: Setting, forms: tuple[str, ...], rounds: int, bandwidth: float) -> dict[str, Any]:
     """One case: each form that can run here is timed in turn with the others, then its memory is taken."""
     steps, left_out = {}, {}
     for form in case.forms:

@@ -20,7 +20,7 @@ class RunFile:
     scale: str
     arms: dict[str, dict[int, dict[str, Any]]]
     """arm -> seed -> record."""
-    cost: dict[str, dict[str, float]]
+    cost: dict[str, dict[str, Any]]
     """arm -> what one training step costs, where the run measured that."""
 
     @property

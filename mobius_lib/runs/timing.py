@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ def paired_steps(
     batch_size: int,
     device: torch.device,
     backend: str,
-    rounds: int = 5,
-) -> dict[str, dict[str, float]]:
+    rounds: int = 9,
+) -> dict[str, dict[str, Any]]:
     """Median seconds of a training step of every arm, and its ratio to the arm "gelu", taken round by round.
 
     Each arm that has lenses is also timed in the form in which its author prints it.
@@ -33,7 +34,8 @@ def paired_steps(
         batch_size, device, backend: as in the run.
         rounds: every arm is stepped once per round, after one round that is not counted.
     Returns:
-        arm to {"seconds", "ratio_to_gelu", "batch_size"}; with "(printed)" after the name for the printed form.
+        arm to {"seconds", "batch_size", "ratio_to_gelu", "ratios_to_gelu"}, the median and one per round;
+        with "(printed)" after the name for the printed form.
     """
     from mobius_lib.waves import MobiusLens, use_backend
 
@@ -60,14 +62,15 @@ def paired_steps(
         form: {
             "seconds": statistics.median(taken[1:]),
             "batch_size": len(x),
-            **(
-                {"ratio_to_gelu": statistics.median(a / b for a, b in zip(taken[1:], base, strict=True))}
-                if base
-                else {}
-            ),
+            **(_ratios(taken[1:], base) if base else {}),
         }
         for form, taken in seconds.items()
     }
+
+
+def _ratios(taken: list[float], base: list[float]) -> dict[str, Any]:
+    ratios = [a / b for a, b in zip(taken, base, strict=True)]
+    return {"ratio_to_gelu": statistics.median(ratios), "ratios_to_gelu": ratios}
 
 
 def _wait(device: torch.device) -> None:

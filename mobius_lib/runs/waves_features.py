@@ -20,9 +20,7 @@ def load() -> Data:
     """The 768-dimensional embedded features, each row laid out as a picture of 24 x 32."""
     (x, y), (x_test, y_test) = features("train"), features("test")
     known = registry()
-    return Data(
-        (x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test), {name: known[name] for name in FILES}
-    )
+    return Data((x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test), {name: known[name] for name in FILES})
 
 
 def lens() -> nn.Module:
@@ -67,6 +65,9 @@ RUN = Run(
     scales={
         "quick": Scale(
             epochs=3, batch_size=64, lr=1e-3, train_samples=2000, test_samples=1000, note="minutes on two CPU cores"
+        ),
+        "short": Scale(
+            epochs=4, batch_size=64, lr=1e-3, train_samples=3000, note="some ten minutes a seed on two CPU cores"
         ),
         "full": Scale(epochs=50, batch_size=256, lr=1e-3, note="hours on two CPU cores, minutes on a GPU"),
     },

@@ -54,8 +54,18 @@ RUN = Run(
     arms={"lens": lens, "gelu": gelu},
     data=load,
     scales={
-        "quick": Scale(epochs=3, batch_size=64, lr=1e-3, train_samples=2000, test_samples=1000),
-        "full": Scale(epochs=30, batch_size=128, lr=1e-3),
+        "quick": Scale(
+            epochs=3,
+            batch_size=64,
+            lr=1e-3,
+            train_samples=2000,
+            test_samples=1000,
+            note="a minute or two on two CPU cores",
+        ),
+        "short": Scale(
+            epochs=4, batch_size=64, lr=1e-3, train_samples=5000, note="some five minutes a seed on two CPU cores"
+        ),
+        "full": Scale(epochs=30, batch_size=128, lr=1e-3, note="hours on two CPU cores"),
     },
     state=lens_state,
     readings=lens_readings,

@@ -96,9 +96,7 @@ def soft_and(left: Tensor, right: Tensor) -> Tensor:
     return left * right
 
 
-def interference(
-    left: Tensor, middle: Tensor, right: Tensor, path_weights: Tensor, xor_weight: Tensor
-) -> Tensor:
+def interference(left: Tensor, middle: Tensor, right: Tensor, path_weights: Tensor, xor_weight: Tensor) -> Tensor:
     """The three paths, mixed, and damped where L and R neither differ nor agree on high.
 
     (w_L L + w_M M + w_R R) (1/2 + 1/2 (v xor(L, R) + (1 - v) and(L, R))), w = softmax(path_weights),

@@ -95,9 +95,7 @@ class MobiusNet(nn.Module):
         for stage, (width, depth) in enumerate(zip(channels, depths, strict=True)):
             first = sum(depths[:stage])
             self.stages.append(
-                nn.ModuleList(
-                    MobiusConvBlock(width, first + i, total, scale_range, lens=lens) for i in range(depth)
-                )
+                nn.ModuleList(MobiusConvBlock(width, first + i, total, scale_range, lens=lens) for i in range(depth))
             )
             if stage + 1 < len(channels):
                 self.downsamples.append(_conv_norm(width, channels[stage + 1], stride=2))

@@ -28,8 +28,11 @@ class Counter(TorchDispatchMode):
         sizes = [each.numel() / (ROWS * CHANNELS) for each in (*given, *made)]
         # numbers per position or per network do not count
         self.accesses += sum(size for size in sizes if size >= 1)
-        self.operations += max(sizes, default=0) // 1 * (INSIDE_LAYER_NORM if "layer_norm" in name else 1) // (
-            2 if name == "prod" else 1
+        self.operations += (
+            max(sizes, default=0)
+            // 1
+            * (INSIDE_LAYER_NORM if "layer_norm" in name else 1)
+            // (2 if name == "prod" else 1)
         )
         return result
 

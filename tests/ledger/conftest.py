@@ -27,7 +27,11 @@ def without_results(tmp_path_factory: pytest.TempPathFactory) -> list[Verdict]:
 def write_run(tmp_path: Path) -> WriteRun:
     """write_run("waves-features", "full", lens=[record, …], gelu=[…]) writes that result file; seeds count from 0."""
 
-    def write(run: str, scale: str = "full", cost: dict[str, Any] | None = None, **arms: list[dict[str, Any]]) -> Path:
+    def write(
+        run: str, scale: str | None = None, cost: dict[str, Any] | None = None, **arms: list[dict[str, Any]]
+    ) -> Path:
+        # the scale at which the claims about this run are made
+        scale = scale or ("short" if run in ("waves-features", "waves-images") else "full")
         content = {
             "run": run,
             "scale": scale,

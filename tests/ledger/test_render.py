@@ -199,9 +199,7 @@ def test_the_readme_shows_the_headlines(without_results: list[Verdict]) -> None:
 
 
 @pytest.mark.parametrize("text", ["no markers", BEGIN, END + BEGIN, BEGIN + END + BEGIN + END])
-def test_a_readme_without_its_markers_is_an_error(
-    tmp_path: Path, without_results: list[Verdict], text: str
-) -> None:
+def test_a_readme_without_its_markers_is_an_error(tmp_path: Path, without_results: list[Verdict], text: str) -> None:
     path = tmp_path / "README.md"
     path.write_text(text)
     for function in (stale, update_readme):

@@ -20,10 +20,6 @@ def accuracies(*values: float) -> list[dict[str, float]]:
     return [{"final_accuracy": v, "best_accuracy": v} for v in values]
 
 
-def seconds(*values: float) -> list[dict[str, float]]:
-    return [{"seconds": v} for v in values]
-
-
 def states(name: str, *curves: list[float]) -> list[dict[str, Any]]:
     return [{"lens_state": {f"block{i}/{name}": v for i, v in enumerate(curve)}} for curve in curves]
 
@@ -162,29 +158,32 @@ def test_the_table_is_compared_with_the_published_weights(judge_one: JudgeOne, w
 # Time.
 
 
+def steps(printed: list[float], **others: list[float]) -> dict[str, Any]:
+    forms = {"lens (printed)": printed, "gelu": [1.0] * len(printed), **others}
+    return {form: {"seconds": 0.1, "ratios_to_gelu": ratios} for form, ratios in forms.items()}
+
+
 @pytest.mark.parametrize(
-    ("lens", "gelu", "higher", "twists"),
+    ("printed", "higher", "twists"),
     [
-        ((40, 42, 41), (10, 10, 10), REPRODUCED, REFUTED),
-        ((15, 16, 15.5), (10, 10, 10), REPRODUCED, PARTLY),  # the twin's 0.65 leaves it open
-        ((9, 9.1, 9.2), (10, 10, 10), REFUTED, PARTLY),
-        ((9, 11, 10), (10, 10, 10), PARTLY, PARTLY),
+        ([4.0, 4.2, 4.1, 3.9, 4.0], REPRODUCED, REFUTED),
+        ([1.5, 1.6, 1.55, 1.5, 1.5], REPRODUCED, PARTLY),  # the twin's 0.65 leaves it open
+        ([0.9, 0.91, 0.92, 0.9, 0.9], REFUTED, PARTLY),
+        ([0.9, 1.1, 1.0, 0.95, 1.05], PARTLY, PARTLY),
+        ([4.0, 4.0, 4.0, 4.0], AWAITS, AWAITS),  # too few rounds
     ],
 )
-def test_time(
-    judge_one: JudgeOne, write_run: WriteRun, lens: Any, gelu: Any, higher: str, twists: str
-) -> None:
-    write_run("waves-features", "quick", lens=seconds(*lens), gelu=seconds(*gelu))  # any scale shows a ratio
+def test_time(judge_one: JudgeOne, write_run: WriteRun, printed: list[float], higher: str, twists: str) -> None:
+    write_run("waves-features", "quick", cost=steps(printed), lens=[{}], gelu=[{}])  # any scale shows a ratio
     assert judge_one("time-higher").word == higher
     assert judge_one("time-from-twists").word == twists
 
 
-def test_time_is_a_geometric_mean_and_names_the_printed_form(judge_one: JudgeOne, write_run: WriteRun) -> None:
-    cost = {"lens (printed)": {"seconds": 0.4, "ratio_to_gelu": 4.1}}
-    write_run("waves-features", cost=cost, lens=seconds(10, 20, 80), gelu=seconds(10, 10, 10))
+def test_time_is_a_geometric_mean_and_names_the_other_forms(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    write_run("waves-features", cost=steps([1, 1, 2, 2, 8], lens=[2.0] * 5), lens=[{}], gelu=[{}])
     verdict = judge_one("time-higher")
-    assert verdict.measured == 2.52  # (1 · 2 · 8)^(1/3)
-    assert "author prints takes 4.10 times" in verdict.explanation
+    assert verdict.measured == 2.0  # (1 · 1 · 2 · 2 · 8)^(1/5)
+    assert "In the same rounds: lens 2.00." in verdict.explanation
 
 
 # What the lenses learned.
@@ -226,9 +225,7 @@ def test_xor_of_the_last_block(judge_one: JudgeOne, write_run: WriteRun, last: A
     ("first", "last", "word"),
     [(0.9, 0.05, REPRODUCED), (0.9, 0.6, PARTLY), (0.8, 0.85, REFUTED)],
 )
-def test_gate_of_the_last_block(
-    judge_one: JudgeOne, write_run: WriteRun, first: float, last: float, word: str
-) -> None:
+def test_gate_of_the_last_block(judge_one: JudgeOne, write_run: WriteRun, first: float, last: float, word: str) -> None:
     curves = [[first + e, 0.9, last + e / 2] for e in (0, 0.01, 0.02)]
     write_run("waves-features", lens=states("gate_participation", *curves))
     assert judge_one("winners-here").word == word
@@ -248,9 +245,7 @@ def test_the_ghost_after_training(judge_one: JudgeOne, write_run: WriteRun) -> N
         assert judge_one("ghost-path-learned").word == word
 
 
-@pytest.mark.parametrize(
-    "name", ["alpha-rises-here", "xor-emerges-here", "winners-here", "ghost-path-learned"]
-)
+@pytest.mark.parametrize("name", ["alpha-rises-here", "xor-emerges-here", "winners-here", "ghost-path-learned"])
 def test_a_file_that_does_not_record_it_leaves_it_waiting(judge_one: JudgeOne, write_run: WriteRun, name: str) -> None:
     write_run("waves-features", lens=states("omega", [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]))
     verdict = judge_one(name)
@@ -274,16 +269,16 @@ def test_redundancy_of_the_mask(judge_one: JudgeOne, write_run: WriteRun) -> Non
     [
         ("{", "is no result file"),
         ("[]", "is no result file"),
-        ('{"run": "waves-features", "scale": "full"}', "is no result file.*arms"),
-        ('{"run": "waves-features", "scale": "full", "arms": {"lens": [{"best": 1}]}}', "is no result file.*seed"),
-        ('{"run": "waves-features", "scale": "full", "arms": []}', "is no result file"),
-        ('{"run": "waves-images", "scale": "full", "arms": {}}', r"says that it is waves-images\.full\.json"),
-        ('{"run": "waves-features", "scale": "full", "arms": {"lens": [{"seed": 1}, {"seed": 1}]}}', "one seed twice"),
+        ('{"run": "waves-features", "scale": "short"}', "is no result file.*arms"),
+        ('{"run": "waves-features", "scale": "short", "arms": {"lens": [{"best": 1}]}}', "is no result file.*seed"),
+        ('{"run": "waves-features", "scale": "short", "arms": []}', "is no result file"),
+        ('{"run": "waves-images", "scale": "short", "arms": {}}', r"says that it is waves-images\.short\.json"),
+        ('{"run": "waves-features", "scale": "short", "arms": {"lens": [{"seed": 1}, {"seed": 1}]}}', "one seed twice"),
     ],
 )
 def test_a_damaged_file_is_named(judge_one: JudgeOne, tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "waves-features.full.json").write_text(text)
-    with pytest.raises(LedgerError, match=rf"waves-features\.full\.json.*{says}"):
+    (tmp_path / "waves-features.short.json").write_text(text)
+    with pytest.raises(LedgerError, match=rf"waves-features\.short\.json.*{says}"):
         judge_one("better-on-features")
 
 

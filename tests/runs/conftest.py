@@ -42,6 +42,7 @@ def lasting():
         for row in result["cost"].values():
             for name in ("seconds", "ratio_to_gelu"):
                 assert row.pop(name) > 0
+            assert min(row.pop("ratios_to_gelu")) > 0
         return result
 
     return strip

@@ -26,7 +26,7 @@ def test_every_arm_and_the_printed_form_of_those_with_lenses(arms, backend):
     cost = paired_steps(arms, BATCH, 6, CPU, backend, rounds=7)  # odd and many: a busy machine is outvoted
     assert list(cost) == ["lens", "lens (printed)", "gelu", "linear"]
     for row in cost.values():
-        assert set(row) == {"seconds", "batch_size", "ratio_to_gelu"}
+        assert set(row) == {"seconds", "batch_size", "ratio_to_gelu", "ratios_to_gelu"}
         assert row["seconds"] > 0 and row["ratio_to_gelu"] > 0 and math.isfinite(row["ratio_to_gelu"])
         assert row["batch_size"] == 6
     assert cost["gelu"]["ratio_to_gelu"] == 1

@@ -127,15 +127,14 @@ def test_linear_probe(feature_data):
     assert found["parameters"] == 10 * 769
     assert list(found["held_out"]) == ["1.0", "10.0", "100.0", "1000.0"]
     assert found["held_out"][str(found["C"])] == max(found["held_out"].values())
-    # 600 rows: measured 0.82, deviation 0.016; chance is 0.1
+    # 600 rows: measured 0.83, deviation 0.015; chance is 0.1
     assert 0.7 < found["accuracy"] < 0.95
-    assert waves_features.linear_probe(part)["linear probe"] == found
 
 
 def test_a_morsel_of_the_real_run():
-    """waves-images itself, with 16 pictures: every part fits every other."""
+    """waves-images itself, with 8 pictures: every part fits every other."""
     result = execute(
-        RUNS["waves-images"], epochs=1, train_samples=16, test_samples=8, batch_size=8, device="cpu", progress=False
+        RUNS["waves-images"], epochs=1, train_samples=8, test_samples=8, batch_size=4, device="cpu", progress=False
     )
     assert result["configuration"]["weight_decay"] == 0.05 and len(result["data"]) == 4
     lens, gelu = (result["arms"][arm][0] for arm in ("lens", "gelu"))

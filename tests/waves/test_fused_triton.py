@@ -22,6 +22,13 @@ def test_in_the_interpreter():
     file = Path(__file__).with_name("test_fused.py")
     done = subprocess.run([*command, str(file)], env=environment, capture_output=True, text=True, cwd=file.parents[2])
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "triton" in subprocess.run(
-        [*command, "--collect-only", str(file)], env=environment, capture_output=True, text=True, cwd=file.parents[2]
-    ).stdout
+    assert (
+        "triton"
+        in subprocess.run(
+            [*command, "--collect-only", str(file)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            cwd=file.parents[2],
+        ).stdout
+    )

@@ -7,6 +7,9 @@ from mobius_lib.ledger.claims import Claim
 from mobius_lib.ledger.results import ENOUGH_SEEDS, Results, RunFile
 from mobius_lib.ledger.stats import decide, interval
 
+ENOUGH_ROUNDS = 5
+"""Fewer rounds of training steps than this decide nothing about time."""
+
 
 @register
 def run_accuracy(
@@ -69,29 +72,34 @@ def run_difference(
 
 
 @register
-def run_time_ratio(claim: Claim, results: Results, *, run: str, slower: str, than: str) -> Measurement:
-    """Training time of one arm over another's, paired by seed: geometric mean."""
-    file = results.find(run, slower, than)
-    if file is None:
-        return no_file(run, (slower, than))
-    found = interval(log_ratios(file, slower, than))
-    printed = file.cost.get(f"{slower} (printed)", {}).get("ratio_to_gelu")
-    aside = f" One step in the form that its author prints takes {printed:.2f} times the twin's." if printed else ""
+def run_time_ratio(claim: Claim, results: Results, *, run: str, form: str) -> Measurement:
+    """What a training step of one form costs in steps of its GELU twin, taken in turn: geometric mean."""
+    file = results.find(run, "gelu", seeds=1)
+    logs = [] if file is None else log_step_ratios(file, form)
+    if file is None or len(logs) < ENOUGH_ROUNDS:
+        return no_steps(run, form)
+    found = interval(logs)
+    others = [name for name in file.cost if name not in (form, "gelu")]
+    asides = [f"{name} {math.exp(interval(log_step_ratios(file, name)).mean):.2f}" for name in others]
     return Measurement(
         round(math.exp(found.mean), 2),
-        "times the training time",
+        "times a step of the twin",
         decide(found),
-        f"Seconds of {slower} over seconds of {than}, paired by seed: geometric mean {math.exp(found.mean):.2f}, "
-        f"95 % interval [{math.exp(found.low):.2f}, {math.exp(found.high):.2f}], {found.n} seeds, {file.scale} scale."
-        + aside,
+        f"A training step of {form} over one of the GELU twin, taken in turn: geometric mean "
+        f"{math.exp(found.mean):.2f}, 95 % interval [{math.exp(found.low):.2f}, {math.exp(found.high):.2f}], "
+        f"{found.n} rounds, {file.scale} scale." + (f" In the same rounds: {', '.join(asides)}." if asides else ""),
         (file.source,),
     )
 
 
-def log_ratios(file: RunFile, first: str, second: str) -> list[float]:
-    """log(seconds of first / seconds of second) for each seed that both arms have."""
-    pairs = zip(file.numbers(first, "seconds", second), file.numbers(second, "seconds", first), strict=True)
-    return [math.log(a / b) for a, b in pairs]
+def log_step_ratios(file: RunFile, form: str) -> list[float]:
+    """log(step of a form / step of the GELU twin), one per round; empty where the run did not measure it."""
+    return [math.log(ratio) for ratio in file.cost.get(form, {}).get("ratios_to_gelu", [])]
+
+
+def no_steps(run: str, form: str) -> Measurement:
+    """What a check of time returns when no run has measured enough."""
+    return awaits(f"No result file of {run} holds {ENOUGH_ROUNDS} rounds or more of training steps of {form}.")
 
 
 def no_file(run: str, arms: tuple[str, ...], scale: str | None = None, seeds: int = ENOUGH_SEEDS) -> Measurement:

@@ -166,9 +166,7 @@ def twist_is_rotation(claim: Claim, results: Results) -> Measurement:
     goal = torch.tensor(_rows(claim), dtype=torch.float64)
     for lens in lenses[1:-1]:
         angle, matrix = lens.twist_in_angle.detach().double(), lens.twist_in_proj.weight.detach().double()
-        stretches.append(
-            torch.linalg.svdvals(torch.cos(angle) * torch.eye(len(matrix)) + torch.sin(angle) * matrix)
-        )
+        stretches.append(torch.linalg.svdvals(torch.cos(angle) * torch.eye(len(matrix)) + torch.sin(angle) * matrix))
     least, most = (float(f(torch.cat(stretches))) for f in (torch.min, torch.max))
     ends = [torch.stack([s.min(), s.max()]) for s in stretches]
     turning = sum(bool((end - goal).abs().max() <= (claim.tolerance or 0.0)) for end in ends)

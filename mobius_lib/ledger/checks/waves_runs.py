@@ -5,7 +5,7 @@ import math
 import torch
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Measurement, Word, awaits, register
-from mobius_lib.ledger.checks.runs import log_ratios, no_file, reported_number
+from mobius_lib.ledger.checks.runs import ENOUGH_ROUNDS, log_step_ratios, no_file, no_steps, reported_number
 from mobius_lib.ledger.claims import Claim
 from mobius_lib.ledger.results import Results
 from mobius_lib.ledger.stats import decide, interval, rank_correlation
@@ -13,20 +13,21 @@ from mobius_lib.waves import MobiusLens
 
 
 @register
-def run_time_cause(claim: Claim, results: Results, *, run: str, lens: str, twin: str, most: float = 0.5) -> Measurement:
+def run_time_cause(claim: Claim, results: Results, *, run: str, form: str, most: float) -> Measurement:
     """The most that the twist matrices can have of the lens's time: all that the twin, which has them too, takes."""
-    file = results.find(run, lens, twin)
-    if file is None:
-        return no_file(run, (lens, twin))
-    found = interval([math.exp(-log) for log in log_ratios(file, lens, twin)])
+    file = results.find(run, "gelu", seeds=1)
+    logs = [] if file is None else log_step_ratios(file, form)
+    if file is None or len(logs) < ENOUGH_ROUNDS:
+        return no_steps(run, form)
+    found = interval([math.exp(-log) for log in logs])
     verdict: Word = REFUTED if found.high < most else PARTLY
     return Measurement(
         round(found.mean, 2),
         "of the training time, at most",
         verdict,
-        f"The twin holds the same two matrices per lens and takes {found.mean:.2f} of the lens's time (95 % interval "
-        f"[{found.low:.2f}, {found.high:.2f}], {found.n} seeds), convolutions included; so the matrices account for "
-        + ("less than half." if verdict == REFUTED else "at most that, which leaves it open."),
+        f"The twin holds the same two matrices per lens, and its training step takes {found.mean:.2f} of the lens's "
+        f"(95 % interval [{found.low:.2f}, {found.high:.2f}], {found.n} rounds), convolutions included; so the "
+        "matrices account for " + ("less than half." if verdict == REFUTED else "at most that, which leaves it open."),
         (file.source,),
     )
 

@@ -121,9 +121,7 @@ def cost_against_alternatives(claim: Claim, results: Results, *, considerably: f
         twin, light, plain = GELUTwin(**sizes), MobiusNet(lens=_GELU, **sizes), MobiusNet(lens=_GELU, **sizes)
         for block in plain.blocks:
             width = block.thirds_mask.shape[1]
-            block.conv = nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-            )
+            block.conv = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
     lens = multiply_adds(_meta(CLIP, 1000), shape)
     ratios = {
         "GELU twin": lens / multiply_adds(twin, shape),
