@@ -90,7 +90,7 @@ def lasting(result: dict[str, Any]) -> dict[str, Any]:
             for epoch in row["history"]:
                 epoch.pop("seconds")
     for row in result["cost"].values():
-        row.pop("seconds"), row.pop("ratio_to_gelu")
+        row.pop("seconds"), row.pop("ratio_to_gelu"), row.pop("ratios_to_gelu")
     return result
 
 

@@ -36,7 +36,7 @@ def test_every_run_has_its_name_and_says_what_it_does():
     assert {"waves-features", "waves-images", "waves-clip", "waves-clip-weights"} <= RUNS.keys()
     for name, run in RUNS.items():
         assert run.name == name and get_run(name) is run
-        assert run.summary and run.chapter >= 1 and run.arms and run.scales.keys() <= {"quick", "full"}
+        assert run.summary and run.chapter >= 1 and run.arms and run.scales.keys() <= {"quick", "short", "full"}
     for name in ("waves-features", "waves-images"):
         quick, full = (RUNS[name].scales[scale] for scale in ("quick", "full"))
         assert quick.epochs < full.epochs and quick.train_samples < 10_000 and full.train_samples is None
