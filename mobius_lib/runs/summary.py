@@ -59,5 +59,5 @@ def setting(result: dict[str, Any]) -> str:
     rows = used["train_samples"] or "all"
     return (
         f"{used['epochs']} epochs over {rows} training rows, batch {used['batch_size']}, AdamW at {used['lr']:g}, "
-        f"{result['device']}; `{result['command']}`"
+        f"lenses {used['backend']}, {result['device']}; `{result['command']}`"
     )

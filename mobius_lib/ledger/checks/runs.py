@@ -1,6 +1,7 @@
 """Checks of any chapter's runs: an accuracy against the reported one, and one arm against another."""
 
 import math
+import statistics
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, LedgerError, Measurement, Word, awaits, register
 from mobius_lib.ledger.claims import Claim
@@ -73,20 +74,21 @@ def run_difference(
 
 @register
 def run_time_ratio(claim: Claim, results: Results, *, run: str, form: str) -> Measurement:
-    """What a training step of one form costs in steps of its GELU twin, taken in turn: geometric mean."""
+    """What a training step of one form costs in steps of its GELU twin, taken in turn: the median round."""
     file = results.find(run, "gelu", seeds=1)
     logs = [] if file is None else log_step_ratios(file, form)
     if file is None or len(logs) < ENOUGH_ROUNDS:
         return no_steps(run, form)
     found = interval(logs)
     others = [name for name in file.cost if name not in (form, "gelu")]
-    asides = [f"{name} {math.exp(interval(log_step_ratios(file, name)).mean):.2f}" for name in others]
+    middle = math.exp(statistics.median(logs))
+    asides = [f"{name} {math.exp(statistics.median(log_step_ratios(file, name))):.2f}" for name in others]
     return Measurement(
-        round(math.exp(found.mean), 2),
+        round(middle, 2),
         "times a step of the twin",
         decide(found),
-        f"A training step of {form} over one of the GELU twin, taken in turn: geometric mean "
-        f"{math.exp(found.mean):.2f}, 95 % interval [{math.exp(found.low):.2f}, {math.exp(found.high):.2f}], "
+        f"A training step of {form} over one of the GELU twin, taken in turn: median "
+        f"{middle:.2f}, 95 % interval of the geometric mean [{math.exp(found.low):.2f}, {math.exp(found.high):.2f}], "
         f"{found.n} rounds, {file.scale} scale." + (f" In the same rounds: {', '.join(asides)}." if asides else ""),
         (file.source,),
     )

@@ -92,7 +92,8 @@ def run_last_gate(
     if min(map(len, curves)) < 2:
         return awaits(f"{file.source} does not record how many channels its gates pass; make it again.")
     last, change = interval([c[-1] for c in curves]), interval([c[-1] - c[0] for c in curves])
-    verdict: Word = REPRODUCED if last.high <= at_most else PARTLY if change.high < 0 else REFUTED
+    halved = interval([c[-1] / c[0] for c in curves]).high <= 0.5
+    verdict: Word = REPRODUCED if last.high <= at_most else PARTLY if halved else REFUTED
     return Measurement(
         round(last.mean, 2),
         "share of the channels",
