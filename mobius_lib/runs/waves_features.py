@@ -64,7 +64,7 @@ RUN = Run(
     data=load,
     scales={
         "quick": Scale(
-            epochs=3, batch_size=64, lr=1e-3, train_samples=2000, test_samples=1000, note="minutes on two CPU cores"
+            epochs=3, batch_size=64, lr=1e-3, train_samples=1500, test_samples=1000, note="minutes on two CPU cores"
         ),
         "short": Scale(
             epochs=4, batch_size=64, lr=1e-3, train_samples=3000, note="some ten minutes a seed on two CPU cores"
