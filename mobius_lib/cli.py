@@ -40,7 +40,7 @@ def run(
     test_samples: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     lr: Annotated[float | None, typer.Option(help="learning rate instead of the scale's")] = None,
-    backend: Annotated[str, typer.Option(help="how lenses compute: printed, eager or compiled")] = "eager",
+    backend: Annotated[str, typer.Option(help="printed, eager, compiled, native, triton or auto")] = "eager",
     output: Annotated[
         Path | None, typer.Option(help="result file [default: NAME.SCALE.json where `mobius ledger` reads]")
     ] = None,
