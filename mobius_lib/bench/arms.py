@@ -30,12 +30,14 @@ FORMS = {
     "ours": "the fastest backend of the library",
     "ours compiled": "the whole module under torch.compile, its lenses by the eager algebra",
     "folded": "ours, folded",
-    "gelu": "the twin with a GELU",
+    "gelu": "the twin with a GELU, in PyTorch's own layers",
+    "gelu tuned": "the twin with our matrices and residual",
     "gelu compiled": "the twin under torch.compile",
     "gelu folded": "the twin, folded",
 }
 PRECISIONS = {"no": None, "bf16": torch.bfloat16}
 ALWAYS = ("printed", "printed compiled", "ours", "gelu")
+TUNED = ("gelu tuned",)
 INFERENCE = ("folded", "gelu folded")
 WHOLE_COMPILED = ("ours compiled", "gelu compiled")
 """Measured on a GPU, where the time to launch kernels counts; on a CPU only when asked for."""
@@ -92,7 +94,7 @@ class Case:
 
 def cases(setting: Setting, subjects: tuple[str, ...], whole_compiled: bool) -> Iterator[Case]:
     """The cases of some subjects, in the order of `SUBJECTS`; with `whole_compiled` in two more forms."""
-    forms = ALWAYS + (WHOLE_COMPILED if whole_compiled else ())
+    forms = ALWAYS + TUNED + (WHOLE_COMPILED if whole_compiled else ())
     height, width = setting.size
     pictures = setting.batch * height * width
     first = setting.channels[0]
@@ -106,10 +108,10 @@ def cases(setting: Setting, subjects: tuple[str, ...], whole_compiled: bool) -> 
                 )  # fmt: skip
         elif subject == "lens":
             for channels, positions in setting.widths:
-                rows = setting.batch * positions
+                elements = setting.batch * positions * channels
                 yield Case(
-                    subject, f"lens, {channels} channels", channels, rows * channels, ALWAYS,
-                    lambda form, c=channels, n=rows: _lens(setting, form, c, n),
+                    subject, f"lens, {channels} channels", channels, elements, ALWAYS + TUNED,
+                    lambda form, c=channels, n=positions: _lens(setting, form, c, n),
                 )  # fmt: skip
         elif subject == "block":
             yield Case(
@@ -133,8 +135,9 @@ def network(setting: Setting, form: str) -> nn.Module:
 
 def _formed(module: nn.Module, setting: Setting, form: str) -> nn.Module:
     """On the device, channels last, and with the backend of its form."""
-    backends = {"printed": "printed", "printed compiled": "printed", "ours compiled": "eager"}
-    use_backend(module, backends.get(form, setting.backend))
+    backends = {"ours": setting.backend, "gelu tuned": setting.backend, "folded": setting.backend}
+    backends |= {"ours compiled": "eager", "gelu compiled": "eager", "gelu folded": "eager"}
+    use_backend(module, backends.get(form, "printed"))
     module = module.to(setting.device)
     if any(parameter.ndim == 4 for parameter in module.parameters()):
         module = module.to(memory_format=torch.channels_last)
@@ -178,10 +181,11 @@ def _forward_backward(setting: Setting, module: nn.Module, form: str, x: Tensor)
     return Arm(step)
 
 
-def _lens(setting: Setting, form: str, channels: int, rows: int) -> Arm:
+def _lens(setting: Setting, form: str, channels: int, positions: int) -> Arm:
     torch.manual_seed(0)
     lens = (GELULens if form.startswith("gelu") else MobiusLens)(channels, 1, 3)
-    return _forward_backward(setting, _formed(lens, setting, form).train(), form, _random(setting, rows, channels))
+    x = _random(setting, setting.batch, positions, channels)
+    return _forward_backward(setting, _formed(lens, setting, form).train(), form, x)
 
 
 def _block(setting: Setting, form: str) -> Arm:

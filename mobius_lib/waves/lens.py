@@ -7,9 +7,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mobius_lib.waves import fused
+from mobius_lib.waves import fused, products
 from mobius_lib.waves import math as waves
 
 BACKENDS = fused.BACKENDS
@@ -109,9 +108,9 @@ class MobiusLens(nn.Module):
         if self.backend == "printed":
             y = self.twist_out(self.gated(self.twist_in(x)))
             return y if factor is None else y * factor
-        turned = F.linear(x, twist_matrix(self.twist_in_proj.weight, self.twist_in_angle))
+        turned = products.matrix(x, twist_matrix(self.twist_in_proj.weight, self.twist_in_angle))
         out = twist_matrix(self.twist_out_proj.weight, self.twist_out_angle)
-        return F.linear(self.gated(turned), out if factor is None else out * factor.unsqueeze(-1))
+        return products.matrix(self.gated(turned), out if factor is None else out * factor.unsqueeze(-1))
 
 
 def twist_matrix(matrix: Tensor, angle: Tensor) -> Tensor:
@@ -128,7 +127,7 @@ def twist_matrix(matrix: Tensor, angle: Tensor) -> Tensor:
 
 
 def use_backend(model: nn.Module, backend: str) -> nn.Module:
-    """Set the backend of every lens of a model, and return the model.
+    """Set the backend of every lens of a model, and of every GELU in the place of one, and return the model.
 
     Raises:
         ValueError: when the backend is not one of `BACKENDS`.
@@ -136,7 +135,7 @@ def use_backend(model: nn.Module, backend: str) -> nn.Module:
     if backend not in BACKENDS:
         raise ValueError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
     for module in model.modules():
-        if isinstance(module, MobiusLens):
+        if isinstance(module, MobiusLens | GELULens):
             module.backend = backend
     return model
 
@@ -151,9 +150,14 @@ class GELULens(nn.Module):
         dim: channels C. The further arguments of `MobiusLens` are accepted and unused, so either fits a block.
     Shape:
         (..., C) to (..., C): channels last.
+    Attributes:
+        backend: "printed" computes it as PyTorch's own layers do; any other name gives it the lens's cheap matrices and
+            residual, so that a comparison of cost is one of lens with GELU and of nothing else. Same numbers.
     Source:
         ours, as the baseline.
     """
+
+    backend = "auto"
 
     def __init__(
         self, dim: int, layer_idx: int = 0, total_layers: int = 1, scale_range: tuple[float, float] = (0.5, 2.5)
@@ -163,8 +167,18 @@ class GELULens(nn.Module):
         self.activation = nn.GELU()
         self.linear_out = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear_out(self.activation(self.linear_in(x)))
+    @property
+    def folds(self) -> bool:
+        """As of `MobiusLens`."""
+        return self.backend != "printed"
+
+    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Linear, GELU, Linear; with `factor` (C,), each channel of the result times that number."""
+        if self.backend == "printed":
+            y = self.linear_out(self.activation(self.linear_in(x)))
+            return y if factor is None else y * factor
+        out = self.linear_out.weight if factor is None else self.linear_out.weight * factor.unsqueeze(-1)
+        return products.matrix(self.activation(products.matrix(x, self.linear_in.weight)), out)
 
 
 class MobiusConvBlock(nn.Module):
@@ -208,6 +222,6 @@ class MobiusConvBlock(nn.Module):
         keep = torch.sigmoid(self.residual_weight)
         if getattr(self.lens, "folds", False):  # (1 - r) mask is one factor per channel: into the lens's last matrix
             h = self.lens(h, (1 - keep) * self.thirds_mask.flatten())
-            return torch.addcmul(h.permute(0, 3, 1, 2), x, keep)
+            return products.residual(h.permute(0, 3, 1, 2), x, keep)
         h = self.lens(h).permute(0, 3, 1, 2) * self.thirds_mask
         return keep * x + (1 - keep) * h

@@ -100,7 +100,7 @@ def test_a_form_that_fails_is_left_out_with_its_reason(monkeypatch):
     record = bench("cpu", quick=True, subjects=("lens",), backend="eager", rounds=1)
     (case,) = record["cases"]
     assert case["left_out"] == {"printed compiled": "RuntimeError: Failed to find C++ compiler."}
-    assert case["forms"].keys() == {"printed", "ours", "gelu"}
+    assert case["forms"].keys() == {"printed", "ours", "gelu", "gelu tuned"}
     console = Console(width=200, file=io.StringIO())
     print_bench(console, record)
     assert "left out: lens, 64 channels, printed compiled: RuntimeError: Failed to find C++" in console.file.getvalue()
