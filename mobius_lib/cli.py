@@ -122,24 +122,32 @@ def bench(
         int | None, typer.Option(min=0, help="of made features to train on [default: ImageNet's on cuda, else 0]")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the record into this file")] = None,
+    what: Annotated[str, typer.Option(help="lens, or simplex (GeoFractalDavid, chapter 3)")] = "lens",
 ) -> None:
-    """Time the lens, its block and its network in every form, beside the same with a GELU."""
+    """Time the lens, its block and its network in every form, beside the same with a GELU; or chapter 3's model."""
+    from mobius_lib.bench import BenchError, print_bench
     from mobius_lib.bench import bench as measure
-    from mobius_lib.bench import print_bench
 
+    if what not in ("lens", "simplex"):
+        raise BenchError(f"There is no benchmark {what!r}; --what is lens or simplex.")
+    if what == "simplex":
+        if only or form or backend or precision != "no" or rows is not None:
+            raise BenchError("--only, --form, --backend, --precision and --rows are the lens's; leave them out.")
+        from mobius_lib.bench.simplex import bench_simplex, print_simplex
+
+        measure, print_bench = bench_simplex, print_simplex
+    # what only the lens has
+    choices = {"subjects": tuple(only or ()), "forms": tuple(form or ()), "backend": backend, "precision": precision,
+               "rows": rows} if what == "lens" else {}  # fmt: skip
     try:
         record = measure(
             device,
             batch=batch,
             threads=threads,
             quick=quick,
-            subjects=tuple(only or ()),
-            forms=tuple(form or ()),
-            backend=backend,
-            precision=precision,
             rounds=rounds,
-            rows=rows,
             output=json_file,
+            **choices,
             say=lambda text: complaints.print(f"measuring {text}", highlight=False, style="dim"),
         )
     except KeyboardInterrupt:
@@ -183,6 +191,8 @@ def _print_runs(runs: list["Run"]) -> None:
 def _print_result(result: dict) -> None:
     import statistics
 
+    from mobius_lib.runs.summary import step_ratio
+
     table = Table("arm", "seeds", "final accuracy", "best", "parameters", "seconds", title=result["command"])
     for name, rows in result["arms"].items():
         final = [row["final_accuracy"] for row in rows]
@@ -199,5 +209,6 @@ def _print_result(result: dict) -> None:
         table.add_row(name, "", f"{row['accuracy']:.4f}", "", f"{row['parameters']:,}", "")
     console.print(table)
     for name, row in result["cost"].items():
-        ratio = f", {row['ratio_to_gelu']:.2f} x gelu" if "ratio_to_gelu" in row else ""
+        found = step_ratio(row)
+        ratio = f", {found[1]:.2f} x {found[0]}" if found else ""
         console.print(f"a training step of {row['batch_size']}: {name} {row['seconds'] * 1e3:.0f} ms{ratio}")

@@ -47,7 +47,7 @@ class CantorStaircase(nn.Module):
         (B, d) to (B,). In [0, 1] while alpha is, except that the multilevel form ends at 1 - 2^-levels.
     Raises:
         ValueError: for features < 1, tau <= 0, levels outside 1 to 40, an unknown form or position; in `forward`, for
-            a wrong shape or a row with NaN or infinity (not looked for under torch.compile).
+            a wrong shape or a row with NaN or infinity (looked for on a CPU alone, and not under torch.compile).
     Source:
         seed 002 and its published layer; "features", `levels` with any form but the published ones, and the checks are
         ours.
@@ -112,7 +112,9 @@ class CantorStaircase(nn.Module):
                 f"features must be laid out (batch, {self.features}), one row per sample, but have the shape "
                 f"{tuple(f.shape)}."
             )
-        if torch.compiler.is_compiling():  # which row it is depends on the data: no compiled graph can ask
+        # which row it is depends on the data: no compiled graph can ask, and on a GPU every step would wait for it (and
+        # the loop, which skips a bad batch without waiting, would stop)
+        if f.device.type != "cpu" or torch.compiler.is_compiling():
             return
         bad = ~f.isfinite().all(dim=-1)
         if bad.any():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobius_lib.ledger.base import AWAITS, PARTLY, REFUTED, REPRODUCED, WORDS, LedgerError, Word
+from mobius_lib.ledger.claims import load_claims
 from mobius_lib.ledger.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
@@ -24,9 +25,34 @@ MEANINGS: dict[Word, str] = {
     AWAITS: "nothing has been measured yet; the command would settle it",
 }
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
-COLUMNS = ("Verdict", "Claim", "Reported", "Measured")  # the verdict first: a phone shows the left of a table
+COLUMNS = ("Verdict", "Claim", "Reported", "Measured")
+NARROW_COLUMNS = ("Claim, and how it stands", "Reported, and measured")  # two: a phone shows both
 _LARGE = {"parameters", "multiply-adds"}
-_QUIET = {"parameters", "multiply-adds", "accuracy", "dimensions", "channels × height × width", "activation calls", ""}
+_QUIET = {"parameters", "multiply-adds", "accuracy", "dimensions", "channels × height × width", ""}
+_NAMES = (
+    *("activation calls", "factor", "gap", "largest", "least", "rank correlation", "standard deviation", "sum of"),
+    *("t at", "xor weight"),
+)
+"""Units that begin like this name a quantity, so they stand before the number: rank correlation -0.6."""
+_SHARE = "share of "
+_CLASSES = "table dataframe mobius-ledger"  # "dataframe": what else a cell shows, the theme frames in white by night
+# Where the table gets less than 40em (a phone, or a narrow window) each row becomes a block that names its values. The
+# roles keep it a table for a screen reader, which a browser forgets once the cells are blocks.
+_STYLE = """\
+<style>
+.mobius-ledger-frame { container-type: inline-size; }
+.mobius-ledger { width: 100%; }
+.mobius-ledger :is(td, th) { text-align: left; overflow-wrap: anywhere; }
+.mobius-ledger .ledger-claim { font-weight: normal; min-width: 12em; }
+.mobius-ledger .ledger-word { font-weight: bold; white-space: nowrap; }
+.mobius-ledger .ledger-value { min-width: 8em; }
+@container (max-width: 40em) {
+  .mobius-ledger thead { display: none; }
+  .mobius-ledger :is(tbody, tr, td, th) { display: block; border: 0 !important; padding: 0; }
+  .mobius-ledger tbody tr { padding: 0.6em 0.5em; border-bottom: 1px solid #8888 !important; }
+  .mobius-ledger .ledger-value::before { content: attr(data-label) ": "; opacity: 0.75; }
+}
+</style>"""
 
 
 # One value, one verdict.
@@ -37,7 +63,13 @@ def format_value(value: Any, unit: str = "") -> str:
     if value is None:
         return "not yet"
     text = _plain(value, unit)
-    return text if unit in _QUIET or isinstance(value, str) else f"{text} {unit}"
+    if unit in _QUIET or isinstance(value, str):
+        return text
+    if unit.startswith(_SHARE):
+        return f"{text} of {unit.removeprefix(_SHARE)}"
+    if unit.startswith(_NAMES):
+        return f"{unit}: {text}" if isinstance(value, dict) else f"{unit} {text}"
+    return f"{text} {unit}"
 
 
 def reported_text(verdict: Verdict) -> str:
@@ -74,8 +106,8 @@ def legend() -> str:
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """Claim, reported, measured, verdict as a Markdown table."""
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *(tuple(map(_cell, _row(verdict))) for verdict in verdicts)]
+    """Verdict and claim, reported and measured, as a Markdown table of two columns: it fits a phone without styles."""
+    rows = [NARROW_COLUMNS, ("---",) * len(NARROW_COLUMNS), *map(_narrow_row, verdicts)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -124,11 +156,13 @@ class LedgerView:
         return f"{self.caption}\n\n{table(self.verdicts)}"
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" style="text-align: left">{name}</th>' for name in COLUMNS)
+        head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in COLUMNS)
         body = "".join(_html_row(verdict) for verdict in self.verdicts)
         return (
-            '<div style="overflow-x: auto"><table class="table mobius-ledger">'
-            f"<caption>{html.escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+            f'{_STYLE}<div class="mobius-ledger-frame" style="overflow-x: auto">'
+            f'<table class="{_CLASSES}" role="table"><caption>{html.escape(self.caption)}</caption>'
+            f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{body}</tbody>'
+            "</table></div>"
         )
 
     def __repr__(self) -> str:
@@ -142,9 +176,9 @@ def show(verdicts: Sequence[Verdict] | None = None, *, chapter: int | None = Non
         verdicts: from `judge`; None judges now.
         chapter: keep this chapter's claims only.
     """
-    verdicts = judge() if verdicts is None else list(verdicts)
     if chapter is not None:
         verdicts = _of_chapter(chapter, verdicts)
+    verdicts = judge() if verdicts is None else verdicts
     return LedgerView(tuple(verdicts), summary_counts(verdicts) + ".")
 
 
@@ -225,6 +259,12 @@ def _row(verdict: Verdict) -> tuple[str, str, str, str]:
     return verdict_text(verdict.word), verdict.claim.statement, reported_text(verdict), measured_text(verdict)
 
 
+def _narrow_row(verdict: Verdict) -> tuple[str, str]:
+    word, statement, reported, measured = map(_cell, _row(verdict))
+    found = f"awaits {measured}" if verdict.word == AWAITS else f"measured: {measured}"
+    return f"**{word}**: {statement}", f"reported: {reported}<br>{found}"
+
+
 def _cell(text: str) -> str:
     return _escape(text).replace("|", r"\|")
 
@@ -245,17 +285,20 @@ def _detail(verdict: Verdict) -> str:
     if verdict.sources:
         lines.append("*Measured with* " + ", ".join(f"`{source}`" for source in verdict.sources) + ".")
     if verdict.command:
-        lines.append(f"*Command.* `{verdict.command}`")
+        made = "Would settle it" if verdict.word == AWAITS else "Made by"
+        lines.append(f"*{made}.* `{verdict.command}`")
     return "  \n".join(lines)
 
 
 def _html_row(verdict: Verdict) -> str:
     word, statement, reported, measured = (_html(text) for text in _row(verdict))
     title = html.escape(verdict.explanation, quote=True)
+    label = "awaits" if verdict.word == AWAITS else "measured"
     return (
-        f'<tr><td style="white-space: nowrap"><strong>{word}</strong></td>'
-        f'<th scope="row" style="text-align: left; font-weight: normal">{statement}</th><td>{reported}</td>'
-        f'<td title="{title}" style="min-width: 9em">{measured}</td></tr>'
+        f'<tr role="row"><td role="cell" class="ledger-word">{word}</td>'
+        f'<th scope="row" role="rowheader" class="ledger-claim">{statement}</th>'
+        f'<td role="cell" class="ledger-value" data-label="reported">{reported}</td>'
+        f'<td role="cell" class="ledger-value" data-label="{label}" title="{title}">{measured}</td></tr>'
     )
 
 
@@ -273,15 +316,19 @@ def _plain(value: Any, unit: str) -> str:
         return str(value)
     if unit == "accuracy":
         return f"{100 * value:.1f} %"
+    if unit.startswith(_SHARE):
+        return f"{100 * value:.3g} %"
     if unit in _LARGE:
         for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
             if abs(value) >= size:
                 return f"{value / size:.4g} {name}"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _of_chapter(chapter: int, verdicts: Sequence[Verdict] | None) -> list[Verdict]:
-    mine = [v for v in (judge() if verdicts is None else verdicts) if v.claim.chapter == chapter]
+    if verdicts is None:
+        verdicts = judge([claim for claim in load_claims() if claim.chapter == chapter])
+    mine = [v for v in verdicts if v.claim.chapter == chapter]
     if not mine:
         raise LedgerError(f"The ledger holds no claim of chapter {chapter}.")
     return mine

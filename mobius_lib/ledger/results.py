@@ -22,6 +22,9 @@ class RunFile:
     """arm -> seed -> record."""
     cost: dict[str, dict[str, Any]]
     """arm -> what one training step costs, where the run measured that."""
+    command: str | None = None
+    """The line that made the file, and makes it again."""
+    device: str = "a machine that the file does not name"
 
     @property
     def source(self) -> str:
@@ -49,6 +52,26 @@ class RunFile:
     def numbers(self, arm: str, key: str, *also_in: str) -> list[float]:
         """That number for every seed that this arm, and the arms in `also_in`, have."""
         return [self.number(arm, seed, key) for seed in self.seeds(arm, *also_in)]
+
+    def entry(self, arm: str, seed: int, *path: str | int) -> float | None:
+        """A number deeper in one record, such as ("geo_weights", "384", 2); None where the record does not have it.
+
+        Raises:
+            LedgerError: when something stands there that is no finite number.
+        """
+        value: Any = self.arms[arm][seed]
+        for step in path:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            where = "/".join(map(str, path))
+            raise LedgerError(
+                f"{self.path}: arm {arm!r}, seed {seed} has {where} = {value!r} where a finite number belongs; "
+                f"run the command in that file's `command` again."
+            )
+        return float(value)
 
     def lens_curve(self, arm: str, seed: int, name: str) -> list[float]:
         """`name` of every lens in order of depth, such as alpha; empty when the record has none."""
@@ -79,6 +102,11 @@ class Results:
                     return file
         return None
 
+    def command(self, source: str) -> str | None:
+        """The line that made the result file which a check names as its source; None for any other source."""
+        path = self.folder / source.removeprefix("results/")
+        return read(path).command if source.startswith("results/") and path.is_file() else None
+
 
 def read(path: Path) -> RunFile:
     """One result file.
@@ -100,7 +128,8 @@ def read(path: Path) -> RunFile:
         ) from error
     if named != path.name:
         raise LedgerError(f"{path} says that it is {named}; rename it, or make it again with `mobius run`.")
-    return RunFile(path, content["scale"], arms, content.get("cost", {}))
+    known = {name: content[name] for name in ("command", "device") if name in content}
+    return RunFile(path, content["scale"], arms, content.get("cost", {}), **known)
 
 
 def _scale(path: Path) -> str:

@@ -26,7 +26,8 @@ class Verdict(BaseModel):
     explanation: str
     sources: tuple[str, ...]
     command: str | None
-    """What would settle it; always there when the word is `awaits`."""
+    """What makes the evidence: the record's own line where a record decided, else what would settle it. Always there
+    when the word is `awaits`; None where the code alone decides."""
 
 
 def judge(
@@ -59,6 +60,7 @@ def _verdict(claim: Claim, results: Results) -> Verdict:
     found = call(claim, results)
     if found.verdict == AWAITS and not claim.command:
         raise LedgerError(f"claim {claim.id!r}, field `command`: it awaits evidence, so name what would make it.")
+    made_by = next(filter(None, map(results.command, found.sources)), None)
     return Verdict(
         claim=claim,
         measured=found.value,
@@ -66,7 +68,7 @@ def _verdict(claim: Claim, results: Results) -> Verdict:
         word=found.verdict,
         explanation=found.explanation,
         sources=found.sources,
-        command=claim.command,
+        command=made_by or claim.command,
     )
 
 

@@ -1,7 +1,18 @@
 """Every reproduction of the book, by name. One file per run; each joins a chapter, a data set and the training loop."""
 
-from mobius_lib.runs import waves_clip, waves_features, waves_images, waves_tiny_imagenet
-from mobius_lib.runs.base import Run, RunError, Scale, execute, load_result, pick_device
+from mobius_lib.runs import (
+    cantor_alpha,
+    cantor_mask,
+    simplex_features,
+    simplex_imagenet,
+    simplex_mixture,
+    simplex_robustness,
+    waves_clip,
+    waves_features,
+    waves_images,
+    waves_tiny_imagenet,
+)
+from mobius_lib.runs.base import Arm, Run, RunError, Scale, execute, load_result, pick_device
 
 RUNS: dict[str, Run] = {
     run.name: run
@@ -11,6 +22,13 @@ RUNS: dict[str, Run] = {
         waves_tiny_imagenet.RUN,
         waves_clip.RUN,
         waves_clip.RUN_WEIGHTS,
+        cantor_alpha.RUN,
+        cantor_mask.RUN,
+        simplex_features.RUN,
+        simplex_mixture.RUN,
+        simplex_mixture.RUN_MODES,
+        simplex_robustness.RUN,
+        simplex_imagenet.RUN,
     )
 }
 
@@ -26,4 +44,4 @@ def get_run(name: str) -> Run:
     return RUNS[name]
 
 
-__all__ = ["RUNS", "Run", "RunError", "Scale", "execute", "get_run", "load_result", "pick_device"]
+__all__ = ["RUNS", "Arm", "Run", "RunError", "Scale", "execute", "get_run", "load_result", "pick_device"]

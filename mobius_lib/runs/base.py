@@ -1,7 +1,8 @@
 """What every run shares: its description, its scales, and the training of several arms over several seeds.
 
 A run compares arms (a model and its baselines) on one data set with one recipe. Arms take turns within each seed, so
-that a machine that slows down slows all of them.
+that a machine that slows down slows all of them. An arm that needs more than a model of its own (another loss, a
+learning rate that is searched for, a part of the data) is an `Arm`.
 """
 
 import json
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from mobius_lib.errors import MobiusError
 from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
 from mobius_lib.runs.timing import paired_steps
+
+if TYPE_CHECKING:
+    from mobius_lib.training import Groups, Objective
 
 READ_ROWS = 500
 """Test rows on which a trained model's `readings` are taken."""
@@ -37,6 +41,34 @@ class Data:
     hashes: Mapping[str, str] = field(default_factory=dict)
     augment: Callable[[Tensor], Tensor] | None = None
     """Applied to each training batch; draws from torch's global generator. None: batches are used as they are."""
+    outside: Tensor | None = None
+    """Test rows of classes that the training part does not have, for whoever measures what a model makes of them."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison, where it differs from the others in more than its model. Calling it makes the model."""
+
+    make: Callable[[], nn.Module]
+    """Makes a fresh model."""
+    objective: "Objective | None" = None
+    """What is made small; None: the cross-entropy of the logits."""
+    groups: "Groups | None" = None
+    """Parameters that learn at their own multiples of the rate; None: all at 1."""
+    rates: tuple[float, ...] = ()
+    """Learning rates, of which the one that does best on a fifth of the training rows, held out, is taken for all
+    seeds. A single one is taken as it is; none: the scale's."""
+    rate_of: str | None = None
+    """The arm whose chosen rate this one takes too."""
+    epochs: float = 1.0
+    """How many times the scale's epochs."""
+    view: Callable[[Data, int], Data] | None = None
+    """From the run's data and the seed to what this arm is trained and tested on; None: the data as they are."""
+    solve: Callable[[nn.Module, Tensor, Tensor], None] | None = None
+    """Sets the model's parameters from the training rows in closed form; then nothing is trained by gradient steps."""
+
+    def __call__(self) -> nn.Module:
+        return self.make()
 
 
 @dataclass(frozen=True)
@@ -62,16 +94,31 @@ class Run:
     chapter: int
     summary: str
     arms: Mapping[str, Callable[[], nn.Module]]
-    """Name to a function that makes a fresh model."""
+    """Name to a function that makes a fresh model, or to an `Arm`."""
     data: Callable[[], Data]
     scales: Mapping[str, Scale]
     weight_decay: float = 0.05
+    warmup_epochs: int = 0
+    """Of linear ascent, where there are more epochs than that."""
     state: Callable[[nn.Module], dict[str, float]] | None = None
     """Scalars of a model that are worth keeping, for instance what its lenses learned."""
     readings: Callable[[nn.Module, Tensor], dict[str, float]] | None = None
     """Further scalars, read off while the trained model looks at test rows."""
+    measure: Callable[[nn.Module, Data, list[dict[str, Any]]], dict[str, Any]] | None = None
+    """Further entries of a seed's record: from the trained model, the data of its arm, and its history, whose epochs
+    hold what `state` said at their end under "scalars"."""
     extra: Callable[[Data], dict[str, Any]] | None = None
     """Further baselines that are not trained by gradient steps."""
+    baseline: str = "gelu"
+    """The arm in whose training steps the cost of the others is counted."""
+    timed: tuple[str, ...] | None = None
+    """The arms whose training steps are timed; None: all."""
+    at_scale: Callable[[str], "Run"] | None = None
+    """The run as it is at a scale, where that changes models or data as well; None: as it stands here."""
+    facts: Callable[[], dict[str, Any]] | None = None
+    """Further entries of the result: what is known of the data without any model."""
+    keep_history: bool = True
+    """Whether a seed's record tells of every epoch. Not where there are very many short ones."""
 
 
 def seeded_subset(x: Tensor, y: Tensor, samples: int | None) -> tuple[Tensor, Tensor]:
@@ -112,12 +159,12 @@ def execute(
     Raises:
         RunError: unknown scale, field, backend or device, a number below 1, or an output that cannot be written.
     """
-    from mobius_lib.training import ResidentBatches
-    from mobius_lib.waves import use_backend
     from mobius_lib.waves.lens import BACKENDS
 
     if scale not in run.scales:
         raise RunError(f"The run {run.name} has no scale {scale!r}; it has {', '.join(run.scales)}.")
+    if run.at_scale is not None:
+        run = run.at_scale(scale)
     if seeds < 1:
         raise RunError(f"A run needs at least one seed, not {seeds}.")
     if backend not in BACKENDS:
@@ -129,54 +176,33 @@ def execute(
         _check_writable(output)  # now, and not after hours of training
     origin = provenance()  # now: the code on disk may be another one when the run has ended
     data = run.data()
-    train = tuple(part.to(place) for part in seeded_subset(*data.train, settings.train_samples))
-    test = tuple(part.to(place) for part in seeded_subset(*data.test, settings.test_samples))
+    train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
+    data = replace(data, train=tuple(part.to(place) for part in train), test=tuple(part.to(place) for part in test))
+    trainer = _Trainer(run, scale, settings, data, place, backend, work, progress)
 
     started = time.perf_counter()
+    rates, tuning = trainer.choose_rates(searched=changes.get("lr") is None)
     arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms}
     for seed in range(seeds):
-        for name, make in run.arms.items():
-            torch.manual_seed(seed)
-            # channels last: the lens reads channels, so no copy is made between it and the convolutions
-            model = use_backend(make(), backend).to(memory_format=torch.channels_last)
-            validation = ResidentBatches(*test, 500, shuffle=False, seed=seed)
-            if settings.epochs == 0:
-                outcome = _judge(model, validation, place)
-            else:
-                outcome = _train(
-                    run,
-                    model,
-                    ResidentBatches(*train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
-                    validation,
-                    settings,
-                    seed,
-                    None if work is None else work / f"{name}-seed{seed}",
-                    device=str(place),
-                    config={"run": run.name, "scale": scale, "arm": name},
-                    progress=progress,
-                )
-            arms[name].append(
-                {
-                    "seed": seed,
-                    **outcome,
-                    "parameters": sum(p.numel() for p in model.parameters()),
-                    "lens_state": _learned(run, model, test[0][:READ_ROWS]),
-                }
-            )
+        for name in run.arms:
+            arms[name].append(trainer.record(name, seed, rates[name]))
     result = {
         "run": run.name,
         "scale": scale,
         "command": command(run, scale, seeds, changes, backend),
-        "configuration": asdict(settings) | {"weight_decay": run.weight_decay, "backend": backend, "seeds": seeds},
+        "configuration": asdict(settings)
+        | {"weight_decay": run.weight_decay, "backend": trainer.backend, "seeds": seeds},
         "device": describe_device(place),
         **origin,
         "data": dict(data.hashes),
         "wall_seconds": time.perf_counter() - started,
         "arms": arms,
-        "cost": paired_steps(run.arms, train, settings.batch_size, place, backend) if settings.epochs else {},
+        "cost": trainer.cost(),
+        **({"tuning": tuning} if tuning else {}),
+        **(run.facts() if run.facts is not None else {}),
     }
     if run.extra is not None:
-        result["extra"] = run.extra(Data((train[0].cpu(), train[1].cpu()), (test[0].cpu(), test[1].cpu())))
+        result["extra"] = run.extra(Data(tuple(part.cpu() for part in data.train), tuple(p.cpu() for p in data.test)))
     result = finite(result)
     if output is not None:
         try:
@@ -189,29 +215,148 @@ def execute(
     return result
 
 
-def _train(
-    run: Run,
-    model: nn.Module,
-    train: Any,
-    validation: Any,
-    settings: Scale,
-    seed: int,
-    folder: Path | None,
-    **options: Any,
-) -> dict[str, Any]:
-    from mobius_lib.training import Recipe, fit
+class _Trainer:
+    """What one call of `execute` does again and again: an arm, a seed and a rate to a record."""
 
-    recipe = Recipe(
-        epochs=settings.epochs,
-        lr=settings.lr,
-        weight_decay=run.weight_decay,
-        batch_size=settings.batch_size,
-        seed=seed,
-        save_every_n_epochs=max(1, settings.epochs // 10),  # a stop costs a tenth of an arm, and ten files are kept
-    )
-    outcome = fit(model, train, validation, recipe, folder, scalars=run.state, **options)
-    kept = ("best_accuracy", "final_accuracy", "seconds", "skipped_batches", "history")
-    return {name: getattr(outcome, name) for name in kept}
+    def __init__(
+        self,
+        run: Run,
+        scale: str,
+        settings: Scale,
+        data: Data,
+        place: torch.device,
+        backend: str,
+        work: Path | None,
+        progress: bool,
+    ) -> None:
+        self.run, self.scale, self.settings, self.data, self.place = run, scale, settings, data, place
+        self.lenses, self.work, self.progress = backend, work, progress
+        self.arms = {name: arm if isinstance(arm, Arm) else Arm(arm) for name, arm in run.arms.items()}
+        self.backend: str | None = None
+        """How lenses computed; None as long as no model had any."""
+
+    def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
+        """The learning rate of every arm, and for those that were searched for: held-out accuracy of each candidate.
+
+        Args:
+            searched: whether arms may have their own; else all take the one that was asked for.
+        """
+        rates, tuning = dict.fromkeys(self.arms, self.settings.lr), {}
+        if searched and self.settings.epochs:
+            for name, arm in self.arms.items():
+                if len(arm.rates) > 1:
+                    found = {rate: self._held_out(name, rate) for rate in arm.rates}
+                    tuning[name] = {
+                        "lr": max(found, key=found.__getitem__),  # the first of equals
+                        "held_out": {f"{rate:g}": accuracy for rate, accuracy in found.items()},
+                    }
+                    rates[name] = tuning[name]["lr"]
+                elif arm.rates:
+                    rates[name] = arm.rates[0]
+            for name, arm in self.arms.items():
+                if arm.rate_of is not None:
+                    rates[name] = rates[arm.rate_of]
+        return rates, tuning
+
+    def record(self, name: str, seed: int, rate: float) -> dict[str, Any]:
+        """What one arm came to with one seed."""
+        arm = self.arms[name]
+        data = self.data if arm.view is None else arm.view(self.data, seed)
+        model = self._model(arm, seed)
+        validation = self._validation(data.test)
+        if arm.solve is not None:
+            arm.solve(model.to(self.place), *data.train)
+        if self.settings.epochs == 0 or arm.solve is not None:
+            outcome = _judge(model, validation, self.place)
+        else:
+            outcome = self._train(name, model, data, validation, rate, seed, f"{name}-seed{seed}")
+        found = {} if self.run.measure is None else self.run.measure(model.eval(), data, outcome["history"])
+        if not self.run.keep_history:
+            outcome["history"] = []
+        for epoch in outcome["history"]:
+            epoch.pop("scalars", None)  # `measure` has seen them
+        return {
+            "seed": seed,
+            **outcome,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "lens_state": _learned(self.run, model, data.test[0][:READ_ROWS]),
+            **({"lr": rate} if arm.rates or arm.rate_of else {}),
+            **found,
+        }
+
+    def cost(self) -> dict[str, Any]:
+        """What a training step of each arm costs."""
+        names = [name for name in self.run.timed or self.arms if self.arms[name].solve is None]
+        if self.settings.epochs == 0:
+            return {}
+        return paired_steps(
+            {name: self.arms[name].make for name in names},
+            self.data.train,
+            self.settings.batch_size,
+            self.place,
+            self.lenses,
+            baseline=self.run.baseline,
+            objectives={name: self.arms[name].objective for name in names},
+        )
+
+    def _held_out(self, name: str, rate: float) -> float:
+        """Accuracy on every fifth training row of the arm with the first seed, when trained on the others."""
+        arm = self.arms[name]
+        data = self.data if arm.view is None else arm.view(self.data, 0)
+        x, y = data.train
+        held = torch.arange(len(y), device=y.device) % 5 == 4
+        part = replace(data, train=(x[~held], y[~held]))
+        outcome = self._train(
+            name, self._model(arm, 0), part, self._validation((x[held], y[held])), rate, 0, f"{name}-rate{rate:g}"
+        )
+        return outcome["final_accuracy"]
+
+    def _model(self, arm: Arm, seed: int) -> nn.Module:
+        from mobius_lib.waves import MobiusLens, use_backend
+
+        torch.manual_seed(seed)
+        # channels last: the lens reads channels, so no copy is made between it and the convolutions
+        model = use_backend(arm.make(), self.lenses).to(memory_format=torch.channels_last)
+        if any(isinstance(module, MobiusLens) for module in model.modules()):
+            self.backend = self.lenses
+        return model
+
+    def _validation(self, test: tuple[Tensor, Tensor]) -> Any:
+        from mobius_lib.training import ResidentBatches
+
+        return ResidentBatches(*test, 500, shuffle=False, seed=0)
+
+    def _train(
+        self, name: str, model: nn.Module, data: Data, validation: Any, rate: float, seed: int, folder: str
+    ) -> dict[str, Any]:
+        from mobius_lib.training import Recipe, ResidentBatches, fit
+
+        arm, settings = self.arms[name], self.settings
+        epochs = settings.epochs if arm.epochs == 1 else max(1, round(settings.epochs * arm.epochs))
+        recipe = Recipe(
+            epochs=epochs,
+            lr=rate,
+            weight_decay=self.run.weight_decay,
+            batch_size=settings.batch_size,
+            warmup_epochs=min(self.run.warmup_epochs, epochs - 1),
+            seed=seed,
+            save_every_n_epochs=max(1, epochs // 10),  # a stop costs a tenth of an arm, and ten files are kept
+        )
+        outcome = fit(
+            model,
+            ResidentBatches(*data.train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
+            validation,
+            recipe,
+            None if self.work is None else self.work / re.sub(r"[^\w.-]+", "-", folder),
+            objective=arm.objective,
+            groups=arm.groups,
+            scalars=self.run.state,
+            device=str(self.place),
+            config={"run": self.run.name, "scale": self.scale, "arm": name},
+            progress=self.progress,
+        )
+        kept = ("best_accuracy", "final_accuracy", "seconds", "skipped_batches", "history")
+        return {name: getattr(outcome, name) for name in kept}
 
 
 def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, Any]:

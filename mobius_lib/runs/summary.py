@@ -39,11 +39,19 @@ def difference_in_words(result: dict[str, Any], first: str, second: str) -> str:
     return f"{first} minus {second}: {points} (95 % interval {bounds}, {found.n} seeds), {verdict}."
 
 
+def step_ratio(cost: dict[str, Any]) -> tuple[str, float] | None:
+    """Of an entry of a result's `cost`: the baseline's name, and its step time in that of the baseline."""
+    return next(((key.removeprefix("ratio_to_"), cost[key]) for key in cost if key.startswith("ratio_to_")), None)
+
+
 def table(result: dict[str, Any]) -> str:
     """Arms against accuracy, parameters and cost of a training step, as a Markdown table."""
-    rows = ["| arm | test accuracy | seeds | parameters | step time / GELU twin |", "|---|---|---|---|---|"]
+    ratios = {arm: ratio for arm, cost in result["cost"].items() if (ratio := step_ratio(cost))}
+    baseline = next((name for name, _ in ratios.values()), "gelu")
+    named = "GELU twin" if baseline == "gelu" else baseline
+    rows = [f"| arm | test accuracy | seeds | parameters | step time / {named} |", "|---|---|---|---|---|"]
     for arm, runs in result["arms"].items():
-        cost = result["cost"][arm].get("ratio_to_gelu")
+        cost = ratios[arm][1] if arm in ratios else None
         rows.append(
             f"| {arm} | {mean_and_spread(accuracies(result, arm))} | {len(runs)} | {runs[0]['parameters']:,} "
             f"| {'' if cost is None else f'{cost:.2f}'} |"
@@ -57,7 +65,9 @@ def setting(result: dict[str, Any]) -> str:
     """One line: how much was trained, where, and by which command."""
     used = result["configuration"]
     rows = used["train_samples"] or "all"
+    rate = "rates chosen on held-out rows" if "tuning" in result else f"{used['lr']:g}"
+    lenses = "" if used["backend"] is None else f"lenses {used['backend']}, "
     return (
-        f"{used['epochs']} epochs over {rows} training rows, batch {used['batch_size']}, AdamW at {used['lr']:g}, "
-        f"lenses {used['backend']}, {result['device']}; `{result['command']}`"
+        f"{used['epochs']} epochs over {rows} training rows, batch {used['batch_size']}, AdamW at {rate}, "
+        f"{lenses}{result['device']}; `{result['command']}`"
     )

@@ -3,16 +3,22 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from mobius_lib.training import Objective
 
-def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
-    """One step of AdamW on one batch: forward, backward, update."""
+
+def training_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, objective: "Objective | None" = None
+) -> None:
+    """One step of AdamW on one batch: forward, backward, update; of cross-entropy unless there is an objective."""
     optimizer.zero_grad(set_to_none=True)
-    nn.functional.cross_entropy(model(x), y).backward()
+    loss = nn.functional.cross_entropy(model(x), y) if objective is None else objective(model, x, y)[0]
+    loss.backward()
     optimizer.step()
 
 
@@ -23,8 +29,11 @@ def paired_steps(
     device: torch.device,
     backend: str,
     rounds: int = 9,
+    *,
+    baseline: str = "gelu",
+    objectives: "Mapping[str, Objective | None] | None" = None,
 ) -> dict[str, dict[str, Any]]:
-    """Median seconds of a training step of every arm, and its ratio to the arm "gelu", taken round by round.
+    """Median seconds of a training step of every arm, and its ratio to the baseline arm, taken round by round.
 
     Each arm that has lenses is also timed in the form in which its author prints it.
 
@@ -33,9 +42,11 @@ def paired_steps(
         train: the training set, on the device.
         batch_size, device, backend: as in the run.
         rounds: every arm is stepped once per round, after one round that is not counted.
+        baseline: the arm to which the others are compared; where there is none of that name, no ratio is given.
+        objectives: arm to what it makes small, where that is not the cross-entropy.
     Returns:
-        arm to {"seconds", "batch_size", "ratio_to_gelu", "ratios_to_gelu"}, the median and one per round;
-        with "(printed)" after the name for the printed form.
+        arm to {"seconds", "batch_size", "ratio_to_gelu", "ratios_to_gelu"} (or another baseline's name), the median
+        and one per round; with "(printed)" after the name for the printed form.
     """
     from mobius_lib.waves import MobiusLens, use_backend
 
@@ -48,7 +59,8 @@ def paired_steps(
             if form != name and not any(isinstance(m, MobiusLens) for m in model.modules()):
                 continue
             optimizer = torch.optim.AdamW(model.parameters())
-            steps[form] = lambda model=model, optimizer=optimizer: training_step(model, optimizer, x, y)
+            objective = (objectives or {}).get(name)
+            steps[form] = lambda m=model, o=optimizer, f=objective: training_step(m, o, x, y, f)
     seconds: dict[str, list[float]] = {form: [] for form in steps}
     for _ in range(rounds + 1):
         for form, step in steps.items():
@@ -57,20 +69,20 @@ def paired_steps(
             step()
             _wait(device)
             seconds[form].append(time.perf_counter() - started)
-    base = seconds["gelu"][1:] if "gelu" in seconds else None
+    base = seconds[baseline][1:] if baseline in seconds else None
     return {
         form: {
             "seconds": statistics.median(taken[1:]),
             "batch_size": len(x),
-            **(_ratios(taken[1:], base) if base else {}),
+            **(_ratios(taken[1:], base, baseline) if base else {}),
         }
         for form, taken in seconds.items()
     }
 
 
-def _ratios(taken: list[float], base: list[float]) -> dict[str, Any]:
+def _ratios(taken: list[float], base: list[float], baseline: str) -> dict[str, Any]:
     ratios = [a / b for a, b in zip(taken, base, strict=True)]
-    return {"ratio_to_gelu": statistics.median(ratios), "ratios_to_gelu": ratios}
+    return {f"ratio_to_{baseline}": statistics.median(ratios), f"ratios_to_{baseline}": ratios}
 
 
 def _wait(device: torch.device) -> None:

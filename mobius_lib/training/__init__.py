@@ -2,12 +2,14 @@
 
 from mobius_lib.training.batches import Batches, LoaderBatches, ResidentBatches
 from mobius_lib.training.checkpoint import RunFolder, load_model, read
-from mobius_lib.training.loop import Outcome, TrainingError, evaluate, fit
+from mobius_lib.training.loop import Groups, Objective, Outcome, TrainingError, evaluate, fit
 from mobius_lib.training.recipe import Recipe, RecipeError
 
 __all__ = [
     "Batches",
+    "Groups",
     "LoaderBatches",
+    "Objective",
     "Outcome",
     "Recipe",
     "RecipeError",

@@ -1,8 +1,10 @@
 """The one training loop of the book."""
 
 import logging
+import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +33,10 @@ from mobius_lib.training.recipe import Recipe, RecipeError
 from mobius_lib.training.tracking import Tracker
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Model, x and y to the loss of a batch and its logits (N, classes), by which hits are counted."""
+Groups = Callable[[nn.Module], list[dict[str, Any]]]
+"""Model to its parameters in groups, {"params": [...], "rate": what lr is multiplied by}, each in one of them."""
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +52,8 @@ class Outcome:
     best_epoch: int
     final_accuracy: float
     history: list[dict[str, Any]]
-    """Per epoch: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds, skipped."""
+    """Per epoch: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds, skipped; and scalars, where
+    `fit` was given some."""
     skipped_batches: int
     seconds: float
     """Of all epochs, validation included, also those before an interruption."""
@@ -64,7 +71,10 @@ def fit(
     *,
     device: str = "auto",
     config: dict[str, Any] | None = None,
+    objective: Objective | None = None,
+    groups: Groups | None = None,
     scalars: Callable[[nn.Module], dict[str, float]] | None = None,
+    tensorboard: Path | str | None = None,
     continue_from: Path | str | None = None,
     progress: bool = True,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -87,21 +97,27 @@ def fit(
         folder: where the run's files go, in the layout of `checkpoint.py`; None keeps none.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         config: what to write into config.json beside recipe and data, for whoever loads the weights.
-        scalars: numbers of the model to draw each epoch, by name.
+        objective: what is made small, in place of the cross-entropy of the model's logits (`val_loss` stays that
+            cross-entropy). It must be the same when a run is continued, which nothing checks.
+        groups: which parameters learn at which multiple of `recipe.lr`; None: all at 1. The schedule multiplies all.
+        scalars: numbers of the model after each epoch, by name: drawn, and kept in that epoch's record.
+        tensorboard: where the curves go; None: into `folder`, below the rest.
         continue_from: a folder that must hold a run. If `folder` is given and another one, the run goes on there and
             the old folder stays as it is.
         progress: show loss, accuracies and time left.
         on_epoch: called with each epoch's record, after its files are written.
     Raises:
         CheckpointError: when the folder holds another model's or recipe's run, nothing intact, or cannot be written.
-        RecipeError: when the device cannot do what the recipe asks.
-        TrainingError: when every batch of an epoch had to be skipped.
+        RecipeError: when the device or the objective cannot do what the recipe asks.
+        TrainingError: when every batch of an epoch had to be skipped, or the groups leave a parameter out.
     """
+    if objective is not None and recipe.label_smoothing:
+        raise RecipeError("label_smoothing belongs to the cross-entropy, which an objective replaces; set it to 0.")
     accelerator = _accelerator(device, recipe.precision)
     callers_random = random_state(accelerator.device)
     try:
-        return _Run(model, train, validation, recipe, accelerator, scalars).go(
-            folder, continue_from, config or {}, progress, on_epoch
+        return _Run(model, train, validation, recipe, accelerator, objective, groups, scalars).go(
+            folder, tensorboard, continue_from, config or {}, progress, on_epoch
         )
     finally:
         set_random_state(callers_random, accelerator.device)
@@ -134,17 +150,27 @@ class _Run:
         validation: Batches,
         recipe: Recipe,
         accelerator: Accelerator,
+        objective: Objective | None,
+        groups: Groups | None,
         scalars: Callable[[nn.Module], dict[str, float]] | None,
     ) -> None:
         self.model = model.to(accelerator.device)
         self.plain: nn.Module = getattr(model, "_orig_mod", model)  # a compiled model's names carry a prefix
         self.train, self.validation, self.recipe, self.accelerator = train, validation, recipe, accelerator
+        self.objective = objective or self._cross_entropy
         self.scalars = scalars
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise TrainingError("The model has no parameters to train.")
+        grouped = _grouped(self.plain, self.parameters, groups)
+        self.rates = [group["rate"] for group in grouped]
         # The fused form can be told by a tensor on the device to leave a step out, with no waiting for the device.
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": group["params"], "lr": recipe.lr * group["rate"]} for group in grouped],
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: recipe.lr_factor(epoch))
         self.buffers = list(model.buffers())
         self.saved_buffers = [buffer.clone() for buffer in self.buffers]
@@ -165,6 +191,7 @@ class _Run:
     def go(
         self,
         folder: Path | str | None,
+        tensorboard: Path | str | None,
         continue_from: Path | str | None,
         config: dict[str, Any],
         progress: bool,
@@ -180,6 +207,8 @@ class _Run:
         source = source or files
         if source is not None and source.holds_run():
             self._resume(source)
+        if files is not None and tensorboard is not None:
+            files.tensorboard = Path(tensorboard)
         if files is not None and self.epoch == self.recipe.epochs and files.finished():
             return self._outcome(files)
         if files is not None:
@@ -188,6 +217,7 @@ class _Run:
                 files.adopt_best(source)
             parameters = sum(parameter.numel() for parameter in self.plain.parameters())
             about = {"config": config, "parameters": parameters, "recipe": asdict(self.recipe), "data": self.data}
+            about["rates"] = self.rates
             write_json(files.config, about)
         if self.epoch < self.recipe.epochs:
             self._train(files, progress, on_epoch)
@@ -207,6 +237,11 @@ class _Run:
                     f"The run in {source.path} was begun with {name}={was!r}{why}, but now {name}={asked!r} is asked "
                     f"for: pass {name}={was!r} to continue it, or start anew in another folder."
                 )
+        if (was := stored.get("rates", [1.0])) != self.rates:  # [1.0]: what runs had before there were groups
+            raise CheckpointError(
+                f"The run in {source.path} was begun with parameter groups at the rates {was}, but now {self.rates} "
+                "are asked for: pass the same groups to continue it, or start anew in another folder."
+            )
         for name, size in self.data.items():
             if stored["data"].get(name) != size:
                 raise CheckpointError(
@@ -242,6 +277,7 @@ class _Run:
             "random": self.random,
             "recipe": asdict(self.recipe),
             "data": self.data,
+            "rates": self.rates,
         }
 
     def _train(
@@ -259,7 +295,7 @@ class _Run:
                     self.best = {"accuracy": record["val_accuracy"], "epoch": record["epoch"]}
                 # The checkpoint is the last to be written: what it says is done has been drawn and stored.
                 if tracker is not None:
-                    tracker.epoch(record, {} if self.scalars is None else self.scalars(self.plain))
+                    tracker.epoch(record, record.get("scalars", {}))
                     if self._saves(record["epoch"]):
                         tracker.histograms(self.plain, record["epoch"])
                 if files is not None and (improved or self._saves(record["epoch"])):
@@ -280,7 +316,7 @@ class _Run:
 
     def _one_epoch(self, bar: Progress) -> dict[str, Any]:
         began = time.perf_counter()
-        lr = self.scheduler.get_last_lr()[0]
+        lr = self.recipe.lr * self.recipe.lr_factor(self.epoch)
         loss, accuracy, skipped = self._train_epoch(bar)
         trained = time.perf_counter()
         with self.accelerator.autocast():
@@ -298,8 +334,10 @@ class _Run:
             "seconds": time.perf_counter() - began,
             "skipped": skipped,
         }
-        self.history.append(record)
         self.random = random_state(self.accelerator.device)
+        if self.scalars is not None:
+            record["scalars"] = self.scalars(self.plain)
+        self.history.append(record)
         return record
 
     def _train_epoch(self, bar: Progress) -> tuple[float, float, int]:
@@ -330,8 +368,7 @@ class _Run:
         if self.buffers:
             torch._foreach_copy_(self.saved_buffers, self.buffers)
         with self.accelerator.autocast():
-            logits = self.model(x)
-            loss = F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing)
+            loss, logits = self.objective(self.model, x, y)
         self.accelerator.backward(loss)
         self.accelerator.unscale_gradients(self.optimizer)
         clip = float("inf") if self.recipe.grad_clip is None else self.recipe.grad_clip
@@ -345,6 +382,10 @@ class _Run:
         for buffer, saved in zip(self.buffers, self.saved_buffers, strict=True):
             torch.where(bad, saved, buffer, out=buffer)
         sums.add(loss.detach(), logits.detach(), y, bad)
+
+    def _cross_entropy(self, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(x)
+        return F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing), logits
 
     def _saves(self, epoch: int) -> bool:
         return epoch % self.recipe.save_every_n_epochs == 0
@@ -404,6 +445,24 @@ class _Sums:
         if seen == 0:
             return float("nan"), float("nan"), 0, skipped
         return self.loss.item() / seen, right / seen, seen, skipped
+
+
+def _grouped(model: nn.Module, parameters: list[nn.Parameter], groups: Groups | None) -> list[dict[str, Any]]:
+    """The groups of the optimiser, without what is not trained; every parameter that is trained stands in one."""
+    if groups is None:
+        return [{"params": parameters, "rate": 1.0}]
+    given = [{"params": list(group["params"]), "rate": float(group["rate"])} for group in groups(model)]
+    for group in given:
+        if not (math.isfinite(group["rate"]) and group["rate"] > 0):
+            raise TrainingError(f"The rate of a parameter group must be a number above 0, not {group['rate']!r}.")
+    times = Counter(id(parameter) for group in given for parameter in group["params"])
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and times[id(parameter)] != 1:
+            raise TrainingError(
+                f"The parameter {name} stands in {times[id(parameter)]} groups; each that is trained belongs in one."
+            )
+    trained = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in given]
+    return [group for group in trained if group["params"]]
 
 
 def _accelerator(device: str, precision: str) -> Accelerator:

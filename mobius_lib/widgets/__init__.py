@@ -4,6 +4,8 @@ Each runs without a kernel in a static page, and two-way with one. Needs `anywid
 does without.
 """
 
+from mobius_lib.widgets.cantor import CantorExplorer
+from mobius_lib.widgets.simplex import BasinExplorer
 from mobius_lib.widgets.waves import WaveLensExplorer
 
-__all__ = ["WaveLensExplorer"]
+__all__ = ["BasinExplorer", "CantorExplorer", "WaveLensExplorer"]

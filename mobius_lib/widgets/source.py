@@ -7,15 +7,15 @@ _JS_ONLY_FOR_AUTHORS = re.compile(r"(?m)^\s+|(^|\s+)// .*$")
 """Indentation, and comments to the end of the line (the files have neither a multi-line string nor "// " in one)."""
 
 
-def served(name: str) -> str:
-    """A file of this folder as the page stores it: without what only its authors need.
+def served(*names: str) -> str:
+    """Files of this folder, joined, as the page stores them: without what only their authors need.
 
     Args:
-        name: such as "waves.js" or "waves.css".
+        names: such as "shared.js" and "waves.js", or "shared.css" and "waves.css"; in this order they make one file.
     Returns:
-        the text; equal in effect to the file (the widgets' tests run this form).
+        the text; equal in effect to the files (the widgets' tests run this form).
     """
-    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
-    if name.endswith(".js"):
+    text = "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in names)
+    if names[0].endswith(".js"):
         return re.sub(r"\n+", "\n", _JS_ONLY_FOR_AUTHORS.sub("", text)).lstrip()
     return re.sub(r"\s*([{};])\s*", r"\1", text).replace(": ", ":")

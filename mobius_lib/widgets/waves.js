@@ -1,9 +1,6 @@
 // Chapter 1's widget. First the mathematics, pure and with the names of mobius_lib.waves.math; then the drawing.
 // Waves are arrays over the channels of one position; tests hold them equal to the Python functions.
 
-const sigmoid = (z) => 1 / (1 + Math.exp(-z));
-const mean = (v) => v.reduce((sum, x) => sum + x, 0) / v.length;
-
 export const sharpness = (alpha) => Math.abs(alpha) + 0.1;
 export const softXor = (l, r) => Math.abs(l + r - 2 * l * r);
 export const softAnd = (l, r) => l * r;
@@ -15,11 +12,6 @@ export function wave(u, t, phase, drift, omega, alpha, scales) {
     for (let i = 0; i < scales.length; i++) sum += Math.sin(scales[i] * omega * (v + drift[i] * t) + phase[i]) ** 2;
     return Math.exp(-a * sum); // the product over scales of exp(-a sin^2)
   });
-}
-
-export function softmax(z) {
-  const top = Math.max(...z), e = z.map((v) => Math.exp(v - top)), sum = e.reduce((p, q) => p + q);
-  return e.map((v) => v / sum);
 }
 
 export function interference(left, middle, right, pathWeights, xorWeight) {
@@ -72,10 +64,7 @@ function map(state) { // the gate over (x, t), t = 1 on top, and the effective s
 }
 
 const PATHS = ["L", "M", "R"];
-const num = (v, d = 2) => (Math.abs(v) < 0.5 * 10 ** -d ? 0 : v).toFixed(d).replace("-", "\u2212");
-const pct = (v) => Math.round(100 * v) + "\u202f%";
 
-// trait, index, symbol, name, least, most; a value outside widens its slider
 const MAIN = [
   ["t", null, "t", "drift", 0, 0.99],
   ["omega", null, "ω", "frequency", 0, 6],
@@ -100,61 +89,23 @@ const means = (v) => PATHS.map((p, i) => p + "\u00a0" + num(v[i])).join(", ");
 
 function words(t, f, share) {
   const kind = share > 0.85 ? "Broad" : share > 0.4 ? "Selective" : "Winner-take-all", g = f.gate;
-  return [kind, ` (share ${pct(share)} over all t). At t = ${num(t)}: share ${pct(effectiveShare(f.pattern))}; ` +
+  const now = `At t = ${num(t)}: share ${pct(effectiveShare(f.pattern))}`;
+  return [kind + " pattern", ` (share ${pct(share)} over all t). ${now}; ` +
     `gate ${num(Math.min(...g))} to ${num(Math.max(...g))}, above ½ on ${pct(mean(g.map((v) => +(v > 0.5))))}; ` +
     `means ${means([f.L, f.M, f.R].map(mean))}.`];
 }
 
-const isDark = () => {
-  const html = document.documentElement, lab = document.body.dataset.jpThemeLight;
-  const theme = html.dataset.theme || html.getAttribute("theme") || (lab && (lab === "false" ? "dark" : "light"));
-  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-};
-
-function el(kind, props = {}, ...children) { // kind: tag or tag.class
-  const [tag, className = ""] = kind.split("."), node = Object.assign(document.createElement(tag), { className }, props);
-  node.append(...children);
-  return node;
-}
-
-function render({ model, el: host }) {
-  const off = []; // what has to be undone when the view goes
-  const on = (target, event, f) => {
-    target.addEventListener(event, f);
-    off.push(() => target.removeEventListener(event, f));
-  };
-  const read = () => Object.fromEntries(TRAITS.map((k) => [k, model.get(k)]));
-  const write = (changes) => {
-    for (const [k, v] of Object.entries(changes)) model.set(k, Array.isArray(v) ? [...v] : v);
-    try { model.save_changes?.(); } catch { /* a page without a kernel */ }
-    later();
-  };
-
+function build({ model, on, later, write, button, slider }) {
   // -- elements
   const presets = model.get("presets") || [];
   const buttons = presets.map((p) => {
     const state = { ...presets[0].state, ...p.state };
-    const b = el("button", {}, p.name, el("small", {}, `α ${num(state.alpha)}`));
-    on(b, "click", () => write(state));
-    return { b, p, state };
+    return { b: button(() => write(state), p.name, el("small", {}, `α ${num(state.alpha)}`)), p, state };
   });
-  const rows = [];
-  const slider = ([trait, i, symbol, name, low, high]) => {
-    const out = el("output"), ariaLabel = `${symbol}, ${name}`;
-    const input = el("input", { type: "range", min: low, max: high, step: 0.01, ariaLabel });
-    input.dataset.trait = trait;
-    on(input, "input", () => {
-      const v = +input.value, all = model.get(trait);
-      write({ [trait]: i === null ? v : all.map((old, k) => (k === i ? v : old)) });
-    });
-    rows.push({ input, out, trait, i });
-    return el("label", {}, el("span", {}, symbol + " ", el("small", {}, name)), input, out);
-  };
-  const canvas = el("canvas"), g = canvas.getContext("2d");
-  canvas.setAttribute("role", "img");
+  const canvas = el("canvas");
   const readout = el("p.mw-read"), kind = el("strong"), rest = el("span");
-  const reported = el("p.mw-note"), live = el("div.mw-live", { role: "status" });
-  const root = el("div.mw", {}, el("div.mw-card", {},
+  const reported = el("p.mw-note");
+  const nodes = [
     el("p.mw-note", {}, "A lens before training, and six trained ones, first to last"),
     el("div.mw-presets", { role: "group", ariaLabel: "Presets" }, ...buttons.map((x) => x.b)),
     el("div.mw-grid", {},
@@ -166,24 +117,14 @@ function render({ model, el: host }) {
     el("p.mw-note", {}, "x is one channel after the twist; its waves see tanh x. In a lens, t is the mean " +
       `of |tanh x| over the channels; here it is free. The gate compares channels: the ${N} values of ` +
       "x are the channels of one position (layer norm with weight 1, bias 0). The share is (∑p)² / " +
-      "n∑p² of the pattern p before that norm: broad above 85\u202f%, winner-take-all below 40\u202f%.")), live);
-  host.replaceChildren(root);
+      "n∑p² of the pattern p before that norm: broad above 85\u202f%, winner-take-all below 40\u202f%."),
+  ];
 
   // -- picture
-  let frame = 0, quiet = 0, hover = null, image = null, imageOf = "", box = null;
-  const later = () => { frame ||= requestAnimationFrame(paint); };
+  let hover = null, image = null, imageOf = "", box = null;
 
-  function paint() {
-    frame = 0;
-    const s = read(), { t, ...shape } = s, f = lens(s, U, t), key = JSON.stringify(shape);
-    root.classList.toggle("dark", isDark());
-    for (const r of rows) {
-      const v = r.i === null ? s[r.trait] : s[r.trait][r.i];
-      if (v < r.input.min) r.input.min = Math.floor(v); // widen, never shrink: a thumb being dragged must not jump
-      if (v > r.input.max) r.input.max = Math.ceil(v);
-      r.input.value = v;
-      r.input.ariaValueText = r.out.textContent = readable(s, r.trait, r.i);
-    }
+  function paint(s) {
+    const { t, ...shape } = s, f = lens(s, U, t), key = JSON.stringify(shape);
     reported.textContent = "";
     for (const { b, p, state } of buttons) {
       const same = Object.keys(state).every((k) => String(s[k]) === String(state[k]));
@@ -193,35 +134,21 @@ function render({ model, el: host }) {
           `they are initial. Its means on its own data: ${means(p.means)}.`;
     }
     const width = canvas.clientWidth;
-    if (!width) return; // hidden: the resize observer calls again
+    if (!width) return "";
     if (key !== imageOf) [image, imageOf] = [map(s), key];
     const [a, b] = words(t, f, image.share);
     kind.textContent = a;
     rest.textContent = b;
-    clearTimeout(quiet);
-    quiet = setTimeout(() => { // for screen readers: once the slider rests
-      live.textContent = a + b;
-      canvas.ariaLabel = `Curves and map of waves and gate: ${a}${b}`;
-    }, 500);
     draw(s, f, width);
+    return a + b;
   }
 
   function draw(s, f, W) {
-    const left = 26, right = 6, head = 22, h = root.clientWidth < 600 ? Math.max(84, W / 4) : 128, foot = 34, gap = 8;
-    const H = 3 * (head + h + gap) - gap + foot, dpr = window.devicePixelRatio || 1, w = W - left - right;
-    const css = getComputedStyle(root), color = (name) => css.getPropertyValue("--" + name);
-    canvas.width = Math.round(W * dpr);
-    canvas.height = Math.round(H * dpr);
-    canvas.style.height = H + "px";
-    g.setTransform(canvas.width / W, 0, 0, canvas.height / H, 0, 0);
-    g.font = "12px " + css.fontFamily;
-    g.textBaseline = "middle";
-    g.lineJoin = "round"; // a mitre would overshoot a crest
+    const left = 26, right = 6, head = 22, foot = 34, gap = 8;
+    const h = canvas.closest(".mw").clientWidth < 600 ? Math.max(84, W / 4) : 128, w = W - left - right;
+    const { g, color, style, line, text, dot, outlined } = pen(canvas, W, 3 * (head + h + gap) - gap + foot);
     const px = (x) => left + (x + SPAN) / (2 * SPAN) * w, top = (k) => head + k * (head + h + gap);
     const py = (k, v) => top(k) + (1 - v) * h;
-    const line = (x0, y0, x1, y1) => { g.beginPath(); g.moveTo(x0, y0); g.lineTo(x1, y1); g.stroke(); };
-    const text = (str, x, y, align = "left", c = "dim") => { g.fillStyle = color(c); g.textAlign = align; g.fillText(str, x, y); };
-    const style = (c, width, dash = []) => { g.strokeStyle = color(c); g.lineWidth = width; g.setLineDash(dash); };
     box = { left, w, t: (y) => 1 - (y - top(2)) / h };
 
     for (let k = 0; k < 3; k++) {
@@ -274,15 +201,6 @@ function render({ model, el: host }) {
     g.fillRect(x0, top(2) - 15, bar, 9);
     text("0", x0 - 5, top(2) - 10, "right");
     text("1", x0 + bar + 5, top(2) - 10);
-    const outlined = (path) => { // readable on every colour of the map
-      g.setLineDash([]);
-      for (const [c, width] of [["#000", 4], ["#fff", 2]]) {
-        Object.assign(g, { strokeStyle: c, lineWidth: width });
-        g.beginPath();
-        path();
-        g.stroke();
-      }
-    };
     outlined(() => { g.moveTo(left, py(2, s.t)); g.lineTo(left + w, py(2, s.t)); });
 
     readout.textContent = "Point to read values. Click the map to set t.";
@@ -291,12 +209,8 @@ function render({ model, el: host }) {
     const own = box.t(hover.y), t = own >= 0 && own < 1 ? own : s.t, q = t === s.t ? f : lens(s, U, t);
     style("dim", 1, [3, 3]);
     line(px(X[i]), top(0), px(X[i]), py(1, 0));
-    for (const [k, v, c] of [[0, f.L, "l"], [0, f.M, "m"], [0, f.R, "r"], [1, f.gate, "fg"]]) {
-      g.beginPath();
-      g.arc(px(X[i]), py(k, v[i]), 3.5, 0, 7);
-      g.fillStyle = color(c);
-      g.fill();
-    }
+    for (const [k, v, c] of [[0, f.L, "l"], [0, f.M, "m"], [0, f.R, "r"], [1, f.gate, "fg"]])
+      dot(px(X[i]), py(k, v[i]), 3.5, c);
     outlined(() => g.arc(px(X[i]), py(2, t), 5, 0, 7));
     const l = q.L[i], r = q.R[i];
     readout.textContent = `x ${num(X[i])}, t ${num(t)}: L ${num(l)}, M ${num(q.M[i])}, R ${num(r)}, xor ` +
@@ -313,23 +227,7 @@ function render({ model, el: host }) {
   on(canvas, "pointermove", (e) => { point(e); if (e.buttons === 1 && e.pointerType === "mouse") setT(e); });
   on(canvas, "pointerleave", (e) => { if (e.pointerType === "mouse") { hover = null; later(); } });
   on(canvas, "click", setT);
-  for (const k of TRAITS) {
-    model.on("change:" + k, later);
-    off.push(() => model.off("change:" + k, later));
-  }
-  on(matchMedia("(prefers-color-scheme: dark)"), "change", later);
-  const size = new ResizeObserver(later), theme = new MutationObserver(later);
-  size.observe(canvas);
-  for (const node of [document.documentElement, document.body])
-    theme.observe(node, { attributes: true, attributeFilter: ["data-theme", "theme", "data-jp-theme-light"] });
-  later();
-  return () => {
-    off.forEach((undo) => undo());
-    size.disconnect();
-    theme.disconnect();
-    cancelAnimationFrame(frame);
-    clearTimeout(quiet);
-  };
+  return { nodes, canvas, paint, title: "Curves and map of waves and gate" };
 }
 
-export default { render };
+export default { render: (view) => mount(view, TRAITS, readable, build) };

@@ -97,8 +97,8 @@ class WaveLensExplorer(anywidget.AnyWidget):
         ours; the presets are seed 001's table.
     """
 
-    _esm = served("waves.js")
-    _css = served("waves.css")
+    _esm = served("shared.js", "waves.js")
+    _css = served("shared.css", "waves.css")
 
     t = Float(0.5).tag(sync=True)
     omega = Float(INITIAL["omega"]).tag(sync=True)

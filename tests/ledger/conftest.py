@@ -10,6 +10,8 @@ import pytest
 from mobius_lib.ledger import Claim, Verdict, judge, load_claims
 
 WriteRun = Callable[..., Path]
+FULL = {"waves-clip", "waves-clip-weights", "waves-tiny-imagenet", "simplex-imagenet", "r"}
+"""Runs about which claims are made at full scale; about the others they are made at the short one."""
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +32,11 @@ def write_run(tmp_path: Path) -> WriteRun:
     def write(
         run: str, scale: str | None = None, cost: dict[str, Any] | None = None, **arms: list[dict[str, Any]]
     ) -> Path:
-        # the scale at which the claims about this run are made
-        scale = scale or ("short" if run in ("waves-features", "waves-images") else "full")
+        scale = scale or ("full" if run in FULL else "short")
         content = {
             "run": run,
             "scale": scale,
+            "command": f"mobius run {run} --scale {scale} --seeds 3 --device cpu",
             "arms": {arm: [{"seed": i} | row for i, row in enumerate(rows)] for arm, rows in arms.items()},
         }
         path = tmp_path / f"{run}.{scale}.json"

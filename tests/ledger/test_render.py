@@ -3,15 +3,18 @@
 import io
 import json
 import os
+import shutil
 import stat
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from mobius_lib.ledger import LedgerError, Verdict, print_verdicts, show
+from mobius_lib.ledger import LedgerError, Verdict, judge, load_claims, print_verdicts, show
 from mobius_lib.ledger.base import AWAITS, WORDS
 from mobius_lib.ledger.render import (
     BEGIN,
@@ -19,12 +22,30 @@ from mobius_lib.ledger.render import (
     chapter_table,
     format_value,
     ledger_page,
+    measured_text,
     readme_table,
+    reported_text,
     stale,
     summary_counts,
+    table,
     update_readme,
     verdict_text,
 )
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium to look at the table with")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
 
 
 class Cells(HTMLParser):
@@ -55,7 +76,7 @@ class Cells(HTMLParser):
 
 
 def rendered(markdown: str) -> Cells:
-    return Cells(MarkdownIt("commonmark").enable("table").render(markdown))
+    return Cells(MARKDOWN.render(markdown))
 
 
 @pytest.mark.parametrize(
@@ -66,8 +87,15 @@ def rendered(markdown: str) -> Cells:
         (999, "parameters", "999"),
         (2_661_883_904, "multiply-adds", "2.662 G"),
         (0.566, "accuracy", "56.6 %"),
-        (0.036, "standard deviation", "0.036 standard deviation"),
-        (-0.6, "rank correlation", "-0.6 rank correlation"),
+        (0.036, "standard deviation", "standard deviation 0.036"),
+        (-0.6, "rank correlation", "rank correlation -0.6"),
+        ({"a": -0.2, "b": 0.25}, "rank correlation", "rank correlation: a -0.2; b 0.25"),
+        (1.0, "share of the lenses", "100 % of the lenses"),
+        (0.0083, "share of the channels", "0.83 % of the channels"),
+        (0.27, "share of the training time, at most", "27 % of the training time, at most"),
+        (65_000, "vertices", "65,000 vertices"),
+        (-1.73, "percentage points", "-1.73 percentage points"),
+        (0, "activation calls", "activation calls 0"),
         ([[64, 24, 32], [128, 12, 16]], "channels × height × width", "64×24×32, 128×12×16"),
         ([0, 1, 1, 0], "", "0, 1, 1, 0"),
         ({"a": 1.0, "b": 0.508}, "times", "a 1; b 0.508 times"),
@@ -79,25 +107,34 @@ def test_values_are_printed_for_people(value: object, unit: str, text: str) -> N
     assert format_value(value, unit) == text
 
 
-def test_markdown_shows_each_claim_once_and_unchanged(without_results: list[Verdict]) -> None:
+def in_two_columns(verdict: Verdict) -> list[str]:
+    """The cells of a Markdown row, as a reader sees them."""
+    found = measured_text(verdict).replace("`", "")
+    found = f"awaits {found}" if verdict.word == AWAITS else f"measured: {found}"
+    return [
+        f"{verdict_text(verdict.word)}: {verdict.claim.statement}",
+        f"reported: {reported_text(verdict).replace('`', '')}{found}",  # a line break lies between
+    ]
+
+
+@pytest.mark.parametrize("chapter", [1, 2, 3])
+def test_markdown_shows_each_claim_once_and_unchanged(chapter: int, without_results: list[Verdict]) -> None:
     """Whatever a cell holds (|, *, _, <, $) survives a Markdown parser."""
-    page = rendered(chapter_table(1, without_results))
-    assert page.rows[0] == ["Verdict", "Claim", "Reported", "Measured"]
-    assert [row[1] for row in page.rows[1:]] == [v.claim.statement for v in without_results]
-    assert [row[0] for row in page.rows[1:]] == [verdict_text(v.word) for v in without_results]
-    for row, verdict in zip(page.rows[1:], without_results, strict=True):
-        assert all(row) and len(row) == 4
-        if verdict.word == AWAITS:
-            assert row[3] == verdict.command
+    page = rendered(chapter_table(chapter, without_results))
+    mine = [verdict for verdict in without_results if verdict.claim.chapter == chapter]
+    assert len(mine) > 15 and len(page.rows[0]) == 2
+    assert page.rows[1:] == [in_two_columns(verdict) for verdict in mine]
+    assert [tag for tag, _ in page.tags].count("br") == len(mine)
 
 
 def test_cells_survive_every_awkward_sign(without_results: list[Verdict]) -> None:
     nasty = "a|b *c* _d_ <b>e</b> $f$ `g|h`"
     verdict = without_results[0]
     verdict = verdict.model_copy(update={"claim": verdict.claim.model_copy(update={"statement": nasty})})
-    assert rendered(chapter_table(1, [verdict])).rows[1][1] == nasty.replace("`", "")
+    said = nasty.replace("`", "")
+    assert rendered(chapter_table(1, [verdict])).rows[1][0] == f"{verdict_text(verdict.word)}: {said}"
     html = Cells(show([verdict])._repr_html_())
-    assert html.rows[1][1] == nasty.replace("`", "") and "b" not in [tag for tag, _ in html.tags]
+    assert html.rows[1][1] == said and "b" not in [tag for tag, _ in html.tags]
 
 
 def test_the_html_table_can_be_read_out(without_results: list[Verdict]) -> None:
@@ -106,11 +143,42 @@ def test_the_html_table_can_be_read_out(without_results: list[Verdict]) -> None:
     assert [row[1] for row in page.rows[1:]] == [v.claim.statement for v in without_results]
     heads = [attributes["scope"] for tag, attributes in page.tags if tag == "th"]
     assert heads == ["col"] * 4 + ["row"] * len(without_results)
+    # blocks on a phone: only the roles still say that it is a table
+    roles = {"table": "table", "tr": "row", "td": "cell"}
+    assert all(attributes.get("role") == roles[tag] for tag, attributes in page.tags if tag in roles)
     assert sum(tag == "caption" for tag, _ in page.tags) == 1
     for row, verdict in zip(page.rows[1:], without_results, strict=True):
         assert verdict.word in row[0]  # the word itself, not only a sign or a colour
-    assert rendered(view._repr_markdown_()).rows == page.rows
+        assert row[2:] == [text(verdict).replace("`", "") for text in (reported_text, measured_text)]
+    assert rendered(view._repr_markdown_()).rows[1:] == [in_two_columns(verdict) for verdict in without_results]
     assert "refuted" in repr(view) and "params-tiny-s" in repr(view)
+
+
+def test_a_phone_sees_what_was_measured(without_results: list[Verdict], browser: Any) -> None:
+    """At 390 px nothing lies beyond the right edge, and every value says whether it was reported or measured."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    for shown, stacked in (
+        (show(without_results)._repr_html_(), True),
+        (MARKDOWN.render(table(without_results)), False),
+    ):
+        page.set_content(f'<meta name="viewport" content="width=device-width">{shown}')
+        width, cut = page.evaluate(
+            """() => [document.documentElement.scrollWidth,
+            [...document.querySelectorAll('td, th')].filter(e => e.getBoundingClientRect().right > 390).length]"""
+        )
+        assert width <= 390 and cut == 0
+        if stacked:
+            labels = page.evaluate(
+                """() => [...document.querySelectorAll('td[data-label]')].map(
+                    e => getComputedStyle(e, '::before').content)"""
+            )
+            assert labels[:2] == ['"reported: "', '"measured: "'] and '"awaits: "' in labels
+            left = page.evaluate("() => [...document.querySelectorAll('td, tbody th')].map(e => e.offsetLeft)")
+            assert len(set(left)) == 1  # below each other
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.set_content(show(without_results)._repr_html_())
+    assert page.evaluate("() => getComputedStyle(document.querySelector('td')).display") == "table-cell"
+    page.close()
 
 
 def test_the_page_holds_every_claim_its_arithmetic_and_its_command(without_results: list[Verdict]) -> None:
@@ -130,10 +198,32 @@ def test_counts_add_up(without_results: list[Verdict]) -> None:
 
 
 def test_a_chapter_without_claims_is_an_error(without_results: list[Verdict]) -> None:
-    assert len(show(without_results, chapter=1).verdicts) == len(without_results)
+    parts = [show(without_results, chapter=chapter).verdicts for chapter in (1, 2, 3)]
+    assert sum(map(len, parts)) == len(without_results)
     for call in (lambda: show(without_results, chapter=5), lambda: chapter_table(5, without_results)):
         with pytest.raises(LedgerError, match="no claim of chapter 5"):
             call()
+
+
+def test_a_chapter_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(
+        "mobius_lib.ledger.render.judge", lambda claims: seen.extend(c.id for c in claims) or judge(claims[:1])
+    )
+    assert len(show(chapter=2).verdicts) == 1
+    assert seen == [claim.id for claim in load_claims() if claim.chapter == 2]
+
+
+def test_the_page_names_the_command_that_made_the_evidence(judge_one: Any, write_run: Any) -> None:
+    waiting = judge_one("better-on-features")
+    assert waiting.command == waiting.claim.command
+    assert f"*Would settle it.* `{waiting.claim.command}`" in ledger_page([waiting])
+    rows = [{"final_accuracy": 0.8}] * 3
+    write_run("waves-features", lens=rows, gelu=rows)
+    settled = judge_one("better-on-features")
+    assert settled.command == "mobius run waves-features --scale short --seeds 3 --device cpu"
+    assert f"*Made by.* `{settled.command}`" in ledger_page([settled])
+    assert judge_one("params-base").command is None
 
 
 def test_a_verdict_goes_through_json(without_results: list[Verdict]) -> None:
@@ -179,7 +269,7 @@ def test_the_readme_is_stale_until_it_is_written(readme: Path, without_results: 
     assert update_readme(readme, without_results) and not stale(readme, without_results)
     assert not update_readme(readme, without_results)  # nothing left to do
     text = readme.read_bytes().decode()
-    assert text.startswith(f"# Book\r\nbefore\n\n{BEGIN}\n| Verdict |") and text.endswith(f"\n{END}\n\nafter – π\n")
+    assert text.startswith(f"# Book\r\nbefore\n\n{BEGIN}\n| Claim, ") and text.endswith(f"\n{END}\n\nafter – π\n")
     assert stat.S_IMODE(os.stat(readme).st_mode) == 0o640
     assert [path.name for path in readme.parent.iterdir()] == ["README.md"]
 
@@ -194,7 +284,7 @@ def test_a_changed_verdict_makes_the_readme_stale(readme: Path, without_results:
 
 def test_the_readme_shows_the_headlines(without_results: list[Verdict]) -> None:
     rows = rendered(readme_table(without_results)).rows[1:]
-    assert [row[1] for row in rows] == [v.claim.statement for v in without_results if v.claim.headline]
+    assert rows == [in_two_columns(v) for v in without_results if v.claim.headline]
     assert 5 <= len(rows) <= 15
 
 

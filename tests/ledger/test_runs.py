@@ -252,15 +252,6 @@ def test_a_file_that_does_not_record_it_leaves_it_waiting(judge_one: JudgeOne, w
     assert verdict.word == AWAITS and "make it again" in verdict.explanation
 
 
-def test_redundancy_of_the_mask(judge_one: JudgeOne, write_run: WriteRun) -> None:
-    key = "accuracy_without_a_third"
-    high, low = [{key: 0.7 + i / 100} for i in range(3)], [{key: 0.6 + i / 100} for i in range(3)]
-    write_run("cantor-mask", thirds=high, unmasked=low)
-    assert judge_one("mask-redundancy").word == REPRODUCED
-    write_run("cantor-mask", thirds=low, unmasked=high)
-    assert judge_one("mask-redundancy").word == REFUTED
-
-
 # Damaged files.
 
 
@@ -287,3 +278,208 @@ def test_a_number_that_is_none_is_named(judge_one: JudgeOne, write_run: WriteRun
     write_run("waves-features", lens=[{"final_accuracy": value}] * 3, gelu=accuracies(0.9, 0.9, 0.9))
     with pytest.raises(LedgerError, match=r"arm 'lens', seed 0 has final_accuracy = .* finite number"):
         judge_one("better-on-features")
+
+
+# Chapters 2 and 3.
+
+DIFFERENCES = {
+    # claim: (measure, the arm of which more speaks for the claim, the other)
+    "mask-redundancy": ("accuracy_without_a_third", "thirds", "unmasked"),
+    "mask-coadaptation": ("coadaptation", "unmasked", "thirds"),
+    "mask-regularises": ("train_test_gap", "unmasked", "thirds"),
+    "mask-helps": ("final_accuracy", "thirds", "unmasked"),
+    "mask-rotation-matters": ("accuracy_without_a_third", "thirds", "fixed"),
+    "alpha-learned-matters": ("final_accuracy", "learned fast", "frozen 1/2"),
+    "david-better-here": ("final_accuracy", "david", "linear"),
+    "feature-term-helps": ("final_accuracy", "david", "no feature"),
+    "cantor-term-helps": ("final_accuracy", "david", "no cantor"),
+    "crystal-term-helps": ("final_accuracy", "david", "no crystal"),
+    "basin-loss-helps": ("final_accuracy", "david", "cross-entropy"),
+    "structure-few-rows": ("final_accuracy", "david, 5 per class", "cosine, 5 per class"),
+    "structure-wrong-labels": ("final_accuracy", "david, 40 % noise", "cosine, 40 % noise"),
+    "structure-strange-classes": ("auroc_score", "david, 7 classes", "cosine, 7 classes"),
+    "structure-calibration": ("ece_scaled", "cosine", "david"),
+}
+
+
+@pytest.mark.parametrize(("name", "measure", "more", "less"), [(name, *rest) for name, rest in DIFFERENCES.items()])
+def test_differences_between_arms(
+    judge_one: JudgeOne, write_run: WriteRun, claims: Any, name: str, measure: str, more: str, less: str
+) -> None:
+    run = claims[name].arguments["run"]
+    high, low = [{measure: 0.7 + i / 100} for i in range(3)], [{measure: 0.6 + i / 100} for i in range(3)]
+    assert judge_one(name).word == AWAITS
+    for first, second, word in ((high, low, REPRODUCED), (low, high, REFUTED), (high, high[::-1], PARTLY)):
+        write_run(run, **{more: first, less: second})
+        verdict = judge_one(name)
+        assert verdict.word == word and verdict.command.endswith("--seeds 3 --device cpu")
+    write_run(run, **{more: high[:2], less: low[:2]})
+    assert judge_one(name).word == AWAITS
+
+
+def test_every_comparison_of_chapters_2_and_3_is_among_them(claims: Any) -> None:
+    assert {c.id for c in claims.values() if c.check == "run_difference" and c.chapter > 1} == set(DIFFERENCES)
+
+
+def test_a_loss_is_no_percentage(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    write_run("cantor-mask", unmasked=[{"coadaptation": 0.5}] * 3, thirds=[{"coadaptation": 0.25}] * 3)
+    verdict = judge_one("mask-coadaptation")
+    assert (verdict.measured, verdict.measured_unit) == (0.25, "nats") and "+0.250 nats," in verdict.explanation
+
+
+def epochs(*values: float | None) -> dict[str, Any]:
+    return {"history": [{"epoch": i, "val_accuracy": v} for i, v in enumerate(values, 1) if v is not None]}
+
+
+@pytest.mark.parametrize(
+    ("first", "word"),
+    [
+        ((0.71, 0.72, 0.70), REPRODUCED),
+        ((0.696, 0.695, 0.697), REPRODUCED),  # within the tolerance of half a point
+        ((0.68, 0.70, 0.69), PARTLY),  # mean 0.69, but the interval reaches 0.715
+        ((0.66, 0.661, 0.662), REFUTED),
+    ],
+)
+def test_accuracy_after_the_first_epoch(judge_one: JudgeOne, write_run: WriteRun, first: Any, word: str) -> None:
+    write_run("simplex-imagenet", published=[epochs(value, 0.99) for value in first])
+    assert judge_one("david-first-epoch").word == word
+
+
+def test_no_accuracy_after_the_first_epoch_is_no_verdict(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    for rows in ([epochs(None, 0.9)] * 3, [{"history": []}] * 3, [{}] * 3):
+        write_run("simplex-imagenet", published=rows)
+        write_run("simplex-mixture", david=rows, linear=[epochs(0.5)] * 3)
+        for name in ("david-first-epoch", "david-rapid-here"):
+            verdict = judge_one(name)
+            assert verdict.word == AWAITS and "make it again" in verdict.explanation
+
+
+@pytest.mark.parametrize(
+    ("david", "linear", "word"),
+    [
+        ((0.5, 0.6, 0.7), (0.3, 0.4, 0.5), REPRODUCED),
+        ((0.3, 0.4, 0.5), (0.5, 0.6, 0.7), REFUTED),
+        ((0.3, 0.6, 0.5), (0.5, 0.4, 0.5), PARTLY),
+    ],
+)
+def test_who_leads_after_the_first_epoch(
+    judge_one: JudgeOne, write_run: WriteRun, david: Any, linear: Any, word: str
+) -> None:
+    # what comes later does not count
+    arms = {"david": [epochs(v, 1 - v) for v in david], "linear": [epochs(v, 1 - v) for v in linear]}
+    write_run("simplex-mixture", **arms)
+    verdict = judge_one("david-rapid-here")
+    assert verdict.word == word
+    assert verdict.measured == pytest.approx(100 * (sum(david) - sum(linear)) / 3, abs=0.006)  # rounded to 0.01
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(900, REPRODUCED), (1230, REPRODUCED), (1300, PARTLY), (9000, PARTLY)])
+def test_time_on_a_machine_that_nobody_named(
+    judge_one: JudgeOne, write_run: WriteRun, seconds: float, word: str
+) -> None:
+    write_run("simplex-imagenet", published=[{"seconds": seconds + i} for i in (-1, 0, 1)])
+    verdict = judge_one("david-time")
+    assert verdict.word == word and verdict.measured == seconds
+
+
+@pytest.mark.parametrize(
+    ("off", "word"),
+    [((0, 0.01, -0.01, 0.019, 0), REPRODUCED), ((0, 0.3, 0.3, 0.3, 0.3), PARTLY), ((0.1,) * 5, REFUTED)],
+)
+def test_accuracy_of_each_scale(judge_one: JudgeOne, write_run: WriteRun, off: Any, word: str) -> None:
+    rows = judge_one("david-scales").claim.reported
+    found = {str(row["scale"]): row["accuracy"] + gap for row, gap in zip(rows, off, strict=True)}
+    write_run("simplex-imagenet", published=[{"scale_accuracy": found}] * 3)
+    assert judge_one("david-scales").word == word
+    del found["768"]
+    write_run("simplex-imagenet", published=[{"scale_accuracy": found}] * 3)
+    assert judge_one("david-scales").word == AWAITS
+
+
+def test_accuracy_of_the_published_model(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    for values, word in (((0.71, 0.715, 0.713), REPRODUCED), ((0.69, 0.691, 0.692), REFUTED)):
+        write_run("simplex-imagenet", published=accuracies(*values), david=accuracies(0.9, 0.9, 0.9))
+        assert judge_one("david-top1").word == word
+
+
+FAST = "learned fast"
+
+
+@pytest.mark.parametrize(
+    ("alphas", "word"),
+    [
+        ((0.49, 0.50, 0.52), REPRODUCED),
+        ((0.45, 0.58, 0.62), PARTLY),
+        ((-0.07, -0.08, -0.06), REFUTED),
+        ((0.2, 0.8, 0.2), REFUTED),  # near in the mean, but no seed is
+    ],
+)
+def test_where_alpha_ends(judge_one: JudgeOne, write_run: WriteRun, alphas: Any, word: str) -> None:
+    write_run("cantor-alpha", **{FAST: [{"alpha": alpha} for alpha in alphas]})
+    verdict = judge_one("alpha-near-half-here")
+    assert verdict.word == word and verdict.measured == pytest.approx(sum(alphas) / 3, abs=5e-4)  # three decimals
+
+
+SIZES = ("96", "128", "1024")  # sorted as words, 1024 would come first
+
+
+def mixes(*crystal: float) -> dict[str, Any]:
+    return {"geo_weights": {size: [0.9 - c, 0.1, c] for size, c in zip(SIZES, crystal, strict=True)}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "word"),
+    [
+        ((mixes(0.1, 0.2, 0.3), mixes(0.1, 0.2, 0.3), mixes(0.1, 0.2, 0.4)), REPRODUCED),
+        ((mixes(0.3, 0.2, 0.1),) * 3, REFUTED),
+        ((mixes(0.3, 0.2, 0.1), mixes(0.1, 0.2, 0.3), mixes(0.1, 0.3, 0.2)), PARTLY),
+    ],
+)
+def test_crystal_weight_through_the_scales(judge_one: JudgeOne, write_run: WriteRun, rows: Any, word: str) -> None:
+    write_run("simplex-features", david=list(rows))
+    assert judge_one("weights-follow-scale-here").word == word
+
+
+def ends(low: float, high: float) -> dict[str, Any]:
+    return {"cantor_prototypes": {s: {"mean": 0.5, "std": 0.1, "min": low, "max": high} for s in SIZES}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "word"),
+    [
+        ((ends(0, 1), ends(-0.5, 0.99), ends(0.01, 1.5)), REPRODUCED),
+        ((ends(0, 0.5), ends(0, 0.51), ends(0, 0.52)), REFUTED),
+        ((ends(0, 0.8), ends(0, 1), ends(0, 0.9)), PARTLY),
+        ((ends(2, 3),) * 3, REFUTED),  # wide, but elsewhere
+    ],
+)
+def test_how_far_the_prototypes_reach(judge_one: JudgeOne, write_run: WriteRun, rows: Any, word: str) -> None:
+    write_run("simplex-features", david=list(rows))
+    assert judge_one("prototypes-cover-here").word == word
+
+
+@pytest.mark.parametrize("name", ["alpha-near-half-here", "weights-follow-scale-here", "prototypes-cover-here"])
+@pytest.mark.parametrize("row", [{}, {"geo_weights": {"96": [1]}, "cantor_prototypes": {"96": {"min": 0}}}])
+def test_a_record_without_what_david_learned_leaves_it_waiting(
+    judge_one: JudgeOne, write_run: WriteRun, claims: Any, name: str, row: dict[str, Any]
+) -> None:
+    arguments = claims[name].arguments
+    write_run(arguments["run"], **{arguments["arm"]: [row] * 3})
+    verdict = judge_one(name)
+    assert verdict.word == AWAITS and "make it again" in verdict.explanation
+
+
+@pytest.mark.parametrize("value", [None, "0.5", float("inf"), False])
+def test_an_entry_that_is_no_number_is_named(judge_one: JudgeOne, write_run: WriteRun, value: Any) -> None:
+    write_run("cantor-alpha", **{FAST: [{"alpha": value}] * 3})
+    with pytest.raises(LedgerError, match=r"arm 'learned fast', seed 0 has alpha = .* finite number"):
+        judge_one("alpha-near-half-here")
+
+
+def test_the_command_is_the_one_of_the_record(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    path = write_run("cantor-alpha", **{FAST: [{"alpha": 0.5}] * 3})
+    assert judge_one("alpha-near-half-here").command == "mobius run cantor-alpha --scale short --seeds 3 --device cpu"
+    content = json.loads(path.read_text())
+    del content["command"]  # an older file
+    path.write_text(json.dumps(content))
+    assert judge_one("alpha-near-half-here").command == "mobius run cantor-alpha --scale short --seeds 5"

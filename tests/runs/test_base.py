@@ -209,7 +209,7 @@ def test_what_a_killed_process_left_is_cleared(settled):
 
 
 def test_an_output_that_cannot_be_is_refused_before_training(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "_train", None)  # training would be a TypeError
+    monkeypatch.setattr(base._Trainer, "_train", None)  # training would be a TypeError
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(RunError, match=r"file for the result cannot be made .*give another --output"):

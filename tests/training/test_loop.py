@@ -181,6 +181,87 @@ def test_outcome(task):
     assert outcome.folder is None
 
 
+def squared(model, x, y):
+    """An objective of its own: the squared error of the softmax."""
+    logits = model(x)
+    return (logits.softmax(1) - F.one_hot(y, 2)).square().sum(1).mean(), logits
+
+
+def test_an_objective_in_place_of_cross_entropy(task):
+    recipe, reference = task.recipe(grad_clip=None, weight_decay=0.0), task.model()
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=recipe.lr, weight_decay=0.0)
+    losses = []
+    for epoch in range(recipe.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * recipe.lr_factor(epoch)
+        for x, y in task.batches().epoch(epoch):
+            optimizer.zero_grad()
+            loss, _ = squared(reference, x, y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    done = task.fit(recipe=recipe, objective=squared)
+    assert close(done.model, reference) and not close(done.model, task.fit(recipe=recipe).model)
+    first = done.outcome.history[0]
+    # float32 sums in another order
+    assert first["train_loss"] == pytest.approx(sum(losses[:6]) / 6, rel=1e-5), "the objective's own"
+    assert first["val_loss"] != pytest.approx(first["train_loss"], rel=0.05), "still a cross-entropy"
+    assert done.outcome.final_accuracy > 0.8
+    with pytest.raises(RecipeError, match="label_smoothing belongs to the cross-entropy"):
+        task.fit(changes={"label_smoothing": 0.1}, objective=squared)
+
+
+def halves(model):
+    return [{"params": model[:2].parameters(), "rate": 0.25}, {"params": model[2:].parameters(), "rate": 2}]
+
+
+def test_groups_learn_at_multiples_of_the_rate(task):
+    recipe, reference = task.recipe(grad_clip=None), task.model()
+    optimizer = torch.optim.AdamW(
+        [{"params": reference[:2].parameters(), "lr": 0.0025}, {"params": reference[2:].parameters(), "lr": 0.02}],
+        weight_decay=recipe.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=recipe.epochs)
+    for epoch in range(recipe.epochs):
+        for x, y in task.batches().epoch(epoch):
+            optimizer.zero_grad()
+            F.cross_entropy(reference(x), y).backward()
+            optimizer.step()
+        schedule.step()
+    done = task.fit(recipe=recipe, groups=halves)
+    assert close(done.model, reference)
+    plain = task.fit(recipe=recipe).outcome.history
+    assert [r["lr"] for r in done.outcome.history] == [r["lr"] for r in plain], "the recipe's, for all groups"
+
+
+def test_groups_that_cannot_be(task):
+    cases = {
+        r"0\.weight stands in 0 groups": lambda m: [{"params": m[1:].parameters(), "rate": 1}],
+        r"0\.weight stands in 2 groups": lambda m: [*halves(m), {"params": m[0].parameters(), "rate": 1}],
+        "rate of a parameter group must be a number above 0, not 0": lambda m: [{"params": m.parameters(), "rate": 0}],
+        "must be a number above 0, not nan": lambda m: [{"params": m.parameters(), "rate": math.nan}],
+    }
+    for words, groups in cases.items():
+        with pytest.raises(TrainingError, match=words):
+            task.fit(groups=groups)
+    frozen = task.model()
+    frozen[0].requires_grad_(False)
+    before = frozen[0].weight.clone()
+    task.fit(model=frozen, groups=halves)
+    assert torch.equal(frozen[0].weight, before), "what is frozen may stand in a group"
+
+
+def test_scalars_are_in_the_history(task, tmp_path):
+    done = task.fit(scalars=lambda model: {"head/bias": model[4].bias[0].item()})
+    values = [record["scalars"]["head/bias"] for record in done.outcome.history]
+    assert values[-1] == done.model[4].bias[0].item() and len(set(values)) == 4
+
+
+def test_curves_elsewhere(task, tmp_path):
+    task.fit(tmp_path / "run", tensorboard=tmp_path / "curves")
+    assert len(list((tmp_path / "curves").iterdir())) == 1 and not (tmp_path / "run" / "tensorboard").exists()
+
+
 def test_evaluate_against_counting(task):
     model = task.model().eval()
     with torch.no_grad():

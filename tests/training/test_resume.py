@@ -251,6 +251,31 @@ def test_another_recipe(task, tmp_path, name, value, words, stopped):
         task.fit(tmp_path, changes={name: value})
 
 
+def halves(model):
+    return [{"params": model[:2].parameters(), "rate": 0.25}, {"params": model[2:].parameters(), "rate": 2}]
+
+
+def test_continues_with_groups_and_scalars(task, tmp_path, compare):
+    options = {"groups": halves, "scalars": lambda model: {"bias": model[4].bias[0].item()}}
+    whole = task.fit(tmp_path / "whole", **options)
+    with pytest.raises(Stop):
+        task.fit(tmp_path / "parts", on_epoch=stop_after(3), **options)
+    parts = task.fit(tmp_path / "parts", **options)
+    assert compare(parts.model.state_dict(), whole.model.state_dict()) == []
+    assert compare(parts.outcome.history, whole.outcome.history) == []
+    names = ("final_model.pt", "best_model.pt", "checkpoint_epoch_0004.pt")
+    for name in names:
+        assert compare(*(read(tmp_path / run / "checkpoints" / name) for run in ("parts", "whole"))) == [], name
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 4], ids=["before a checkpoint", "after one", "finished"])
+def test_other_groups(task, tmp_path, stopped):
+    with pytest.raises(Stop):
+        task.fit(tmp_path, on_epoch=stop_after(stopped), groups=halves)
+    with pytest.raises(CheckpointError, match=r"at the rates \[0\.25, 2\.0\], but now \[1\.0\] are asked"):
+        task.fit(tmp_path)
+
+
 def test_other_data(task, tmp_path):
     task.fit(tmp_path)
     task.x, task.y = task.x[:80], task.y[:80]

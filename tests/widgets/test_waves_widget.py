@@ -1,16 +1,8 @@
 """Chapter 1's widget: its mathematics in Node, its Python side, and its picture in a real browser."""
 
-import http.server
-import json
 import math
-import os
-import shutil
 import statistics
-import subprocess
-import threading
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -36,39 +28,7 @@ SEED_TABLE = [
 ]
 
 
-def needed(program: str, how: str) -> str:
-    """The path of a program; without it the test is skipped, and under CI it fails."""
-    path = shutil.which(program)
-    if path is None:
-        message = f"{program} is not installed; {how}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
-    return path
-
-
-def parameters(explorer: WaveLensExplorer) -> dict:
-    """What the page knows of a widget: all its own synced traits."""
-    return {name: value for name, value in explorer.get_state().items() if name in WaveLensExplorer.class_own_traits()}
-
-
 # ---- the mathematics, in Node
-
-
-def in_node(tmp_path: Path, script: str, cases: list) -> list:
-    """Run `script`, a function body from one case `c` to its answer, with the served waves.js as `w`."""
-    (tmp_path / "waves.mjs").write_text(WaveLensExplorer._esm, encoding="utf-8")
-    (tmp_path / "cases.json").write_text(json.dumps(cases))
-    driver = f"""
-        import * as w from {json.dumps((tmp_path / "waves.mjs").as_uri())};
-        import {{ readFileSync }} from "node:fs";
-        const cases = JSON.parse(readFileSync({json.dumps(str(tmp_path / "cases.json"))}));
-        console.log(JSON.stringify(cases.map((c) => {{ {script} }})));
-    """
-    node = needed("node", "install Node.js 18 or later to check the widget's JavaScript.")
-    done = subprocess.run(
-        [node, "--input-type=module"], input=driver, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def draw(generator: torch.Generator, i: int) -> dict[str, torch.Tensor]:
@@ -91,12 +51,12 @@ def draw(generator: torch.Generator, i: int) -> dict[str, torch.Tensor]:
     }
 
 
-def test_javascript_equals_the_library_function_by_function(tmp_path: Path) -> None:
+def test_javascript_equals_the_library_function_by_function(in_node) -> None:
     generator = torch.Generator().manual_seed(7)
     draws = [draw(generator, i) for i in range(300)]
     assert sum(bool(d["alpha"] < 0) for d in draws) > 50
     answers = in_node(
-        tmp_path,
+        WaveLensExplorer,
         """const pattern = w.interference(c.left, c.middle, c.right, c.path_weights, c.xor_weight);
            return { sharpness: w.sharpness(c.alpha), pattern, gate: w.gate(pattern),
                     wave: w.wave(c.u, c.t[0], c.phase, c.drift, c.omega, c.alpha, c.scales),
@@ -122,7 +82,7 @@ def test_javascript_equals_the_library_function_by_function(tmp_path: Path) -> N
             torch.testing.assert_close(torch.tensor(answer[name], dtype=torch.float64), value, **SAME)
 
 
-def test_the_drawn_gate_is_the_gate_of_the_lens(tmp_path: Path) -> None:
+def test_the_drawn_gate_is_the_gate_of_the_lens(in_node, parameters) -> None:
     """From a lens through the traits to the picture: the state of the widget, evaluated, is `MobiusLens.gate`."""
     generator = torch.Generator().manual_seed(11)
     cases, expected = [], []
@@ -138,7 +98,7 @@ def test_the_drawn_gate_is_the_gate_of_the_lens(tmp_path: Path) -> None:
         explorer = WaveLensExplorer.from_lens(lens, t=t)
         cases.append({"state": parameters(explorer), "u": torch.tanh(x).tolist(), "t": t})
         expected.append((lens.paths(x), lens.gate(x)))
-    answers = in_node(tmp_path, "return w.lens(c.state, c.u, c.t);", cases)
+    answers = in_node(WaveLensExplorer, "return w.lens(c.state, c.u, c.t);", cases)
     for answer, (paths, gate) in zip(answers, expected, strict=True):
         for name, value in zip(("L", "M", "R", "gate"), (*paths, gate), strict=True):
             torch.testing.assert_close(torch.tensor(answer[name], dtype=torch.float64), value, **SAME)
@@ -231,108 +191,16 @@ def test_the_page_stores_little_per_widget() -> None:
 
 # ---- the picture, in a browser
 
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="waves.css">
-<style>body {{ margin: 8px }}</style></head><body><div id="one"></div><div id="two"></div><script type="module">
-  import widget from "./waves.js";
-  window.frames_ms = [];
-  const plain = window.requestAnimationFrame.bind(window);
-  window.requestAnimationFrame = (f) => plain((now) => {{
-    const start = performance.now();
-    f(now);
-    window.frames_ms.push(performance.now() - start);
-  }});
-  // As anywidget's model where there is no kernel; saving fails loudly, to see that the widget bears it.
-  const model = () => {{
-    const state = {state}, listeners = {{}};
-    return {{
-      listeners,
-      get: (k) => state[k],
-      set: (k, v) => {{ state[k] = v; (listeners["change:" + k] ?? []).forEach((f) => f()); }},
-      on: (e, f) => (listeners[e] ??= []).push(f),
-      off: (e, f) => {{ listeners[e] = listeners[e].filter((g) => g !== f); }},
-      save_changes: () => {{ throw new Error("no kernel"); }},
-    }};
-  }};
-  window.one = model();
-  window.two = model();
-  window.close_one = widget.render({{ model: one, el: document.getElementById("one") }});
-  widget.render({{ model: two, el: document.getElementById("two") }});
-</script></body></html>"""
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TO_REST = 300  # ms: several frames, also on a busy machine
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("widget")
-    (folder / "waves.js").write_text(WaveLensExplorer._esm, encoding="utf-8")
-    (folder / "waves.css").write_text(WaveLensExplorer._css, encoding="utf-8")
-    page = PAGE.format(state=json.dumps(parameters(WaveLensExplorer())))
-    (folder / "index.html").write_text(page, encoding="utf-8")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/index.html"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = needed("chromium", "`apt install chromium` gets it.")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser, site: str):
-    """Opens the page at a size; afterwards, no test may have caused a console error or an outside request."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(width: int, phone: bool = False):
-        context = browser.new_context(viewport={"width": width, "height": 800}, has_touch=phone, is_mobile=phone)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda e: complaints.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith((site[:-10], "data:")) else complaints.append(r.url))
-        page.goto(site)
-        page.wait_for_function("window.frames_ms.length >= 2")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def picture(page, which: str = "one") -> str:
-    page.wait_for_timeout(TO_REST)
-    return page.evaluate(f"document.querySelector('#{which} canvas').toDataURL()")
+def explorer() -> WaveLensExplorer:
+    return WaveLensExplorer()
 
 
 @pytest.mark.browser
-def test_a_dragged_slider_redraws_its_own_widget_alone(opened) -> None:
+def test_a_dragged_slider_redraws_its_own_widget_alone(opened, picture) -> None:
     page = opened(1000)
     before, other = picture(page), picture(page, "two")
     assert before == other
@@ -353,13 +221,13 @@ def test_a_dragged_slider_redraws_its_own_widget_alone(opened) -> None:
 
 
 @pytest.mark.browser
-def test_presets_say_broad_and_winner_take_all(opened) -> None:
+def test_presets_say_broad_and_winner_take_all(opened, picture) -> None:
     page = opened(1000)
     seen = set()
     for name, word in [("S0B1", "Broad"), ("S2B1", "Winner-take-all"), ("initial", "Selective")]:
         page.click(f"#one button:has-text('{name}')")
         seen.add(picture(page))
-        assert page.inner_text("#one .mw-say strong") == word
+        assert page.inner_text("#one .mw-say strong") == f"{word} pattern"
         assert page.locator("#one button[aria-pressed=true]").inner_text().startswith(name)
     assert len(seen) == 3
     page.wait_for_timeout(600)  # the summary for screen readers follows half a second after the last change
@@ -368,7 +236,7 @@ def test_presets_say_broad_and_winner_take_all(opened) -> None:
 
 
 @pytest.mark.browser
-def test_keyboard(opened) -> None:
+def test_keyboard(opened, picture) -> None:
     page = opened(1000)
     before = picture(page)
     page.focus("#one input[data-trait=omega]")
@@ -382,7 +250,7 @@ def test_keyboard(opened) -> None:
 
 
 @pytest.mark.browser
-def test_a_trait_set_from_python_redraws_and_widens_its_slider(opened) -> None:
+def test_a_trait_set_from_python_redraws_and_widens_its_slider(opened, picture) -> None:
     page = opened(1000)
     before = picture(page)
     page.evaluate("one.set('omega', 9.4321)")
@@ -396,7 +264,7 @@ def test_a_trait_set_from_python_redraws_and_widens_its_slider(opened) -> None:
 
 
 @pytest.mark.browser
-def test_the_map_is_read_and_sets_t(opened) -> None:
+def test_the_map_is_read_and_sets_t(opened, picture) -> None:
     page = opened(1000)
     box = page.locator("#one canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
@@ -412,7 +280,7 @@ def test_the_map_is_read_and_sets_t(opened) -> None:
 
 
 @pytest.mark.browser
-def test_follows_the_theme_of_the_page(opened) -> None:
+def test_follows_the_theme_of_the_page(opened, picture) -> None:
     page = opened(1000)
     light = picture(page)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
@@ -443,23 +311,11 @@ def test_a_closed_view_leaves_nothing_behind(opened) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [320, 360, 390])
-def test_fits_a_phone_and_a_thumb(opened, width: int) -> None:
+def test_fits_a_phone_and_a_thumb(opened, fits, width: int) -> None:
     page = opened(width, phone=True)
     page.evaluate("document.querySelectorAll('#one details').forEach((d) => { d.open = true; })")
     page.evaluate("one.set('accum_weights', [-2.25, -2.75, -1.25])")  # the widest read-outs
-    page.wait_for_timeout(TO_REST)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    sticking_out = """() => {
-        const edge = document.querySelector("#one .mw-card").getBoundingClientRect().right;
-        return [...document.querySelectorAll("#one .mw-card *")].filter((e) => {
-            const range = document.createRange();
-            range.selectNodeContents(e);
-            return Math.max(e.getBoundingClientRect().right, range.getBoundingClientRect().right) > edge;
-        }).map((e) => e.outerHTML);
-    }"""
-    assert page.evaluate(sticking_out) == []
-    targets = "all => all.map((e) => e.getBoundingClientRect().height)"
-    heights = page.eval_on_selector_all("#one :is(input, button, summary)", targets)
+    heights = fits(page, width)
     assert len(heights) == 21 + 7 + 2
     assert min(heights) >= 44  # CSS pixels: the least size of a touch target
     page.locator("#one canvas").scroll_into_view_if_needed()

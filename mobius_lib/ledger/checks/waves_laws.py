@@ -31,7 +31,7 @@ def depth_parameter(claim: Claim, results: Results) -> Measurement:
             worst, lenses = max(worst, *map(abs, errors)), lenses + 1
     return Measurement(
         [found[0].t, found[-1].t],
-        "for t at the ends",
+        "t at the ends",
         REPRODUCED if worst <= (claim.tolerance or 0.0) else REFUTED,
         f"Over the {lenses} lenses of {len(PRESETS)} presets, t and both initial angles differ from "
         f"an even path from {first:g} to {last:g}, tπ and -tπ by at most {worst:.1e}.",

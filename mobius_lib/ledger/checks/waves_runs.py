@@ -23,7 +23,7 @@ def run_time_cause(claim: Claim, results: Results, *, run: str, form: str, most:
     verdict: Word = REFUTED if found.high < most else PARTLY
     return Measurement(
         round(found.mean, 2),
-        "of the training time, at most",
+        "share of the training time, at most",
         verdict,
         f"The twin holds the same two matrices per lens, and its training step takes {found.mean:.2f} of the lens's "
         f"(95 % interval [{found.low:.2f}, {found.high:.2f}], {found.n} rounds), convolutions included; so the "
@@ -72,7 +72,7 @@ def run_last_xor(
     verdict: Word = REPRODUCED if near else PARTLY if found.low > start else REFUTED
     return Measurement(
         round(found.mean, 3),
-        "share of xor",
+        "xor weight",
         verdict,
         f"The last lens starts at {start:.3f} and ends at {found.mean:.3f} ± {found.spread:.3f} over {found.n} seeds "
         f"(95 % interval [{found.low:.3f}, {found.high:.3f}]).",

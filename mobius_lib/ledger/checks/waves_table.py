@@ -72,7 +72,7 @@ def middle_and_right_diverge(claim: Claim, results: Results, *, block: str) -> M
     widest = max(gaps, key=lambda name: gaps[name])
     return Measurement(
         round(gaps[block], 2),
-        "|M - R|",
+        "gap between M and R",
         REPRODUCED if widest == block else PARTLY if abs(from_left) > 2 * gaps[block] else REFUTED,
         f"In {block} M and R lie {gaps[block]:.2f} apart (the widest gap, {gaps[widest]:.2f}, is in {widest}); "
         f"what parts there is L, {from_left:.2f} above both.",

@@ -1,0 +1,316 @@
+// Chapter 3's widget. First the mathematics, pure and with the names of mobius_lib.simplex.math; then the drawing.
+// Points are arrays of coordinates, a simplex is the array of its vertices.
+
+export const SMALLEST_NORM = 1e-12, STEEP = 4;
+
+const dot2 = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0), length = (a) => Math.sqrt(dot2(a, a));
+
+export const centroid = (v) => v[0].map((_, i) => mean(v.map((p) => p[i])));
+
+const unit = (a) => a.map((v) => v / Math.max(length(a), SMALLEST_NORM));
+
+export function vertexDistance(q, v) {
+  let least = Infinity;
+  for (const p of v) {
+    let sum = 0;
+    for (let i = 0; i < q.length; i++) sum += (q[i] - p[i]) ** 2;
+    if (sum < least) least = sum;
+  }
+  return Math.sqrt(least);
+}
+
+export function cayleyMengerVolume(v) { // from the edges alone; the determinant by elimination
+  const n = v.length + 1, k = v.length - 1, corners = [null, ...v];
+  const m = corners.map((a, i) => corners.map((b, j) => (i && j ? vertexDistance(a, [b]) ** 2 : +(i !== j))));
+  let det = 1, factorial = 1;
+  for (let c = 0; c < n; c++) {
+    let best = c;
+    for (let r = c; r < n; r++) if (Math.abs(m[r][c]) > Math.abs(m[best][c])) best = r;
+    if (!m[best][c]) return 0;
+    if (best !== c) [m[c], m[best], det] = [m[best], m[c], -det];
+    det *= m[c][c];
+    for (let r = c + 1; r < n; r++) {
+      const f = m[r][c] / m[c][c];
+      for (let j = c; j < n; j++) m[r][j] -= f * m[c][j];
+    }
+  }
+  for (let i = 2; i <= k; i++) factorial *= i;
+  return Math.sqrt(Math.max(((-1) ** (k + 1) * det) / 2 ** k, 0)) / factorial;
+}
+
+// What the classes make of a point (x, y) of the plane: c, the staircase of one level along the direction d in degrees,
+// of sigmoid(STEEP q.d); the terms of every class as [cosine, squared gap, distance]; and the logits.
+export function fit(s) {
+  const [feature, cantor, crystal] = softmax(s.geo_weights), directions = s.vertices.map((v) => unit(centroid(v)));
+  const angle = (s.direction * Math.PI) / 180, dx = Math.cos(angle), dy = Math.sin(angle);
+  return (x, y) => {
+    const size = Math.sqrt(x * x + y * y) || 1, [, m, r] = triadic(sigmoid(STEEP * (x * dx + y * dy)), s.tau);
+    const c = s.alpha * m + r, q = [x, y], terms = [], logits = [];
+    for (let i = 0; i < s.vertices.length; i++) {
+      const cosine = (x * directions[i][0] + y * directions[i][1]) / size, gap = (c - s.cantor_prototypes[i]) ** 2;
+      const distance = vertexDistance(q, s.vertices[i]);
+      terms.push([cosine, gap, distance]);
+      logits.push(feature * cosine - cantor * gap - crystal * distance);
+    }
+    return { c, terms, logits };
+  };
+}
+
+// The 3-simplex with edges sqrt 2, its last vertex moved to `pull` times its height over the face of the others.
+export function tetrahedron(pull) {
+  const h = (i) => 1 / Math.sqrt(i * (i + 1)), [a, b, c] = [h(1), h(2), h(3)];
+  return [[a, b, c], [-a, b, c], [0, -2 * b, c], [0, 0, c - 4 * c * pull]];
+}
+
+export function turned(p, [yaw, pitch]) { // about the upright axis, then about the level one
+  const [x, y, z] = p, cy = Math.cos(yaw), sy = Math.sin(yaw), cp = Math.cos(pitch), sp = Math.sin(pitch);
+  const x1 = cy * x + sy * z, z1 = cy * z - sy * x;
+  return [x1, cp * y - sp * z1, sp * y + cp * z1];
+}
+
+export function best(v) {
+  let top = 0;
+  for (let i = 1; i < v.length; i++) if (v[i] > v[top]) top = i;
+  return top;
+}
+
+// The vertex of v that is nearest to a point of the sphere.
+export function nearest(v) {
+  const half = v.map((p) => dot2(p, p) / 2);
+  return (x, y, z) => best(v.map((p, i) => p[0] * x + p[1] * y + p[2] * z - half[i]));
+}
+
+// ---- drawing
+
+const SPAN = 1.6, REACH = 1.45, CELLS = 170, BALL = 200; // half of the plane, how far a dot goes, pixels of the maps
+const CLASSES = ["A", "B", "C"], TERMS = ["feature", "Cantor", "crystal"], HUES = ["l", "r", "m", "xor"];
+const MIX = TERMS.map((name, i) => ["geo_weights", i, "w" + "₁₂₃"[i], name, -7, 3]);
+const PROTOTYPES = CLASSES.map((name, i) => ["cantor_prototypes", i, name, "Cantor value", 0, 1]);
+const STAIRS = [
+  ["alpha", null, "α", "middle third", -0.5, 1.5],
+  ["tau", null, "τ", "temperature", -4, 0, 0.01, true],
+  ["direction", null, "d", "direction", 0, 360, 1],
+];
+const BODY = [
+  ["turn", 0, "↔", "turn", -3.15, 3.15],
+  ["turn", 1, "↕", "tilt", -1.6, 1.6],
+  ["pull", null, "h", "height of 4", 0, 1.5],
+];
+const TRAITS = ["vertices", "geo_weights", "cantor_prototypes", "alpha", "tau", "direction", "turn", "pull"];
+
+function readable(s, trait, i) {
+  if (trait === "geo_weights") return `${num(s[trait][i])}→${num(softmax(s[trait])[i], 3)}`;
+  if (trait === "direction") return num(s.direction, 0) + "°";
+  if (trait === "tau") return String(+s.tau.toPrecision(3));
+  return num(i === null ? s[trait] : s[trait][i], 2) + (trait === "turn" ? " rad" : "");
+}
+
+const TONES = 64, GOLDEN = Math.PI * (3 - Math.sqrt(5));
+
+function tones(paper, hue, from, to) { // from pale to full, as pixels
+  return Array.from({ length: TONES }, (_, n) => {
+    const p = from + (n * (to - from)) / (TONES - 1), [r, g, b] = paper.map((v, i) => v + p * (hue[i] - v));
+    return (255 << 24) | (b << 16) | (g << 8) | r;
+  });
+}
+
+function raster(size, pixel) { // from pixel(x, y), x and y from -1 to 1, upwards
+  const c = el("canvas", { width: size, height: size }), g = c.getContext("2d"), img = g.createImageData(size, size);
+  const pixels = new Uint32Array(img.data.buffer);
+  for (let n = 0; n < size * size; n++)
+    pixels[n] = pixel((2 * (n % size) + 1) / size - 1, 1 - (2 * Math.floor(n / size) + 1) / size);
+  g.putImageData(img, 0, 0);
+  return c;
+}
+
+const shares = (counts) => counts.map((n) => n / counts.reduce((a, b) => a + b));
+const said = (names, v) => names.map((name, i) => `${name}\u00a0${pct(v[i])}`).join(", ");
+
+function build({ model, on, later, write, button, slider }) {
+  // -- elements
+  const row = (kind, ariaLabel, list) => el("div.mw-" + kind, { role: "group", ariaLabel }, ...list);
+  const presets = (model.get("presets") || []).map(({ group, name, note, state }) =>
+    ({ group, b: button(() => write(state), name, el("small", {}, note)), state }));
+  const group = (name, ariaLabel) => row(name, ariaLabel, presets.filter((p) => p.group === name).map((p) => p.b));
+  const canvas = el("canvas"), ball = el("canvas", { role: "img" }), stage = el("div.mw-stage", {}, canvas);
+  const pins = CLASSES.flatMap((name, i) => [0, 1, 2, null].map((j) => {
+    const b = el("button.mw-pin", { type: "button" }, el("span", {}, j === null ? name : ""));
+    b.style.setProperty("--hue", `var(--${HUES[i]})`);
+    on(b, "keydown", (e) => {
+      const d = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
+      if (!d) return;
+      e.preventDefault();
+      move([i, j], place([i, j]).map((v, k) => v + d[k] * (e.shiftKey ? 0.1 : 0.02)));
+    });
+    stage.append(b);
+    return { b, pin: [i, j] };
+  }));
+  const readout = el("p.mw-read"), kind = el("strong"), rest = el("span"), body = el("p.mw-say");
+  const nodes = [
+    el("div.mw-grid", {},
+      el("div.mw-plot", {}, stage, readout),
+      el("div", {}, el("p.mw-say", {}, kind, rest), group("place", "Place the triangles"), ...MIX.map(slider),
+        el("p.mw-note", {}, "What the five scales of seed 002 had learned"), group("mix", "Mixing weights"),
+        ...PROTOTYPES.map(slider),
+        el("details", {}, el("summary", {}, "The staircase"), ...STAIRS.map(slider)))),
+    el("p.mw-note", {}, "The plane stands for one scale of two dimensions, with three classes of three vertices. The " +
+      "network normalises q, so all that it ever reads is the white circle. Off the circle you see the same formula " +
+      "with q as it is; the cosine knows only its direction. In the network the staircase reads the features before " +
+      `the projection; here it reads q: x = σ(${STEEP} q·d), along the dashed line. Pale: two classes nearly tie.`),
+    el("div.mw-body", {}, ball, el("div", {}, body, ...BODY.map(slider))),
+    el("p.mw-note", {}, "One 3-simplex inside the unit sphere, on which a normalised q of three dimensions lives. " +
+      "Each point of the sphere has the colour of the vertex that is nearest. Drag to turn."),
+  ];
+
+  // -- geometry
+  const place = ([i, j]) => { const v = model.get("vertices")[i]; return j === null ? centroid(v) : v[j]; };
+  function move([i, j], to) { // one vertex, or with j null the whole triangle
+    const all = model.get("vertices"), from = place([i, j]);
+    const step = to.map((v, k) => clamp(v, -REACH, REACH) - from[k]);
+    write({ vertices: all.map((v, a) => v.map((p, b) =>
+      (a === i && (j === null || b === j) ? p.map((x, k) => +(x + step[k]).toFixed(4)) : p))) });
+  }
+
+  // -- picture
+  let hover = null, map = null, mapOf = "", globe = null, globeOf = "", drag = null, spin = null;
+
+  function regions(s, paper, hues) {
+    const f = fit(s), count = [0, 0, 0], circle = [0, 0, 0], ink = hues.map((hue) => tones(paper, hue, 0.2, 0.65));
+    const c = raster(CELLS, (x, y) => {
+      const { logits } = f(SPAN * x, SPAN * y), i = best(logits);
+      const lead = logits[i] - Math.max(logits[(i + 1) % 3], logits[(i + 2) % 3]);
+      count[i]++;
+      return ink[i][Math.floor((TONES - 1) * Math.min(4 * lead, 1))];
+    });
+    for (let n = 0, turn = Math.PI / 360; n < 720; n++)
+      circle[best(f(Math.cos(n * turn), Math.sin(n * turn)).logits)]++;
+    return { c, count: shares(count), circle: shares(circle) };
+  }
+
+  function paint(s) {
+    for (const { b, state } of presets)
+      b.setAttribute("aria-pressed", Object.keys(state).every((k) => String(s[k]) === String(state[k])));
+    const W = canvas.clientWidth;
+    if (!W) return "";
+    const { g, color, style, path, line, text, outlined } = pen(canvas, W, W);
+    const rgb = (name) => { // a canvas gives every colour back as #rrggbb
+      g.fillStyle = color(name);
+      return [1, 3, 5].map((i) => parseInt(g.fillStyle.slice(i, i + 2), 16));
+    };
+    const hues = HUES.map(rgb), paper = rgb("bg");
+    const key = JSON.stringify([s.vertices, s.geo_weights, s.cantor_prototypes, s.alpha, s.tau, s.direction, paper]);
+    if (key !== mapOf) [map, mapOf] = [regions(s, paper, hues), key];
+
+    const px = (x) => (W * (x / SPAN + 1)) / 2, py = (y) => (W * (1 - y / SPAN)) / 2, at = (p) => [px(p[0]), py(p[1])];
+    g.drawImage(map.c, 0, 0, W, W);
+    const a = (s.direction * Math.PI) / 180, far = [1.38 * Math.cos(a), 1.38 * Math.sin(a)];
+    style("fg", 1, [4, 4]);
+    line(...at(far.map((v) => -v)), ...at(far));
+    text("c grows", px(far[0]), py(far[1]) - 9, far[0] > 0 ? "right" : "left", "fg");
+    outlined(() => g.arc(px(0), py(0), W / (2 * SPAN), 0, 7));
+    s.vertices.forEach((v, i) => {
+      style(HUES[i], 2);
+      path([...v, v[0]].map(at));
+      g.stroke();
+    });
+    for (const { b, pin } of pins) {
+      const p = place(pin), [x, y] = at(p);
+      Object.assign(b.style, { left: x + "px", top: y + "px" });
+      b.ariaLabel = `${pin[1] === null ? "Triangle" : `Vertex ${pin[1] + 1} of`} ${CLASSES[pin[0]]} at ${num(p[0])}, ` +
+        `${num(p[1])}; arrow keys move it`;
+    }
+
+    const sizes = s.vertices.map((v) => length(centroid(v))), none = [0, 1, 2].filter((i) => sizes[i] < 1e-6);
+    kind.textContent = said(CLASSES, map.count);
+    rest.textContent = ` of the picture; ${said(CLASSES, map.circle)} of the circle. ` + (none.length
+      ? `The centroids of ${none.map((i) => CLASSES[i]).join(", ")} are 0 up to rounding ` +
+        `(${none.map((i) => sizes[i].toExponential(0).replace("-", "\u2212")).join(", ")}): the cosine to them reads ` +
+        "the direction of a rounding error."
+      : `Centroids of length ${sizes.map((v) => num(v)).join(", ")}.`);
+
+    readout.textContent = "Point to read the terms. Drag a dot, or a letter for its whole triangle.";
+    if (hover) {
+      const q = hover.map((v) => SPAN * v), { c, terms, logits } = fit(s)(...q), i = best(logits);
+      outlined(() => g.arc(px(q[0]), py(q[1]), 4, 0, 7));
+      readout.textContent = `q (${num(q[0])}, ${num(q[1])}), c ${num(c)}: ` + terms.map(([cos, gap, d], k) =>
+        `${CLASSES[k]} cos ${num(cos)}, gap² ${num(gap)}, dist ${num(d)} → ${num(logits[k])}`).join("; ") +
+        `. Class ${CLASSES[i]}.`;
+    }
+    solid(s, hues, paper);
+    return kind.textContent + rest.textContent;
+  }
+
+  function solid(s, hues, paper) {
+    const W = ball.clientWidth, key = JSON.stringify([s.turn, s.pull, paper, W]);
+    if (key === globeOf) return;
+    globeOf = key;
+    const { g, style, line, text, dot } = pen(ball, W, W), v = tetrahedron(s.pull);
+    const seen = v.map((p) => turned(p, s.turn)), half = W / 2 - 8, owner = nearest(seen);
+    const at = ([x, y]) => [W / 2 + half * x, W / 2 - half * y];
+    const ink = hues.map((hue) => tones(paper, hue, 0.15, 0.55)), count = [0, 0, 0, 0];
+    g.drawImage(raster(BALL, (x, y) => {
+      const z = Math.sqrt(1 - x * x - y * y);
+      return z >= 0 ? ink[owner(x, y, z)][Math.floor((TONES - 1) * z)] : 0;
+    }), 8, 8, 2 * half, 2 * half);
+    style("dim", 1.5);
+    g.beginPath();
+    g.arc(W / 2, W / 2, half, 0, 7);
+    g.stroke();
+    for (const [i, j] of [[0, 1], [0, 2], [1, 2], [0, 3], [1, 3], [2, 3]]) {
+      const depth = (seen[i][2] + seen[j][2]) / 2;
+      style("fg", 1.8 + depth, depth < -0.1 ? [4, 4] : []);
+      line(...at(seen[i]), ...at(seen[j]));
+    }
+    for (const p of [...seen].sort((a, b) => a[2] - b[2])) {
+      const i = seen.indexOf(p);
+      dot(...at(p), 10 + 2 * p[2], "bg");
+      dot(...at(p), 9 + 2 * p[2], HUES[i]);
+      text(i + 1, ...at(p), "center", "bg");
+    }
+    for (let n = 0; n < 1500; n++) { // points spread evenly over the sphere, along a spiral
+      const z = 1 - (2 * n + 1) / 1500, r = Math.sqrt(1 - z * z);
+      count[owner(r * Math.cos(GOLDEN * n), r * Math.sin(GOLDEN * n), z)]++;
+    }
+    body.textContent = `Volume ${num(cayleyMengerVolume(v), 4)} by Cayley and Menger, from its edges: three of ` +
+      `1.41, three of ${num(vertexDistance(v[3], [v[0]]))}. Share of the sphere: ${said([1, 2, 3, 4], shares(count))}.`;
+    ball.ariaLabel = `Tetrahedron in a sphere. ${body.textContent}`;
+  }
+
+  // -- events
+  const spot = (e) => {
+    const { left, top, width } = canvas.getBoundingClientRect();
+    return [(2 * (e.clientX - left)) / width - 1, 1 - (2 * (e.clientY - top)) / width];
+  };
+  on(stage, "pointerdown", (e) => {
+    const p = spot(e);
+    hover = p;
+    later();
+    if (e.button || !e.target.closest(".mw-pin")) return;
+    const near = pins.map(({ pin }) => -length(place(pin).map((v, k) => v / SPAN - p[k]))); // pins may overlap
+    drag = pins[best(near)];
+    drag.b.focus({ preventScroll: true });
+    stage.setPointerCapture(e.pointerId);
+    e.preventDefault();
+  });
+  on(stage, "pointermove", (e) => {
+    hover = spot(e);
+    if (drag) move(drag.pin, hover.map((v) => v * SPAN));
+    else later();
+  });
+  on(stage, "pointerleave", (e) => { if (e.pointerType === "mouse") { hover = null; later(); } });
+  on(ball, "pointerdown", (e) => { spin = [e.clientX, e.clientY]; ball.setPointerCapture(e.pointerId); });
+  on(ball, "pointermove", (e) => {
+    if (!spin) return;
+    const [yaw, pitch] = model.get("turn"), dx = (e.clientX - spin[0]) / 100, dy = (e.clientY - spin[1]) / 100;
+    spin = [e.clientX, e.clientY];
+    const around = yaw + dx - 2 * Math.PI * Math.round((yaw + dx) / (2 * Math.PI));
+    write({ turn: [around, clamp(pitch + dy, -1.6, 1.6)] });
+  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    on(stage, end, () => { drag = null; });
+    on(ball, end, () => { spin = null; });
+  }
+  return { nodes, canvas, paint, title: "Decision regions of three classes" };
+}
+
+export default { render: (view) => mount(view, TRAITS, readable, build) };
