@@ -40,7 +40,9 @@ def run(
     test_samples: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     lr: Annotated[float | None, typer.Option(help="learning rate instead of the scale's")] = None,
-    backend: Annotated[str, typer.Option(help="printed, eager, compiled, native, triton or auto")] = "eager",
+    backend: Annotated[
+        str, typer.Option(help="of lenses: printed, eager, compiled, native, triton; auto is the fastest")
+    ] = "auto",
     output: Annotated[
         Path | None, typer.Option(help="result file [default: NAME.SCALE.json where `mobius ledger` reads]")
     ] = None,
@@ -66,7 +68,7 @@ def run(
         }
         # what changes the numbers has a folder of its own, so that no result is put together from two kinds of run
         kind = [scale, *(f"{key}{value}" for key, value in changes.items() if value is not None)]
-        kind += [word for word in (backend, pick_device(device).type) if word not in ("eager", "cpu")]
+        kind += [word for word in (backend, pick_device(device).type) if word not in ("auto", "cpu")]
         target = output or _results_dir() / f"{name}.{scale}.json"
         result = execute(
             chosen,

@@ -138,7 +138,7 @@ def execute(
     output: Path | None = None,
     work: Path | None = None,
     progress: bool = True,
-    backend: str = "eager",
+    backend: str = "auto",
     **changes: Any,
 ) -> dict[str, Any]:
     """Train every arm of a run with every seed, and return (and write) the result with its provenance.
@@ -152,7 +152,7 @@ def execute(
         work: folder of the checkpoints, one below it per arm and seed. A second call continues what was interrupted
             and skips what is finished. None keeps nothing.
         progress: show a progress bar.
-        backend: how lenses compute; the numbers are the same.
+        backend: how lenses compute; the numbers are the same. "auto" takes the fastest that works on the device.
         changes: numbers of `Scale` to change, for instance epochs=8.
     Returns:
         the record described in data/README.md.
@@ -233,7 +233,7 @@ class _Trainer:
         self.lenses, self.work, self.progress = backend, work, progress
         self.arms = {name: arm if isinstance(arm, Arm) else Arm(arm) for name, arm in run.arms.items()}
         self.backend: str | None = None
-        """How lenses computed; None as long as no model had any."""
+        """How lenses computed, by its own name; None as long as no model had any."""
 
     def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
         """The learning rate of every arm, and for those that were searched for: held-out accuracy of each candidate.
@@ -294,7 +294,7 @@ class _Trainer:
             self.data.train,
             self.settings.batch_size,
             self.place,
-            self.lenses,
+            self.backend or "auto",
             baseline=self.run.baseline,
             objectives={name: self.arms[name].objective for name in names},
         )
@@ -313,13 +313,14 @@ class _Trainer:
 
     def _model(self, arm: Arm, seed: int) -> nn.Module:
         from mobius_lib.waves import MobiusLens, use_backend
+        from mobius_lib.waves.fused import fastest
 
         torch.manual_seed(seed)
         # channels last: the lens reads channels, so no copy is made between it and the convolutions
-        model = use_backend(arm.make(), self.lenses).to(memory_format=torch.channels_last)
-        if any(isinstance(module, MobiusLens) for module in model.modules()):
-            self.backend = self.lenses
-        return model
+        model = arm.make().to(memory_format=torch.channels_last)
+        if self.backend is None and any(isinstance(module, MobiusLens) for module in model.modules()):
+            self.backend = fastest(self.place.type) if self.lenses == "auto" else self.lenses
+        return use_backend(model, self.backend or "auto")
 
     def _validation(self, test: tuple[Tensor, Tensor]) -> Any:
         from mobius_lib.training import ResidentBatches
@@ -399,9 +400,9 @@ def _learned(run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
     return (run.state(model) if run.state else {}) | (run.readings(model, x) if run.readings else {})
 
 
-def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "eager") -> str:
+def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "auto") -> str:
     """The line that makes this result again, on whatever device there is."""
-    options = {**changes, "backend": None if backend == "eager" else backend}
+    options = {**changes, "backend": None if backend == "auto" else backend}
     given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None)
     return f"mobius run {run.name} --scale {scale} --seeds {seeds}{given}"
 

@@ -58,7 +58,7 @@ def paired_steps(
             model = use_backend(make(), chosen).to(device, memory_format=torch.channels_last).train()
             if form != name and not any(isinstance(m, MobiusLens) for m in model.modules()):
                 continue
-            optimizer = torch.optim.AdamW(model.parameters())
+            optimizer = torch.optim.AdamW(model.parameters(), fused=True)  # as the loop does
             objective = (objectives or {}).get(name)
             steps[form] = lambda m=model, o=optimizer, f=objective: training_step(m, o, x, y, f)
     seconds: dict[str, list[float]] = {form: [] for form in steps}

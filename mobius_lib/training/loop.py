@@ -28,6 +28,7 @@ from mobius_lib.training.checkpoint import (
     weights_of,
     write_json,
 )
+from mobius_lib.training.memory import keep_freed_memory
 from mobius_lib.training.progress import Progress
 from mobius_lib.training.recipe import Recipe, RecipeError
 from mobius_lib.training.tracking import Tracker
@@ -113,6 +114,7 @@ def fit(
     """
     if objective is not None and recipe.label_smoothing:
         raise RecipeError("label_smoothing belongs to the cross-entropy, which an objective replaces; set it to 0.")
+    keep_freed_memory()
     accelerator = _accelerator(device, recipe.precision)
     callers_random = random_state(accelerator.device)
     try:

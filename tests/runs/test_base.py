@@ -16,6 +16,7 @@ from mobius_lib.errors import MobiusError
 from mobius_lib.runs import RunError, Scale, base, execute, load_result, pick_device, provenance
 from mobius_lib.runs.base import seeded_subset
 from mobius_lib.training import loop
+from mobius_lib.waves.fused import fastest
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +54,7 @@ def test_a_result_says_what_was_run(once):
     assert result["run"] == "tiny" and result["scale"] == "quick"
     assert result["command"] == "mobius run tiny --scale quick --seeds 2"
     settings = {"epochs": 3, "batch_size": 15, "lr": 0.01, "train_samples": None, "test_samples": None}
-    more = {"weight_decay": 0.05, "backend": "eager", "seeds": 2, "note": "a second"}
+    more = {"weight_decay": 0.05, "backend": fastest("cpu"), "seeds": 2, "note": "a second"}
     assert result["configuration"] == settings | more
     assert result["device"].startswith("cpu: ") and result["device"].endswith("1 threads")
     assert result["versions"]["torch"] == torch.__version__

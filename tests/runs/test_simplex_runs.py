@@ -109,7 +109,7 @@ def test_rivals_have_davids_size_and_its_chances(name, scale):
     assert set(tries.values()) == {1 if scale == "quick" else 3}, "nobody is tuned more than the others"
     assert arms["ncm"].solve is not None
     for each in arms.values():
-        assert each.rate_of is None or each.rate_of in arms and arms[each.rate_of].rates
+        assert each.rate_of is None or (each.rate_of in arms and arms[each.rate_of].rates)
 
 
 def test_ablations_take_away_one_thing_each():

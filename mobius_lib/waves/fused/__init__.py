@@ -12,6 +12,6 @@ Backends, all with the same numbers:
 A backend that fails on some machine is left with one warning, and the next one works on.
 """
 
-from mobius_lib.waves.fused.backends import BACKENDS, FALLBACKS, available, gated
+from mobius_lib.waves.fused.backends import BACKENDS, FALLBACKS, available, fastest, gated
 
-__all__ = ["BACKENDS", "FALLBACKS", "available", "gated"]
+__all__ = ["BACKENDS", "FALLBACKS", "available", "fastest", "gated"]

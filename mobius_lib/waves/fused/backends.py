@@ -28,6 +28,27 @@ def available(backend: str) -> bool:
     return backend not in _failed
 
 
+def fastest(device: str) -> str:
+    """The backend that trains soonest on a kind of device, built now if need be.
+
+    Args:
+        device: "cpu", "cuda", or another of torch's.
+    Returns:
+        triton on CUDA; on a CPU native, or eager where no C++ compiler works.
+    """
+    if device == "cuda":
+        return "triton"
+    if device == "cpu":
+        from mobius_lib.waves.fused import native
+
+        try:
+            native.library()
+        except (RuntimeError, OSError):
+            return "eager"
+        return "native"
+    return "eager"
+
+
 def gated(
     backend: str, x: Tensor, small: tuple[Tensor, ...], scales: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
