@@ -91,7 +91,7 @@ export function figures(s, exact = 0.5) {
     const error = Math.abs(v - goal[i]);
     if (i) length += Math.hypot(1 / n, v - c[i - 1]);
     sum += error;
-    if (error > 2 * worst) [worst, at] = [error, (i + 0.5) / n];
+    if (error > worst) [worst, at] = [error, (i + 0.5) / n];
   });
   const low = c.reduce((a, b) => Math.min(a, b)), high = c.reduce((a, b) => Math.max(a, b));
   return { length, mean: sum / n, worst, at, low, high };
