@@ -3,7 +3,9 @@
 Importing it needs torch and numpy only; what is heavier is imported where it is used.
 """
 
+from mobius_lib.cantor import CantorStaircase
+from mobius_lib.simplex import GeoFractalDavid
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusLens, MobiusNet
 
 __version__ = "0.1.0"
-__all__ = ["PRESETS", "GELUTwin", "MobiusLens", "MobiusNet", "__version__"]
+__all__ = ["PRESETS", "CantorStaircase", "GELUTwin", "GeoFractalDavid", "MobiusLens", "MobiusNet", "__version__"]

@@ -5,6 +5,7 @@ scales, and connections with one hidden layer. What our rungs really store is me
 """
 
 import math
+from itertools import pairwise
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Measurement, Word, register
 from mobius_lib.ledger.checks.runs import reported_number
@@ -92,7 +93,8 @@ def level5_stored(
         "numbers",
         _same(count, claim),
         f"At V = {vocabulary:,} and N = {terms} the printed count is {scales} × {bridge(vocabulary, terms):,} + "
-        f"{constant:,} = {count:,}. The seed divides by {reported_number(claim):g}, a number that no count of it gives.",
+        f"{constant:,} = {count:,}. The seed divides by {reported_number(claim):g}, which "
+        "no count of it gives.",
         SOURCE,
     )
 
@@ -241,8 +243,8 @@ def product_bundle(claim: Claim, results: Results, *, terms: int, scales: int) -
         product,
         "coordinates",
         REPRODUCED if product == reported_number(claim) else REFUTED,
-        f"A tensor product of {scales} fibres R^{fibre} has {fibre}^{scales} = {product:,} coordinates, and gl(3N) acts "
-        f"on {fibre}. What the layer adds up, α_s τ_s(y_s), is at most a direct sum: {stacked} coordinates.",
+        f"A tensor product of {scales} fibres R^{fibre} has {fibre}^{scales} = {product:,} coordinates, and gl(3N) "
+        f"acts on {fibre}. What the layer adds up, α_s τ_s(y_s), is at most a direct sum: {stacked} coordinates.",
         SOURCE,
     )
 
@@ -267,8 +269,8 @@ def short_is_sharper(claim: Claim, results: Results, *, windows: list[int], term
     """Widths of the last Gaussian at each window when the exponent falls like 1/√s, from equal first widths."""
     exponents = [math.sqrt(windows[0] / s) / 3 for s in windows]  # 1/3 at the shortest window
     widths = [terms**exponent for exponent in exponents]
-    rises = all(a < b for a, b in zip(widths, widths[1:], strict=False))
-    falls = all(a > b for a, b in zip(widths, widths[1:], strict=False))
+    rises = all(a < b for a, b in pairwise(widths))
+    falls = all(a > b for a, b in pairwise(widths))
     return Measurement(
         {f"s = {s}": round(width, 2) for s, width in zip(windows, widths, strict=True)},
         "times the first width",

@@ -49,7 +49,7 @@ def public_parameters(dim: int, layers: int, levels: int, memories: int, both: b
 def twistor_parameters(
     claim: Claim, results: Results, *, dim: int, layers: int, levels: int, memories: int, both: bool, vocabulary: int
 ) -> Measurement:
-    """Parameters of the author's public code at one row of the table; where the row has two directions, with one too."""
+    """Parameters of the author's public code at one row of the table; with one direction too, where the row has two."""
     count = public_parameters(dim, layers, levels, memories, both, vocabulary)
     reported, tolerance = reported_number(claim), claim.tolerance or 0.0
     single = public_parameters(dim, layers, levels, memories, False, vocabulary)

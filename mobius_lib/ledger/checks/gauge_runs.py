@@ -1,0 +1,75 @@
+"""Chapter 4: what only runs can show of the cascades' widths."""
+
+import math
+
+from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Measurement, Word, register
+from mobius_lib.ledger.checks.measures import incomplete, slope_of, table_of
+from mobius_lib.ledger.checks.runs import no_file, reported_number
+from mobius_lib.ledger.claims import Claim
+from mobius_lib.ledger.results import Results
+from mobius_lib.ledger.stats import interval
+
+
+@register
+def run_exponents_near(
+    claim: Claim, results: Results, *, run: str, arm: str, measure: str, scale: str | None = None
+) -> Measurement:
+    """A table {window: exponent}, window by window, against one reported exponent."""
+    file = results.find(run, arm, scale=scale)
+    if file is None:
+        return no_file(run, (arm,), scale)
+    tables = [table_of(file, arm, seed, measure) for seed in file.seeds(arm)]
+    if not all(tables) or any(set(table) != set(tables[0]) for table in tables):
+        return incomplete(file, arm, measure)
+    reported, slack = reported_number(claim), claim.tolerance or 0.0
+    found = {window: interval([table[window] for table in tables]) for window in tables[0]}
+    inside = [window for window, f in found.items() if reported - slack <= f.low and f.high <= reported + slack]
+    outside = [window for window, f in found.items() if f.high < reported - slack or f.low > reported + slack]
+    verdict: Word = REPRODUCED if len(inside) == len(found) else REFUTED if len(outside) == len(found) else PARTLY
+    return Measurement(
+        {f"s = {window:g}": round(f.mean, 3) for window, f in found.items()},
+        "",
+        verdict,
+        "The measured exponent is "
+        + ", ".join(f"{f.mean:.3f} [{f.low:.3f}, {f.high:.3f}] (s = {window:g})" for window, f in found.items())
+        + f", means and 95 % intervals over {len(tables)} seeds, {file.scale} scale; {reported:.3g} ± {slack:g} is "
+        f"met by {len(inside)} of {len(found)} windows and missed by {len(outside)}.",
+        (file.source,),
+    )
+
+
+@register
+def run_exponents_fall(
+    claim: Claim, results: Results, *, run: str, arm: str, measure: str, scale: str | None = None
+) -> Measurement:
+    """The power of the window with which a table {window: exponent} falls, per seed."""
+    file = results.find(run, arm, scale=scale)
+    if file is None:
+        return no_file(run, (arm,), scale)
+    tables = [table_of(file, arm, seed, measure) for seed in file.seeds(arm)]
+    if any(len(table) < 3 for table in tables):
+        return incomplete(file, arm, measure)
+    wrong = sum(min(table.values()) <= 0 for table in tables)
+    if wrong:  # no power of s goes through zero
+        return Measurement(
+            "no power law",
+            "",
+            REFUTED,
+            f"In {wrong} of {len(tables)} seeds an exponent is 0 or below, where β_0/√s is above 0 for every window.",
+            (file.source,),
+        )
+    found = interval([slope for seed in file.seeds(arm) if (slope := slope_of(file, arm, seed, measure)) is not None])
+    reported, slack = reported_number(claim), claim.tolerance or 0.0
+    near = reported - slack <= found.low and found.high <= reported + slack
+    far = found.high < reported - slack or found.low > reported + slack
+    means = {window: math.fsum(table[window] for table in tables) / len(tables) for window in tables[0]}
+    return Measurement(
+        round(found.mean, 3),
+        "power of s",
+        REPRODUCED if near else REFUTED if far else PARTLY,
+        f"Over the windows the exponent goes like s^{found.mean:.2f} (95 % interval [{found.low:.2f}, "
+        f"{found.high:.2f}], {found.n} seeds, {file.scale} scale); the law says s^{reported:g}. Means: "
+        + ", ".join(f"{mean:.3f} (s = {window:g})" for window, mean in means.items())
+        + ".",
+        (file.source,),
+    )
