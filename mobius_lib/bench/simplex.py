@@ -248,6 +248,20 @@ def print_simplex(console: "Console", record: dict[str, Any]) -> None:
             say(f"{aim.statement}: {value:.3g} (aim: {bound}): {'reached' if reached else 'missed'}")
 
 
+def simplex_table(record: dict[str, Any] | None) -> str:
+    """The aims beside a record, as Markdown; without one, or with a quick one, nothing is measured."""
+    lines = ["| what | aim | measured | |", "|---|---|---|---|"]
+    for aim in AIMS:
+        bound = f"at {'most' if aim.at_most else 'least'} {aim.bound:g}"
+        if record is None or record["configuration"]["quick"]:
+            lines.append(f"| {aim.statement} | {bound} | not measured | |")
+            continue
+        value = aim.of(record)
+        reached = value <= aim.bound if aim.at_most else value >= aim.bound
+        lines.append(f"| {aim.statement} | {bound} | {value:.3g} | **{'reached' if reached else 'missed'}** |")
+    return "\n".join(lines)
+
+
 def _build(config: DavidConfig, rounds: int) -> dict[str, Any]:
     makers = {
         "ours": lambda: GeoFractalDavid(config),
