@@ -43,6 +43,7 @@ def run(
     backend: Annotated[
         str, typer.Option(help="of lenses: printed, eager, compiled, native, triton; auto is the fastest")
     ] = "auto",
+    compiled: Annotated[bool, typer.Option("--compiled", help="whole models under torch.compile")] = False,
     output: Annotated[
         Path | None, typer.Option(help="result file [default: NAME.SCALE.json where `mobius ledger` reads]")
     ] = None,
@@ -69,6 +70,7 @@ def run(
         # what changes the numbers has a folder of its own, so that no result is put together from two kinds of run
         kind = [scale, *(f"{key}{value}" for key, value in changes.items() if value is not None)]
         kind += [word for word in (backend, pick_device(device).type) if word not in ("auto", "cpu")]
+        kind += ["compiled"] if compiled else []
         target = output or _results_dir() / f"{name}.{scale}.json"
         result = execute(
             chosen,
@@ -78,6 +80,7 @@ def run(
             output=target,
             work=work / name / "-".join(kind),
             backend=backend,
+            compiled=compiled,
             **changes,
         )
     except KeyboardInterrupt:

@@ -139,6 +139,7 @@ def execute(
     work: Path | None = None,
     progress: bool = True,
     backend: str = "auto",
+    compiled: bool = False,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train every arm of a run with every seed, and return (and write) the result with its provenance.
@@ -153,6 +154,8 @@ def execute(
             and skips what is finished. None keeps nothing.
         progress: show a progress bar.
         backend: how lenses compute; the numbers are the same. "auto" takes the fastest that works on the device.
+        compiled: train every arm's whole model under torch.compile, on a GPU with CUDA graphs. Pays where launching
+            kernels takes longer than running them.
         changes: numbers of `Scale` to change, for instance epochs=8.
     Returns:
         the record described in data/README.md.
@@ -178,7 +181,7 @@ def execute(
     data = run.data()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
     data = replace(data, train=tuple(part.to(place) for part in train), test=tuple(part.to(place) for part in test))
-    trainer = _Trainer(run, scale, settings, data, place, backend, work, progress)
+    trainer = _Trainer(run, scale, settings, data, place, backend, work, progress, compiled)
 
     started = time.perf_counter()
     rates, tuning = trainer.choose_rates(searched=changes.get("lr") is None)
@@ -189,9 +192,10 @@ def execute(
     result = {
         "run": run.name,
         "scale": scale,
-        "command": command(run, scale, seeds, changes, backend),
+        "command": command(run, scale, seeds, changes, backend) + (" --compiled" if compiled else ""),
         "configuration": asdict(settings)
-        | {"weight_decay": run.weight_decay, "backend": trainer.backend, "seeds": seeds},
+        | {"weight_decay": run.weight_decay, "backend": trainer.backend, "seeds": seeds}
+        | ({"compiled": True} if compiled else {}),
         "device": describe_device(place),
         **origin,
         "data": dict(data.hashes),
@@ -228,7 +232,9 @@ class _Trainer:
         backend: str,
         work: Path | None,
         progress: bool,
+        compiled: bool = False,
     ) -> None:
+        self.compiled = compiled
         self.run, self.scale, self.settings, self.data, self.place = run, scale, settings, data, place
         self.lenses, self.work, self.progress = backend, work, progress
         self.arms = {name: arm if isinstance(arm, Arm) else Arm(arm) for name, arm in run.arms.items()}
@@ -346,8 +352,13 @@ class _Trainer:
             seed=seed,
             save_every_n_epochs=max(1, epochs // 10),  # a stop costs a tenth of an arm, and ten files are kept
         )
+        if self.compiled:
+            mode = "reduce-overhead" if self.place.type == "cuda" else None
+            trained = torch.compile(model.to(self.place), mode=mode)
+        else:
+            trained = model
         outcome = fit(
-            model,
+            trained,
             ResidentBatches(*data.train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
             validation,
             recipe,

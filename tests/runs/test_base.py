@@ -121,6 +121,17 @@ def test_changes_reach_the_training(run, monkeypatch):
     assert seen[-1][:2] == (60, 30), "the scale's own"
 
 
+def test_compiled_trains_the_whole_model_under_torch_compile(run, monkeypatch):
+    """Same weights, by the compiled module; what it is and how to make it again stand in the record."""
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda model, **options: seen.append((model, options)) or model)
+    plain, compiled = run(epochs=1), run(epochs=1, compiled=True)
+    assert len(seen) == sum(map(len, compiled["arms"].values())) and seen[0][1] == {"mode": None}
+    assert compiled["arms"]["lens"][0]["final_accuracy"] == plain["arms"]["lens"][0]["final_accuracy"]
+    assert compiled["configuration"]["compiled"] is True and "compiled" not in plain["configuration"]
+    assert compiled["command"] == plain["command"] + " --compiled"
+
+
 def test_printed_and_fast_lenses_learn_the_same(run):
     fast, printed = (run(backend=backend, epochs=1)["arms"]["lens"][0] for backend in ("eager", "printed"))
     # six steps of AdamW at 0.01, whose first ones have the size of the rate whatever the rounding: 1e-3 of the loss
