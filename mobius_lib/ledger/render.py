@@ -30,8 +30,9 @@ NARROW_COLUMNS = ("Claim, and how it stands", "Reported, and measured")  # two: 
 _LARGE = {"parameters", "multiply-adds"}
 _QUIET = {"parameters", "multiply-adds", "accuracy", "dimensions", "channels × height × width", ""}
 _NAMES = (
-    *("activation calls", "factor", "gap", "largest", "least", "rank correlation", "standard deviation", "sum of"),
-    *("t at", "xor weight"),
+    *("activation calls", "departure", "deviation", "exponent", "factor", "gap", "largest", "least", "loss"),
+    *("order of", "power of", "rank correlation", "relative difference", "standard deviation", "sum of", "t at"),
+    "xor weight",
 )
 """Units that begin like this name a quantity, so they stand before the number: rank correlation -0.6."""
 _SHARE = "share of "

@@ -1,11 +1,20 @@
-"""Checks: a few files per chapter, and one for what all runs share; importing this package registers all of them."""
+"""Checks: a few files per chapter, and two for what all runs share; importing this package registers all of them."""
 
 from mobius_lib.ledger.checks import (
     cantor_laws,
+    gauge_laws,
+    gauge_rungs,
+    gauge_runs,
+    gauge_sizes,
+    measures,
     runs,
     simplex_laws,
     simplex_runs,
     simplex_table,
+    twistor_build,
+    twistor_laws,
+    twistor_runs,
+    twistor_sizes,
     waves_laws,
     waves_runs,
     waves_sizes,
@@ -14,10 +23,19 @@ from mobius_lib.ledger.checks import (
 
 __all__ = [
     "cantor_laws",
+    "gauge_laws",
+    "gauge_rungs",
+    "gauge_runs",
+    "gauge_sizes",
+    "measures",
     "runs",
     "simplex_laws",
     "simplex_runs",
     "simplex_table",
+    "twistor_build",
+    "twistor_laws",
+    "twistor_runs",
+    "twistor_sizes",
     "waves_laws",
     "waves_runs",
     "waves_sizes",

@@ -27,7 +27,7 @@ def run_exponents_near(
     outside = [window for window, f in found.items() if f.high < reported - slack or f.low > reported + slack]
     verdict: Word = REPRODUCED if len(inside) == len(found) else REFUTED if len(outside) == len(found) else PARTLY
     return Measurement(
-        {f"s = {window:g}": round(f.mean, 3) for window, f in found.items()},
+        {f"s = {window:g}:": round(f.mean, 3) for window, f in found.items()},
         "",
         verdict,
         "The measured exponent is "

@@ -39,8 +39,8 @@ def layer_is_mobius(claim: Claim, results: Results, *, strengths: list[float]) -
         "largest distance of two images of one point",
         REPRODUCED if worst <= (claim.tolerance or 0.0) else REFUTED,
         f"The public layer adds c J z, J(ω, π) = (conj π, -conj ω). On the unit sphere of ω/π, points {before:.0e} "
-        f"apart get images up to {worst:.2f} apart (c = {', '.join(f'{c:.3f}' for c in strengths)}), so it is no map of the "
-        f"point, and none (az + b)/(cz + d); such maps keep them within {true.max().item():.0e}.",
+        f"apart get images up to {worst:.2f} apart (c = {', '.join(f'{c:.3f}' for c in strengths)}), so it is no map "
+        f"of the point, and none (az + b)/(cz + d); such maps keep them within {true.max().item():.0e}.",
         (f"{MODULE}.couple", f"{MODULE}.move"),
     )
 
@@ -85,7 +85,7 @@ def layer_is_residual(claim: Claim, results: Results, *, strengths: list[float])
     residual = abs(least - 1) < 1e-9 and abs(most - 1) < 1e-9
     return Measurement(
         round(least, 6),
-        "share of the input",
+        "share of the input passed on",
         REFUTED if residual else REPRODUCED if most < 0.5 else PARTLY,
         f"The public layer is z + c J z, and J z stands at right angles to z: exactly {least:.6f} times the input goes "
         f"through, {min(kept):.1%} of the output's length at c = {max(strengths):g}. That is a residual connection.",
@@ -166,8 +166,8 @@ def slots_differ(claim: Claim, results: Results, *, dim: int, steps: int, rate: 
 def compression_keeps(claim: Claim, results: Results, *, dim: int, states: int) -> Measurement:
     """What is lost at best when twistors are halved: by a linear map, and by keeping their phases."""
     z = torch.randn(states, 2 * dim, dtype=torch.float64)
-    power = torch.linalg.svdvals(z).square()
-    linear = (power[dim:].sum() / power.sum()).item()  # no rank-dim map loses less (Eckart and Young)
+    power = torch.linalg.eigvalsh(z.mT @ z)  # in rising order
+    linear = (power[:dim].sum() / power.sum()).item()  # no rank-dim map loses less (Eckart and Young)
     complexes = torch.complex(*z.chunk(2, -1))
     modulus = complexes.abs().mean()  # one number for all; the best, in the mean square, for unknown moduli
     phases = ((complexes - modulus * torch.exp(1j * complexes.angle())).abs().square().sum() / z.square().sum()).item()

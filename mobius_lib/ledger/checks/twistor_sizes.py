@@ -117,8 +117,8 @@ def compression_saves(claim: Claim, results: Results, *, dim: int, memories: int
         "numbers saved",
         REPRODUCED if saved > spent else REFUTED,
         f"{memories} memories of {width} numbers at half the size save {saved:,} numbers; the layer that halves them "
-        f"and the one that restores them have {spent:,} parameters, so it pays from {-(-spent // (width // 2)):,} "
-        "memories on.",
+        f"and the one that restores them have {spent:,} parameters, so it pays from "
+        f"{spent // (width - width // 2) + 1:,} memories on.",
         SOURCE,
     )
 
@@ -144,6 +144,6 @@ def random_token_loss(
         REPRODUCED if reported < floor - slack else PARTLY if reported <= floor + slack else REFUTED,
         f"Targets drawn at random cannot be predicted from the tokens. One constant for each position has a loss of "
         f"{seen:.3f} on the rows that it was fitted to and {floor:.3f} on new ones; the training ended at "
-        f"{reported:g}, " + ("above it: it had learned nothing." if reported > floor + slack else "no worse than it."),
+        f"{reported:g}, " + ("and the constant does better." if reported > floor + slack else "no worse than it."),
         SOURCE,
     )
