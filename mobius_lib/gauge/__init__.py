@@ -1,0 +1,74 @@
+"""Chapter 4: cascades of Gaussians, transport between scales, and the ladder from L1 to L6."""
+
+from mobius_lib.gauge.base import Compression, Rung, relative_error
+from mobius_lib.gauge.baselines import BASELINES, at_bits
+from mobius_lib.gauge.bridge import PRODUCTS, MobiusHarmonicBridge
+from mobius_lib.gauge.cooccurrence import cooccurrence_counts, log_cooccurrence, pair_counts
+from mobius_lib.gauge.cosmic import CosmicLinear, FibreVAE, fibres_of
+from mobius_lib.gauge.harmonic import FractalHarmonicLinear, HarmonicLinear, TriLevelHarmonicLinear
+from mobius_lib.gauge.math import (
+    KPZ,
+    cascade,
+    circulant,
+    circular_convolution,
+    fft_product,
+    frame_transport,
+    gaussians,
+    holonomy,
+    kernel,
+    kpz_widths,
+    path_ordered,
+    power_law,
+    transport_first_order,
+)
+from mobius_lib.gauge.meta import WINDOWS, MetaMobiusLinear, connection_count, seed_count
+
+RUNGS: dict[str, type[Rung]] = {
+    rung.level: rung
+    for rung in (
+        HarmonicLinear,
+        FractalHarmonicLinear,
+        TriLevelHarmonicLinear,
+        MobiusHarmonicBridge,
+        MetaMobiusLinear,
+        CosmicLinear,
+    )
+}
+"""L1 to L6. (L0 is `torch.nn.Linear`.)"""
+
+__all__ = [
+    "BASELINES",
+    "KPZ",
+    "PRODUCTS",
+    "RUNGS",
+    "WINDOWS",
+    "Compression",
+    "CosmicLinear",
+    "FibreVAE",
+    "FractalHarmonicLinear",
+    "HarmonicLinear",
+    "MetaMobiusLinear",
+    "MobiusHarmonicBridge",
+    "Rung",
+    "TriLevelHarmonicLinear",
+    "at_bits",
+    "cascade",
+    "circulant",
+    "circular_convolution",
+    "connection_count",
+    "cooccurrence_counts",
+    "fft_product",
+    "fibres_of",
+    "frame_transport",
+    "gaussians",
+    "holonomy",
+    "kernel",
+    "kpz_widths",
+    "log_cooccurrence",
+    "pair_counts",
+    "path_ordered",
+    "power_law",
+    "relative_error",
+    "seed_count",
+    "transport_first_order",
+]

@@ -1,0 +1,215 @@
+"""L6, which the seed calls theoretical: a small variational autoencoder over the fibres of an L5. Our construction.
+
+The seed names a stack 48-32-16-8 and 57,808 parameters, and prints nothing else. Ours: three scales of N = 16 Gaussians
+give every row of a matrix a fibre of 3 x 16 = 48 numbers; the autoencoder presses them into 8, and the rung keeps these
+8 for each row beside the decoder. Unlike all rungs below, it is trained by gradients.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.gauge import math as gauge
+from mobius_lib.gauge.base import Rung, Stored, check_matrix, permutation_bits
+from mobius_lib.gauge.meta import WINDOWS, MetaMobiusLinear
+
+TERMS = 16
+"""With three scales, the seed's 48 numbers in a fibre."""
+INNER = (32, 16, 8)
+"""As in the seed: two middle layers, and the latent."""
+STEPS = 1500
+LEARNING_RATE = 3e-3
+ROWS = 1024
+"""In a step of training."""
+KL_WEIGHT = 1e-4
+"""Of the divergence beside the squared error of a standardised fibre; ours. A larger one gives up detail for a smoother
+latent space, which a stored matrix has no use for."""
+
+
+class FibreVAE(nn.Module):
+    """48-32-16-8 and back, tanh between the layers; the middle gives a mean and a log variance of each latent number.
+
+    Fibres are centred and divided by one number, so that squared errors of fibres stay squared errors of the matrix.
+
+    Args:
+        fibre: F, numbers in a fibre; the seed's 48.
+    Shape:
+        fibres (M, F), latents (M, 8).
+    Source:
+        the widths are the seed's; all else is ours.
+    """
+
+    def __init__(self, fibre: int = 3 * TERMS) -> None:
+        super().__init__()
+        widths = (fibre, *INNER)
+        self.encoder, self.decoder = _stack(widths[:-1]), _stack(widths[::-1])
+        self.encoder.append(nn.Tanh())
+        self.mean, self.log_variance = nn.Linear(INNER[-2], INNER[-1]), nn.Linear(INNER[-2], INNER[-1])
+        self.register_buffer("centre", torch.zeros(fibre))
+        self.register_buffer("scale", torch.ones(()))
+
+    def encode(self, fibres: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and log variance of each latent number: (M, F) to twice (M, 8)."""
+        h = self.encoder(self._standard(fibres))
+        return self.mean(h), self.log_variance(h)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(M, 8) to (M, F)."""
+        return self.decoder(latents) * self.scale + self.centre
+
+    def loss(self, fibres: Tensor, noise: Tensor) -> Tensor:
+        """Squared error in units of the fibres' spread, and `KL_WEIGHT` times the divergence from a normal latent."""
+        mean, log_variance = self.encode(fibres)
+        made = self.decoder(mean + noise * (log_variance / 2).exp())
+        error = (made - self._standard(fibres)).square().mean()
+        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
+        return error + KL_WEIGHT * divergence
+
+    def _standard(self, fibres: Tensor) -> Tensor:
+        """Centred, and of spread 1; fibres that are all equal become 0, and are decoded exactly."""
+        return (fibres - self.centre) / torch.where(self.scale > 0, self.scale, 1.0)
+
+    def fit(self, fibres: Tensor, *, steps: int = STEPS, seed: int = 0) -> Self:
+        """Train on fibres of real matrices, (M, F) of one or of several; in place. The same seed gives the same.
+
+        Raises:
+            ValueError: fibres of another width, or not finite.
+        """
+        check_matrix(fibres, "fibres")
+        if fibres.shape[1] != len(self.centre):
+            raise ValueError(f"fibres must have {len(self.centre)} numbers each, not {fibres.shape[1]}.")
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                bound = parameter.shape[-1] ** -0.5 if parameter.dim() > 1 else 0.0
+                parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * bound * math.sqrt(3))
+            self.log_variance.bias.fill_(-4)  # little noise at first
+            self.centre.copy_(fibres.mean(0))
+            self.scale.copy_((fibres - self.centre).square().mean().sqrt())
+        optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for _ in range(steps):
+            rows = fibres
+            if len(fibres) > ROWS:
+                rows = fibres[torch.randint(len(fibres), (ROWS,), generator=generator)]
+            noise = torch.randn(len(rows), INNER[-1], generator=generator).to(rows)
+            with torch.enable_grad():
+                loss = self.loss(rows, noise)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        return self
+
+
+class CosmicLinear(Rung):
+    """L6: W = decode(latents) Q, Q the orthonormal form of an L5's Gaussians (`math.symmetric_frame`).
+
+    Q follows from mu, sigma_0 and the permutations, so it is not stored. The decoder bends the fibres, not x: the layer
+    is linear. Its matrix is no nearer than the L5 of as many terms that it is made from.
+
+    Args:
+        in_features, out_features, terms, bias: as `Rung`; terms is N of each scale.
+        windows: as `MetaMobiusLinear`.
+    Raises:
+        ValueError: as `MetaMobiusLinear`.
+    Source:
+        ours, around the seed's widths.
+    """
+
+    level = "L6"
+
+    def __init__(
+        self, in_features: int, out_features: int, terms: int = TERMS, *, windows: Sequence[int] = WINDOWS,
+        bias: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(in_features, out_features, terms, bias=bias)
+        l5 = MetaMobiusLinear(in_features, out_features, terms, windows=windows)
+        self.windows = l5.windows
+        self.mu, self.sigma_0 = nn.Parameter(l5.mu.detach()), nn.Parameter(l5.sigma_0.detach())
+        self.register_buffer("places", l5.places)
+        self.latents = nn.Parameter(torch.randn(out_features, INNER[-1]))
+        vae = FibreVAE(len(self.windows) * terms)
+        self.decoder = vae.decoder
+        self.register_buffer("centre", vae.centre)
+        self.register_buffer("scale", vae.scale * in_features**-0.5)
+
+    def frame(self) -> Tensor:
+        """Q: (F, V), F = N for each window."""
+        sigma = gauge.kpz_widths(self.sigma_0, self.terms)
+        frames = gauge.gaussians(self.mu, sigma, self.places.to(self.mu.dtype).unsqueeze(1))
+        return gauge.symmetric_frame(frames.flatten(0, 1))
+
+    def fibres(self) -> Tensor:
+        """The decoded fibre of each row: (M, F)."""
+        return self.decoder(self.latents) * self.scale + self.centre
+
+    def weight_free_forward(self, x: Tensor) -> Tensor:
+        return x @ self.frame().mT @ self.fibres().mT
+
+    def to_dense(self) -> Tensor:
+        return self.fibres() @ self.frame()
+
+    def storage(self) -> Mapping[str, Stored]:
+        scales = len(self.windows)
+        return {
+            "latents": Stored(self.latents.numel()),
+            "decoder": Stored(sum(parameter.numel() for parameter in self.decoder.parameters())),
+            "centre, scale": Stored(len(self.centre) + 1),
+            "mu": Stored(scales * self.terms),
+            "sigma_0": Stored(scales),
+            "permutations": Stored(scales * self.in_features, scales * permutation_bits(self.in_features)),
+        }
+
+    @classmethod
+    def from_dense(
+        cls, w: Tensor, terms: int = TERMS, *, windows: Sequence[int] = WINDOWS, vae: FibreVAE | None = None,
+        steps: int = STEPS, seed: int = 0,
+    ) -> Self:  # fmt: skip
+        """Of a matrix: an L5 of it, the fibres of its rows, and their latents.
+
+        Args:
+            w: (out_features, in_features).
+            terms, windows: as the class.
+            vae: trained on other fibres (`fibres_of`, `FibreVAE.fit`); None trains one on these. Its decoder is counted
+                as stored in both cases.
+            steps, seed: of that training.
+        Raises:
+            ValueError: as the class, and for a matrix that is empty or not finite; a vae of other fibres.
+        """
+        l5, fibres = fibres_of(w, terms, windows=windows)
+        if vae is None:
+            vae = FibreVAE(fibres.shape[1]).to(fibres).fit(fibres, steps=steps, seed=seed)
+        if len(vae.centre) != fibres.shape[1]:
+            raise ValueError(f"vae is for fibres of {len(vae.centre)} numbers, but these have {fibres.shape[1]}.")
+        rung = cls(l5.in_features, l5.out_features, terms, windows=windows).to(fibres)
+        with torch.no_grad():
+            for name in ("mu", "sigma_0", "places"):
+                getattr(rung, name).copy_(getattr(l5, name))
+            rung.decoder.load_state_dict(vae.decoder.state_dict())
+            rung.centre.copy_(vae.centre)
+            rung.scale.copy_(vae.scale)
+            rung.latents.copy_(vae.encode(fibres)[0])
+        return rung
+
+
+def fibres_of(w: Tensor, terms: int = TERMS, *, windows: Sequence[int] = WINDOWS) -> tuple[MetaMobiusLinear, Tensor]:
+    """An L5 of a matrix, and the fibre of each row in the orthonormal form of its Gaussians: W Q^T, (M, F).
+
+    Raises:
+        ValueError: as `MetaMobiusLinear.from_dense`.
+    """
+    l5 = MetaMobiusLinear.from_dense(w, terms, windows=windows)
+    w = check_matrix(w)
+    return l5, w @ gauge.symmetric_frame(l5.frames().detach().flatten(0, 1)).mT
+
+
+def _stack(widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for first, second in pairwise(widths):
+        layers += [nn.Linear(first, second), nn.Tanh()]
+    return nn.Sequential(*layers[:-1])

