@@ -57,6 +57,8 @@ def minutes(chapter: str) -> str:
 
     path = data_dir() / "chapter-minutes.json"
     measured = json.loads(path.read_text()).get(chapter, {}) if path.is_file() else {}
+    if not measured:
+        return "How long this chapter takes to run was not measured yet."
     said = [f"{each['minutes']:.1f} minutes at {each['scale']} scale on {each['device']}" for each in measured.values()]
     missing = [kind for kind in ("cpu", "cuda") if kind not in measured]
     said += [f"not measured yet on a {'GPU' if kind == 'cuda' else 'CPU'}" for kind in missing]

@@ -62,7 +62,7 @@ AIMS = (
     ),
     Aim("training step: share of the matrix products", 0.7, False, lambda record: record["profile"]["products"]),
     Aim(
-        "memory that a further row takes: beyond twice the batch over before it",
+        "memory per further row: from twice to four times the batch, over that before (1 is linear)",
         1.05,
         True,
         lambda record: record["memory"]["growth"],

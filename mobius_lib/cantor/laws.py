@@ -231,7 +231,7 @@ def staircases_are_alpha_in_the_middle(seed: int, dtype: torch.dtype) -> None:
 
 
 def a_negative_alpha_leaves_the_unit_interval(seed: int, dtype: torch.dtype) -> None:
-    """The published run ended at alpha = -0.0764: c then lies in [alpha, 1], and below 0 in the middle third."""
+    """The published run ended at alpha = -0.0764: c then lies in [alpha, 1], and below 0 from 0 to beyond 1/2."""
     d = Draw(seed, dtype)
     for alpha in (-0.0764, -d.alpha):
         for tau, share in ((0.25, 0.5), (1e-2, 0.99)):  # warm thirds leak into their neighbours

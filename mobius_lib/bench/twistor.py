@@ -1,0 +1,285 @@
+"""What the twistor recurrence costs (`mobius bench --what twistor`): training tokens a second, beside an LSTM.
+
+A training step (forward, backward, AdamW) on the same tokens, taken in turn:
+
+    ours     TwistorHopeArchitecture, its recurrence in the fastest form of the library
+    plain    the same model and weights, its recurrence as a loop over `TwistorTitansCell`, step by step
+    scan     the form whose gates depend on the input alone, of the same sizes
+    lstm     embedding, two layers of `nn.LSTM`, and a head, as wide as makes its parameters those of ours
+
+and the time and memory of a forward pass over longer and longer sequences, beside incidence attention.
+"""
+
+import shlex
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobius_lib.bench.arms import BenchError
+from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
+from mobius_lib.runs.base import pick_device
+from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
+from mobius_lib.twistor import (
+    IncidenceAttention,
+    TwistorHopeArchitecture,
+    TwistorTitansRecurrent,
+    create_full_config,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = 1
+ARMS = ("ours", "plain", "scan", "lstm")
+SEQUENCE, BATCH = 128, 16
+LENGTHS = (128, 256, 512, 1024, 2048, 4096)
+
+Step = Callable[[], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A figure of issue 6, and where it stands in a record."""
+
+    statement: str
+    bound: float
+    at_most: bool
+    of: Callable[[dict[str, Any]], float]
+
+
+AIMS = (
+    Aim("time of the plain loop over ours", 4.0, False, lambda record: record["steps"]["over_ours"]["plain"]["median"]),
+    Aim(
+        "time of ours over that of the LSTM",
+        3.0,
+        True,
+        lambda record: 1 / record["steps"]["over_ours"]["lstm"]["median"],
+    ),
+    Aim(
+        "time of the scan form over that of the LSTM",
+        1.0,
+        True,
+        lambda record: record["steps"]["over_ours"]["scan"]["median"] / record["steps"]["over_ours"]["lstm"]["median"],
+    ),
+)
+
+
+class PlainRecurrent(TwistorTitansRecurrent):
+    """The recurrence as one would write it down: the cell called at each step."""
+
+    def _run(self, cell: nn.Module, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        made = []
+        for step in x.unbind(0):
+            hidden, state = cell(step, state)
+            made.append(hidden)
+        return torch.stack(made), state
+
+
+class LSTMModel(nn.Module):
+    """Embedding, LSTM, head: what a practitioner would put in the place of ours.
+
+    Args:
+        vocab_size, dim: of the embedding.
+        hidden: width of both layers.
+    """
+
+    def __init__(self, vocab_size: int, dim: int, hidden: int, layers: int = 2) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, dim)
+        self.lstm = nn.LSTM(dim, hidden, layers, batch_first=True)
+        self.head = nn.Linear(hidden, vocab_size)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.lstm(self.embedding(tokens))[0])
+
+
+def equal_lstm(parameters: int, vocab_size: int, dim: int) -> LSTMModel:
+    """The LSTM model whose number of parameters is nearest to one that is given."""
+    sizes = {hidden: _count(vocab_size, dim, hidden) for hidden in range(1, 4096)}
+    hidden = min(sizes, key=lambda hidden: abs(sizes[hidden] - parameters))
+    return LSTMModel(vocab_size, dim, hidden)
+
+
+def _count(vocab_size: int, dim: int, hidden: int) -> int:
+    layers = 4 * hidden * (dim + hidden + 2) + 4 * hidden * (2 * hidden + 2)
+    return vocab_size * dim + layers + hidden * vocab_size + vocab_size
+
+
+def make_model(arm: str, preset: str, device: torch.device) -> nn.Module:
+    """The model of an arm; ours and plain start from the same weights."""
+    torch.manual_seed(0)
+    config = create_full_config(preset, bidirectional=False, dropout=0.0)
+    model = TwistorHopeArchitecture(config, form="scan" if arm == "scan" else "recurrent")
+    if arm == "plain":
+        model.self_modifying.recurrent.__class__ = PlainRecurrent
+    if arm == "lstm":
+        model = equal_lstm(sum(p.numel() for p in model.parameters()), config.vocab_size, 2 * config.dim)
+    return model.to(device).train()
+
+
+def make_step(arm: str, preset: str, batch: int, sequence: int, device: torch.device) -> Step:
+    """A training step of one arm; it returns the loss."""
+    model = make_model(arm, preset, device)
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(1000, (batch, sequence + 1), generator=generator).to(device)
+    x, y = tokens[:, :-1], tokens[:, 1:]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+    def step() -> tuple[Tensor, ...]:
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten()) if arm == "lstm" else model.loss(x, y)[0]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # last, so that a step leaves nothing that the next one gives back
+        return (loss.detach(),)
+
+    return step
+
+
+def bench_twistor(
+    device: str = "auto",
+    *,
+    preset: str = "small",
+    batch: int | None = None,
+    threads: int | None = None,
+    quick: bool = False,
+    rounds: int | None = None,
+    output: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure, and return (and write) the record.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1".
+        preset: of `create_full_config`; it is read in one direction.
+        batch: sequences a step; 16.
+        threads: of torch on a CPU; None leaves them.
+        quick: short sequences, to see that everything runs. Its figures say nothing.
+        rounds: how often each arm is timed.
+        output: where the record is written; None writes none.
+        say: told what is being measured.
+    Raises:
+        BenchError: for a number below 1, or a file that cannot be written.
+    """
+    place = pick_device(device)
+    asked = {"batch": batch, "threads": threads, "rounds": rounds}
+    for name, value in asked.items():
+        if value is not None and value < 1:
+            raise BenchError(f"The number of {name} must be at least 1, not {value}.")
+    if output is not None and not output.parent.is_dir():
+        raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
+    batch, sequence = batch or (2 if quick else BATCH), 8 if quick else SEQUENCE
+    rounds, lengths = rounds or (2 if quick else 9), (8, 16) if quick else LENGTHS
+    origin, started, threads_before = provenance(), time.perf_counter(), torch.get_num_threads()
+    with ExitStack() as stack:
+        if threads is not None:
+            torch.set_num_threads(threads)
+            stack.callback(torch.set_num_threads, threads_before)
+        say("training steps")
+        steps = _steps(preset, batch, sequence, rounds, place)
+        say("longer sequences")
+        length = _lengths(preset, lengths, 1 if quick else 3, place)
+        described, used_threads = describe_device(place), torch.get_num_threads()
+    words = ["mobius", "bench", "--what", "twistor", "--device", device, *(["--quick"] if quick else [])]
+    for name, value in asked.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    config = create_full_config(preset, bidirectional=False)
+    record = finite(
+        {
+            "bench": SCHEMA,
+            "what": "twistor",
+            "command": shlex.join(words),
+            "configuration": asdict(config) | {
+                "preset": preset, "device": place.type, "batch": batch, "sequence": sequence, "rounds": rounds,
+                "quick": quick, "threads": used_threads,
+            },
+            "device": described,
+            **origin,
+            "wall_seconds": time.perf_counter() - started,
+            "steps": steps,
+            "lengths": length,
+        }
+    )  # fmt: skip
+    if output is not None:
+        try:
+            write_json(output, record)
+        except OSError as error:
+            raise BenchError(f"{output} could not be written ({error.strerror}); give another file.") from error
+    return record
+
+
+def print_twistor(console: "Console", record: dict[str, Any]) -> None:
+    """The record as sentences, and beside the aims."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    say(f"{record['device']}, {record['command']}")
+    for arm, row in record["steps"]["arms"].items():
+        milliseconds = row["seconds"]["median"] * 1e3
+        say(
+            f"{arm}: {row['parameters']:,} parameters, {milliseconds:,.0f} ms a step, "
+            f"{row['tokens_per_second']:,.0f} tokens a second, {row['peak_bytes'] / 2**20:,.0f} MiB"
+        )
+    for arm, found in record["lengths"]["arms"].items():
+        each = ", ".join(
+            f"{n}: {1e6 * row['seconds_per_token']:.1f} us, {row['bytes_per_token'] / 1024:.1f} KiB"
+            for n, row in found.items()
+        )
+        say(f"a token of a longer sequence, {arm}: {each}")
+    if not record["configuration"]["quick"]:
+        for aim in AIMS:
+            value = aim.of(record)
+            reached = value <= aim.bound if aim.at_most else value >= aim.bound
+            bound = f"at {'most' if aim.at_most else 'least'} {aim.bound:g}"
+            say(f"{aim.statement}: {value:.3g} (aim: {bound}): {'reached' if reached else 'missed'}")
+
+
+def _steps(preset: str, batch: int, sequence: int, rounds: int, device: torch.device) -> dict[str, Any]:
+    steps = {arm: make_step(arm, preset, batch, sequence, device) for arm in ARMS}
+    taken = paired_seconds(steps, rounds, device, warmup=1)
+    arms = {}
+    for arm, step in steps.items():
+        seconds = summary(taken[arm])
+        arms[arm] = {
+            "parameters": sum(p.numel() for p in make_model(arm, preset, torch.device("cpu")).parameters()),
+            "seconds": seconds,
+            "rounds": taken[arm],
+            "tokens_per_second": batch * sequence / seconds["median"],
+            "peak_bytes": peak_bytes(step, device),
+        }
+    return {"arms": arms, "over_ours": {arm: ratio(taken[arm], taken["ours"]) for arm in ARMS if arm != "ours"}}
+
+
+def _lengths(preset: str, lengths: tuple[int, ...], rounds: int, device: torch.device) -> dict[str, Any]:
+    """Seconds and bytes per step of a forward pass over one sequence, for the recurrence and for attention."""
+    width = 2 * create_full_config(preset).dim
+    torch.manual_seed(0)
+    layers = {
+        "recurrent": TwistorTitansRecurrent(width, num_layers=1),
+        "scan": TwistorTitansRecurrent(width, num_layers=1, form="scan"),
+        "attention": IncidenceAttention(width),
+    }
+    arms: dict[str, dict[str, Any]] = {name: {} for name in layers}
+    for length in lengths:
+        x = torch.randn(1, length, width, device=device)
+        steps = {}
+        for name, layer in layers.items():
+
+            def step(layer: nn.Module = layer.to(device).eval(), x: Tensor = x) -> None:
+                with torch.inference_mode():
+                    layer(x)
+
+            steps[name] = step
+        taken = paired_seconds(steps, rounds, device, warmup=1)
+        for name, step in steps.items():
+            seconds = summary(taken[name])["median"]
+            size = peak_bytes(step, device)
+            arms[name][str(length)] = {"seconds_per_token": seconds / length, "bytes_per_token": size / length}
+    return {"width": width, "arms": arms}
