@@ -269,17 +269,18 @@ def _lengths(preset: str, lengths: tuple[int, ...], rounds: int, device: torch.d
     arms: dict[str, dict[str, Any]] = {name: {} for name in layers}
     for length in lengths:
         x = torch.randn(1, length, width, device=device)
-        steps = {}
-        for name, layer in layers.items():
-
-            def step(layer: nn.Module = layer.to(device).eval(), x: Tensor = x) -> None:
-                with torch.inference_mode():
-                    layer(x)
-
-            steps[name] = step
+        steps = {name: _forward(layer.to(device).eval(), x) for name, layer in layers.items()}
         taken = paired_seconds(steps, rounds, device, warmup=1)
         for name, step in steps.items():
             seconds = summary(taken[name])["median"]
             size = peak_bytes(step, device)
             arms[name][str(length)] = {"seconds_per_token": seconds / length, "bytes_per_token": size / length}
     return {"width": width, "arms": arms}
+
+
+def _forward(layer: nn.Module, x: Tensor) -> Callable[[], None]:
+    def step() -> None:
+        with torch.inference_mode():
+            layer(x)
+
+    return step

@@ -5,7 +5,9 @@ does without.
 """
 
 from mobius_lib.widgets.cantor import CantorExplorer
+from mobius_lib.widgets.gauge import GaugeExplorer
 from mobius_lib.widgets.simplex import BasinExplorer
+from mobius_lib.widgets.twistor import MoebiusExplorer
 from mobius_lib.widgets.waves import WaveLensExplorer
 
-__all__ = ["BasinExplorer", "CantorExplorer", "WaveLensExplorer"]
+__all__ = ["BasinExplorer", "CantorExplorer", "GaugeExplorer", "MoebiusExplorer", "WaveLensExplorer"]

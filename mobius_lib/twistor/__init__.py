@@ -1,0 +1,37 @@
+"""Chapter 5: twistors, Moebius maps, and a recurrence made of them (MT-HOPE)."""
+
+from mobius_lib.twistor.attention import IncidenceAttention
+from mobius_lib.twistor.cell import CellState, TwistorTitansCell
+from mobius_lib.twistor.config import PRESETS, TwistorConfig, create_full_config, get_config
+from mobius_lib.twistor.embedding import SpinorEmbedding
+from mobius_lib.twistor.hope import HopeState, TwistorHopeArchitecture, language_objective
+from mobius_lib.twistor.memory import PhaseCompression, TwistorMemorySystem
+from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusCycles, MobiusLayer
+from mobius_lib.twistor.nested import OmegaNestedOptimizer, PiNestedOptimizer, TwistorNestedLearning
+from mobius_lib.twistor.recurrent import TwistorSelfModifyingRecurrent, TwistorTitansRecurrent
+from mobius_lib.twistor.scan_cell import TwistorScanCell
+
+__all__ = [
+    "PRESETS",
+    "AdaptiveMobiusLayer",
+    "CellState",
+    "HopeState",
+    "IncidenceAttention",
+    "MobiusCycles",
+    "MobiusLayer",
+    "OmegaNestedOptimizer",
+    "PhaseCompression",
+    "PiNestedOptimizer",
+    "SpinorEmbedding",
+    "TwistorConfig",
+    "TwistorHopeArchitecture",
+    "TwistorMemorySystem",
+    "TwistorNestedLearning",
+    "TwistorScanCell",
+    "TwistorSelfModifyingRecurrent",
+    "TwistorTitansCell",
+    "TwistorTitansRecurrent",
+    "create_full_config",
+    "get_config",
+    "language_objective",
+]

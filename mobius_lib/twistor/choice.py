@@ -1,0 +1,28 @@
+"""Whether a C++ form can be taken, and what is said where it cannot be built."""
+
+import ctypes
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+failed: list[str] = []
+"""Why the C++ forms do not work in this process; empty where they do."""
+
+
+def works(library: Callable[[], ctypes.CDLL], x: Tensor) -> bool:
+    """Whether a C++ library can be had and can take a tensor; says once why not."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or failed or torch.compiler.is_compiling():
+        return False
+    try:
+        library()
+    except (RuntimeError, OSError) as error:
+        failed.append(str(error))
+        warnings.warn(
+            f"The recurrence's C++ form does not work here ({error}); a slower one takes over, with the same numbers.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return False
+    return True

@@ -1,0 +1,162 @@
+"""The whole model: embedding, recurrence, memory, nested levels, head."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobius_lib.twistor.checks import check_tokens
+from mobius_lib.twistor.config import TwistorConfig
+from mobius_lib.twistor.embedding import SpinorEmbedding
+from mobius_lib.twistor.memory import TwistorMemorySystem
+from mobius_lib.twistor.nested import TwistorNestedLearning
+from mobius_lib.twistor.recurrent import LayerStates, TwistorSelfModifyingRecurrent
+
+
+@dataclass(frozen=True)
+class HopeState:
+    """What is carried from one piece of a sequence to the next. Its size does not grow with the sequence."""
+
+    layers: LayerStates
+    slots: Tensor | None
+
+    def detach(self) -> Self:
+        """The same numbers, with no gradient behind them: for training on one piece after the other."""
+        slots = None if self.slots is None else self.slots.detach()
+        return type(self)(tuple(each.detach() for each in self.layers), slots)
+
+
+class TwistorHopeArchitecture(nn.Module):
+    """Tokens to logits, one token after the other, with no attention.
+
+    Args:
+        config: a `TwistorConfig`, for example of `create_full_config`.
+        settings: fields of it by name, in place of it or of some of its fields.
+    Shape:
+        tokens (batch, time) int to logits (batch, time, vocab_size); time >= 1. Causal unless bidirectional.
+    Raises:
+        ValueError: for a configuration that cannot be, tokens out of range, an empty sequence, or a state of another
+            model or batch.
+    Source:
+        seed 004; the head for language is ours, the seed has none.
+    """
+
+    def __init__(self, config: TwistorConfig | None = None, **settings: Any) -> None:
+        super().__init__()
+        config = replace(config, **settings) if config is not None else TwistorConfig(**settings)
+        self.config, self.causal = config, not config.bidirectional
+        width = 2 * config.dim
+        self.embedding = SpinorEmbedding(config.vocab_size, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.self_modifying = TwistorSelfModifyingRecurrent(
+            width, 2 * config.hidden_dim, config.num_recurrent_layers, bidirectional=config.bidirectional,
+            dropout=config.dropout, form=config.form, use_mobius=config.use_mobius,
+            num_mobius_cycles=config.num_mobius_cycles, scales=config.scales,
+            use_adaptive_evolution_rate=config.use_adaptive_evolution_rate, backend=config.backend,
+        )  # fmt: skip
+        self.memory = (
+            TwistorMemorySystem(
+                width, config.num_memories, config.num_memory_cycles if config.use_mobius else 0,
+                update_rate=config.update_rate, use_phase_compression=config.use_phase_compression,
+                backend=config.backend,
+            )
+            if config.use_memory
+            else None
+        )  # fmt: skip
+        self.nested = (
+            TwistorNestedLearning(
+                width, config.num_nested_levels, period=config.nested_period, level_factor=config.level_factor,
+                constant=config.constraint, dynamic_weights=config.dynamic_weights,
+            )
+            if config.use_nested_learning
+            else None
+        )  # fmt: skip
+        self.out = nn.Linear(width, config.dim)
+        self.norm = nn.LayerNorm(config.dim)
+        self.head = nn.Linear(config.dim, config.vocab_size)
+
+    def features(self, tokens: Tensor, state: HopeState | None = None) -> tuple[Tensor, Tensor, HopeState | None]:
+        """What the head reads, (batch, time, dim), the constraint loss, and the state after the last token."""
+        check_tokens(tokens, self.config.vocab_size)
+        if state is not None and not isinstance(state, HopeState):
+            raise ValueError(f"state must be a HopeState, as `stream` returns it, not a {type(state).__name__}.")
+        layers, slots = (None, None) if state is None else (state.layers, state.slots)
+        x, layers = self.self_modifying(self.dropout(self.embedding(tokens)), layers)
+        if self.memory is not None:
+            x, slots = self.memory(x, slots)
+        constraint = x.new_zeros(())
+        if self.nested is not None:
+            x, constraint = self.nested(x)
+        after = None if layers is None else HopeState(layers, slots)
+        return self.norm(self.out(self.dropout(x))), constraint, after
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.features(tokens)[0])
+
+    def stream(self, tokens: Tensor, state: HopeState | None = None) -> tuple[Tensor, HopeState]:
+        """Logits of a piece of a sequence, and the state with which the next piece goes on.
+
+        In pieces of any size the logits are those of the whole sequence (to rounding), in memory that does not grow.
+
+        Args:
+            tokens: (batch, time), time >= 1.
+            state: as the piece before returned it; None begins a sequence.
+        Raises:
+            ValueError: where the model reads both ways, or the state is of another model or batch.
+        """
+        if not self.causal:
+            raise ValueError("A model that reads both ways cannot stream; build it with bidirectional=False.")
+        features, _, after = self.features(tokens, state)
+        return self.head(features), after
+
+    def loss(
+        self, tokens: Tensor, targets: Tensor, state: HopeState | None = None
+    ) -> tuple[Tensor, Tensor, HopeState, dict[str, Tensor]]:
+        """What training makes small: cross-entropy and constraint.
+
+        Args:
+            tokens: (batch, time); targets: the same shape, the token that follows each.
+            state: to go on from, detached by the caller; None begins.
+        Returns:
+            the loss, the logits (batch, time, vocab_size), the state, and the terms: cross_entropy in nats per token,
+            constraint before its weight.
+        Raises:
+            ValueError: where the model reads both ways: it has seen what it is asked for.
+        """
+        if not self.causal:
+            raise ValueError(
+                "A model that reads both ways has seen the next token; build it with bidirectional=False to train it "
+                "as a language model."
+            )
+        features, constraint, after = self.features(tokens, state)
+        logits = self.head(features)
+        cross_entropy = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten().long())
+        total = cross_entropy + self.config.constraint_weight * constraint
+        return total, logits, after, {"cross_entropy": cross_entropy.detach(), "constraint": constraint.detach()}
+
+    def plan(self, total_steps: int) -> None:
+        """Say how many steps the training will have; the nested levels' weights rise in their course."""
+        if self.nested is not None:
+            self.nested.plan(total_steps)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """For `fit(groups=...)`: nested levels at their rates, all else at 1. Each group has params, rate and name."""
+        nested = (
+            [] if self.nested is None else self.nested.parameter_groups(self.config.omega_rate, self.config.pi_rate)
+        )
+        inside = {id(parameter) for group in nested for parameter in group["params"]}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in inside]
+        return [{"params": rest, "rate": 1.0, "name": "rest"}, *nested]
+
+
+def language_objective(model: TwistorHopeArchitecture, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and logits of a batch, for `fit(objective=...)`.
+
+    Args:
+        tokens: (batch, time); targets: the same shape.
+    Returns:
+        the loss, and the logits (batch, time, vocab_size).
+    """
+    total, logits, _, _ = model.loss(tokens, targets)
+    return total, logits

@@ -1,0 +1,118 @@
+"""Moebius maps as layers: of every component pair of a twistor, with learned maps, or with maps that the input sets."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobius_lib.twistor import math as twistor
+from mobius_lib.twistor.checks import check_rows, check_width
+from mobius_lib.twistor.turning import turn
+
+EPS = 1e-12
+"""As in `math.turn`."""
+
+
+class MobiusCycles(nn.Module):
+    """The learned cycles of a width of twistors: for each component pair and cycle a Moebius map, and c of each cycle.
+
+    Determinant 1 holds by construction, for the parameters are generators; they start near the identity. The couplings
+    start at 0.1 (k + 1) / cycles, as in the public code.
+
+    Args:
+        dim: width 4n of the twistors.
+        cycles: how many, at least 1.
+    Attributes:
+        generators: (cycles, n, 6).
+        couplings: (cycles,).
+    """
+
+    def __init__(self, dim: int, cycles: int) -> None:
+        super().__init__()
+        if cycles < 1:
+            raise ValueError(f"num_mobius_cycles must be at least 1, not {cycles}; use_mobius=False leaves them out.")
+        self.generators = nn.Parameter(0.1 * torch.randn(cycles, dim // 4, 6))
+        self.couplings = nn.Parameter(0.1 * torch.arange(1.0, cycles + 1) / cycles)
+
+    def matrix(self) -> Tensor:
+        """All cycles in a row as one real matrix for each pair: (4, 4, n)."""
+        return twistor.cycle_matrix(self.generators.float(), self.couplings.float()).to(self.generators.dtype)
+
+    def maps(self) -> Tensor:
+        """The Moebius map of each cycle and pair, without the couplings: (cycles, n, 2, 2) complex."""
+        x = self.generators.detach().float()
+        return twistor.special_linear(torch.complex(x[..., :3], x[..., 3:]))
+
+
+class MobiusLayer(nn.Module):
+    """Learned Moebius cycles: each pair's point omega_k / pi_k moves, its length stays.
+
+    Every row is treated alone, so the layer is causal over any axis.
+
+    Args:
+        dim: width 4n of the twistors.
+        cycles: maps in a row, with z + c Jz after each; see `math.cycle_matrix`.
+    Shape:
+        (..., 4n) to (..., 4n).
+    Source:
+        seed 004 asks for (az + b)/(cz + d), its cycles, chirality flip and conjugation; determinant 1 by construction,
+        the projective form and the kept length are ours.
+    """
+
+    def __init__(self, dim: int, cycles: int = 3) -> None:
+        super().__init__()
+        check_width("dim", dim)
+        self.dim, self.cycles = dim, MobiusCycles(dim, cycles)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_rows("x", x, self.dim)
+        return turn(x, self.cycles.matrix())
+
+
+class AdaptiveMobiusLayer(nn.Module):
+    """Moebius cycles, and then a map that each row sets for itself, from its own content: causal over any axis.
+
+    The row's map is [[1, d], [0, 1]] [[1, 0], [c, 1]] [[1, b], [0, 1]], with determinant 1 whatever b, c and d are.
+    They come from the row through a narrow network and are bounded by `strength`. The public code takes its coupling
+    from the mean of the whole sequence, by which the past sees the future.
+
+    Args:
+        dim: width 4n of the twistors.
+        cycles: of the learned maps before.
+        rank: width of the network that sets the maps.
+    Attributes:
+        strength: (), learned; the largest modulus of the real and imaginary parts of b, c and d; 0.5 at first.
+    Shape:
+        (..., 4n) to (..., 4n).
+    Source:
+        seed 004 asks for a coupling that adapts to the input; the form is ours.
+    """
+
+    def __init__(self, dim: int, cycles: int = 3, rank: int = 16) -> None:
+        super().__init__()
+        check_width("dim", dim)
+        self.dim, self.cycles = dim, MobiusCycles(dim, cycles)
+        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, 6 * (dim // 4))
+        self.strength = nn.Parameter(torch.tensor(0.5))
+
+    def controls(self, x: Tensor) -> Tensor:
+        """b, c and d of every row and pair, real parts and imaginary parts by turns: (..., 4n) to (..., 6, n)."""
+        set_by = self.strength * torch.tanh(self.up(F.silu(self.down(x))))
+        return set_by.unflatten(-1, (6, -1))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The row's own map of every pair: (..., 4n) to (..., n, 2, 2) complex, of determinant 1."""
+        b, c, d = (torch.complex(*part.float().unbind(-2)) for part in self.controls(x).split(2, dim=-2))
+        rows = [1 + d * c, b + d + b * c * d, c, 1 + b * c]
+        return torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_rows("x", x, self.dim)
+        turned = turn(x, self.cycles.matrix())
+        (p, q), (r, s), (u, v) = (part.unbind(-2) for part in self.controls(x).split(2, dim=-2))
+        a, b, c, d = (part for part in turned.chunk(4, dim=-1))
+        before = a * a + b * b + c * c + d * d
+        a, b = a + p * c - q * d, b + p * d + q * c  # omega + b pi
+        c, d = c + r * a - s * b, d + r * b + s * a  # pi + c omega
+        a, b = a + u * c - v * d, b + u * d + v * c  # omega + d pi
+        stretch = ((before + EPS) / (a * a + b * b + c * c + d * d + EPS)).sqrt()
+        return torch.cat([a * stretch, b * stretch, c * stretch, d * stretch], dim=-1)

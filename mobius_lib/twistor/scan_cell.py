@@ -1,0 +1,99 @@
+"""The recurrence whose gates see the input alone, so that all steps are computed at once."""
+
+import torch
+from torch import Tensor
+
+from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
+from mobius_lib.twistor.choice import works
+from mobius_lib.twistor.scan import linear_scan
+from mobius_lib.twistor.scan_native import ReadNative, ScanNative, library
+
+
+class TwistorScanCell(TwistorTitansCell):
+    """z_t = f_t e^{i theta} z_{t-1} + i_t g_t, with the gates from x_t only: a parallel scan.
+
+    omega turns by +theta and pi by -theta, and their gates differ; so omega_k / pi_k moves by the loxodromic map z ->
+    (f_omega / f_pi) e^{2 i theta} z, with the fixed points 0 and infinity, which the products before and after can put
+    anywhere. What is lost against `TwistorTitansCell`:
+
+    1. gates and candidate cannot depend on the state, so what to keep is decided without knowing what is kept (a
+       counter that resets on what it has counted is out of reach of one layer);
+    2. evolution and its rate act on what is read out, and do not flow back into the state;
+    3. the learned maps are one rotation each, not any Moebius map, and have no J between them.
+
+    Args:
+        as `TwistorTitansCell`, without num_mobius_cycles; use_mobius=False leaves theta out.
+    Source:
+        ours; linear recurrences with gates of the input alone are minGRU's and Mamba's.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, *, use_mobius: bool = True, **options) -> None:
+        super().__init__(input_dim, hidden_dim, use_mobius=False, **options)
+        del self.recur
+        half = hidden_dim // 2  # re and im of a component share a forget gate, so that it commutes with the rotation
+        self.input = torch.nn.Linear(input_dim, 3 * hidden_dim + half)
+        with torch.no_grad():
+            self.input.bias[3 * hidden_dim :] = torch.linspace(0.0, 5.0, half)  # memories from 2 to 150 steps at first
+        self.angle = torch.nn.Parameter(0.1 * torch.randn(hidden_dim // 4)) if use_mobius else None
+
+    def scan(self, drive: Tensor, state: CellState, backend: str = "auto") -> tuple[Tensor, CellState]:
+        """All steps from the input's gates, (T, B, 3.5 H), to outputs (T, B, H) and the state after the last.
+
+        Args:
+            backend: "eager" is the parallel scan; "native", for float32 on a CPU, one sweep in C++; "auto" the faster.
+        """
+        width = self.hidden_dim
+        drive = drive.to(self.input.weight.dtype)
+        steps = drive.shape[0]
+        if backend in ("auto", "native") and works(library, drive):
+            angle = drive.new_zeros(width // 4) if self.angle is None else self.angle
+            z, opened, squash = ScanNative.apply(drive, state.twistor, angle, self.surprise, self.rate)
+            direction, held = self._directions(z, state) if self.scales else (None, state.held)
+            h = ReadNative.apply(z, opened, squash, direction, RATES[0], RATES[1] - RATES[0])
+            return h, CellState(z[-1].clone(), h[-1].clone(), held, state.clock + steps)
+        i, o = torch.sigmoid(drive[..., : 2 * width]).chunk(2, dim=-1)
+        g, f = torch.tanh(drive[..., 2 * width : 3 * width]), torch.sigmoid(drive[..., 3 * width :])
+        f = f.unflatten(-1, (2, 1, -1)).expand(*f.shape[:-1], 2, 2, -1).flatten(-3)  # the same for re and im
+        if self.angle is None:
+            z = linear_scan(f, i * g, state.twistor)
+        else:  # in coordinates that turn with the state nothing turns, and the scan is real
+            # in float64, for after thousands of steps an angle of float32 has few digits left
+            time = torch.arange(1, steps + 1, device=drive.device, dtype=torch.float64)
+            angle = time[:, None, None] * torch.cat([self.angle, -self.angle])
+            cos, sin = torch.cos(angle).to(drive.dtype), torch.sin(angle).to(drive.dtype)
+            z = _turn(linear_scan(f, _turn(i * g, cos, -sin), state.twistor), cos, sin)
+        held, read = state.held, z
+        if self.scales:
+            direction, held = self._directions(z, state)
+            before = torch.cat([state.twistor.unsqueeze(0), z[:-1]])
+            rate = self.evolution_rate((g - before).flatten(0, 1)).unflatten(0, z.shape[:2])
+            read = z + rate * direction
+        h = o * torch.tanh(read)
+        # copies: views would keep all steps alive
+        return h, CellState(z[-1].clone(), h[-1].clone(), held, state.clock + steps)
+
+    def step(self, drive: Tensor, state: CellState, matrix: Tensor | None = None) -> tuple[Tensor, CellState]:
+        h, state = self.scan(drive.unsqueeze(0), state)
+        return h.squeeze(0), state
+
+    def _directions(self, z: Tensor, state: CellState) -> tuple[Tensor, Tensor]:
+        """The mixed directions of all steps, and those held after the last."""
+        total, held = 0.0, []
+        for network, period, weight, before in zip(
+            self.evolution, self.periods, torch.softmax(self.scale_weights, dim=0), state.held, strict=True
+        ):
+            first = -state.clock % period
+            given = network(z[first::period])
+            # what was held before comes first, then each tick's until the next; row t is that of the last tick up to t
+            rows = torch.cat([before.unsqueeze(0), given])
+            index = torch.div(torch.arange(z.shape[0], device=z.device) - first, period, rounding_mode="floor") + 1
+            held.append(rows[-1])
+            total = total + weight * (rows[1:] if period == 1 else rows[index])
+        return total, torch.stack(held)
+
+
+def _turn(z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """(..., 4n) times e^{i angle}, the angle of each complex component: cos and sin (..., 2n), of omega and then pi."""
+    a, b, c, d = z.chunk(4, dim=-1)
+    (p, r), (q, s) = cos.chunk(2, dim=-1), sin.chunk(2, dim=-1)
+    return torch.cat([a * p - b * q, a * q + b * p, c * r - d * s, c * s + d * r], dim=-1)

@@ -1,0 +1,331 @@
+// Chapter 5's widget. First the mathematics, pure and with the names of mobius_lib.twistor.math; then the drawing.
+// A complex number is [re, im], a map is [a, b, c, d], a point is [omega, pi] with z = omega / pi.
+
+const add = (p, q, f = 1) => [p[0] + f * q[0], p[1] + f * q[1]];
+const mul = (p, q) => [p[0] * q[0] - p[1] * q[1], p[0] * q[1] + p[1] * q[0]];
+const conj = (p) => [p[0], -p[1]], scale = (p, f) => [p[0] * f, p[1] * f], abs2 = (p) => p[0] * p[0] + p[1] * p[1];
+const abs = (p) => Math.sqrt(abs2(p)), div = (p, q) => scale(mul(p, conj(q)), 1 / abs2(q)), I = [1, 0], O = [0, 0];
+
+export function sqrt([x, y]) { // with a real part that is not negative
+  const r = Math.hypot(x, y), u = Math.sqrt((r + Math.abs(x)) / 2), v = u ? Math.abs(y) / (2 * u) : 0;
+  return x < 0 ? [v, y < 0 ? -u : u] : [u, y < 0 ? -v : v];
+}
+
+export const det = ([a, b, c, d]) => add(mul(a, d), mul(b, c), -1);
+export const trace = (m) => add(m[0], m[3]);
+
+// The same map with determinant 1, and of its two matrices the one whose trace has no negative real part.
+export function normalised(m) {
+  const r = sqrt(det(m)), n = m.map((z) => div(z, r)), [x, y] = trace(n);
+  return x < 0 || (x === 0 && y < 0) ? n.map((z) => scale(z, -1)) : n;
+}
+
+export const compose = ([a, b, c, d], [p, q, r, s]) =>
+  [add(mul(a, p), mul(b, r)), add(mul(a, q), mul(b, s)), add(mul(c, p), mul(d, r)), add(mul(c, q), mul(d, s))];
+export const inverse = ([a, b, c, d]) => [d, scale(b, -1), scale(c, -1), a];
+export const move = ([a, b, c, d], [w, p]) => [add(mul(a, w), mul(b, p)), add(mul(c, w), mul(d, p))];
+export const affine = ([w, p]) => (abs2(p) ? div(w, p) : [Infinity, 0]);
+
+export function sphere([w, p]) { // 0 below, infinity above
+  const [x, y] = mul(w, conj(p)), up = abs2(w), down = abs2(p), all = up + down;
+  return [(2 * x) / all, (2 * y) / all, (up - down) / all];
+}
+
+export function eigenvalues(m) { // of determinant 1; the larger one first
+  const half = scale(trace(m), 0.5), h = scale(add(m[0], m[3], -1), 0.5), r = sqrt(add(mul(h, h), mul(m[1], m[2])));
+  const large = add(half, r, half[0] * r[0] + half[1] * r[1] < 0 ? -1 : 1);
+  return [large, div(I, large)];
+}
+
+export const multiplier = (m) => { const [l] = eigenvalues(m); return mul(l, l); };
+
+export const fixedPoints = (m) => eigenvalues(m).map((l) => {
+  const [a, b, c, d] = m, one = [b, add(l, a, -1)], other = [add(l, d, -1), c], size = (v) => abs2(v[0]) + abs2(v[1]);
+  const best = size(one) >= size(other) ? one : other, r = Math.sqrt(size(best)) || 1;
+  return best.map((z) => scale(z, 1 / r));
+});
+
+export function classify(m, tolerance = 1e-5) {
+  const [x, y] = mul(trace(m), trace(m)), off = (f) => Math.max(...m.map((z, i) => abs(add(z, i % 3 ? O : I, f))));
+  if (Math.min(off(1), off(-1)) <= tolerance) return "identity";
+  if (Math.abs(y) > tolerance || x < -tolerance) return "loxodromic";
+  return Math.abs(x - 4) <= tolerance ? "parabolic" : x > 4 ? "hyperbolic" : "elliptic";
+}
+
+// The t-th power, m^t = cosh(tq) + sinh(tq) / sinh(q) (m - cosh(q)) where the trace is 2 cosh(q): the flow whose step is m.
+export function power(m, t) {
+  const [l] = eigenvalues(m), q = [Math.log(abs(l)), Math.atan2(l[1], l[0])], qq = mul(q, q);
+  const e = ([x, y]) => scale([Math.cos(y), Math.sin(y)], Math.exp(x));
+  const both = (z, f) => scale(add(e(z), e(scale(z, -1)), f), 0.5), p = scale(q, t);
+  const ratio = abs2(q) < 1e-6 ? add([t, 0], scale(qq, (t * (t * t - 1)) / 6)) : div(both(p, -1), both(q, -1));
+  const cosh = both(p, 1), half = scale(trace(m), 0.5);
+  return m.map((z, i) => add(i % 3 ? O : cosh, mul(ratio, add(z, i % 3 ? O : half, -1))));
+}
+
+// A circle or line is A |z|^2 + 2 Re(conj(B) z) + D = 0, as [A, B, D]; its image under a map of determinant 1 is another.
+export const circle = ([x, y], r) => [1, [-x, -y], x * x + y * y - r * r];
+export function image(m, [A, B, D]) {
+  const [p, q, r, s] = inverse(m), part = (u, v) => 2 * mul(conj(B), mul(u, conj(v)))[0];
+  const cross = (u, v) => mul(conj(u), v);
+  const mixed = add(add(scale(cross(q, p), A), scale(cross(s, r), D)), add(mul(B, cross(q, r)), mul(conj(B), cross(s, p))));
+  return [A * abs2(p) + D * abs2(r) + part(p, r), conj(mixed), A * abs2(q) + D * abs2(s) + part(q, s)];
+}
+
+// ---- drawing
+
+const SPAN = 3, FAR = 1e6, LAST = 6, STEP = 0.125;
+const TRAITS = ["matrix", "circle", "time", "turn", "trajectory", "at"], LETTERS = ["a", "b", "c", "d", "circle"];
+const SHIFT = [[-1, 1], [1, 1], [-1, -1], [1, -1], [0, 0]]; // the letters stand beside their points, as in the matrix
+const MAIN = [["time", null, "t", "steps", 0, 4], ["circle", 2, "r", "radius", 0.1, 2]];
+const VIEW = [["turn", 0, "↔", "turn", -3.15, 3.15], ["turn", 1, "↕", "tilt", -1.6, 1.6]];
+const ALONG = ["at", null, "i", "character", 0, 1, 1];
+const SEEDS = [-2.4, -1.6, -0.8, 0, 0.8, 1.6, 2.4].flatMap((x) => [-2.4, -1.6, -0.8, 0, 0.8, 1.6, 2.4].map((y) => [[x, y], I]));
+const TIMES = Array.from({ length: LAST / STEP + 1 }, (_, k) => k * STEP);
+
+const complex = ([x, y], d = 2) => num(x, d) + (num(Math.abs(y), d) === num(0, d) ? "" : (y < 0 ? " − " : " + ") + num(Math.abs(y), d) + "i");
+const named = (p) => { const z = affine(p); return abs(z) > FAR ? "∞" : complex(z); };
+const readable = (s, trait, i) => (trait === "at" ? String(s.at + 1) : num(i === null ? s[trait] : s[trait][i]) +
+  (trait === "turn" ? " rad" : ""));
+
+function build(tools) {
+  const { model, on, later, write, button, slider } = tools;
+  const row = (list) => el("div.mw-kinds", { role: "group", ariaLabel: "Class of the map" }, ...list);
+  const presets = (model.get("presets") || []).map(({ name, note, state }) =>
+    ({ b: button(() => write(state), name, el("small", {}, note)), state }));
+  const canvas = el("canvas"), ball = el("canvas.mw-ball", { role: "img" }), stage = el("div.mw-stage", {}, canvas);
+  const pins = LETTERS.map((name, i) => {
+    const b = el("button.mw-pin", { type: "button" }, el("span", {}, i < 4 ? name : ""));
+    b.style.setProperty("--hue", i < 4 ? "var(--fg)" : "var(--r)");
+    on(b, "keydown", (e) => {
+      const d = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
+      if (!d) return;
+      e.preventDefault();
+      put(i, add(place(i), d, e.shiftKey ? 0.1 : 0.02));
+    });
+    stage.append(b);
+    return b;
+  });
+  const readout = el("p.mw-read"), kind = el("strong"), rest = el("span"), along = slider(ALONG), thumb = along.children[1];
+  const text = el("p.mw-text"), play = button(() => { since = since === null ? -1 : null; later(); }, "Play");
+  const nodes = [
+    el("div.mw-grid", {},
+      el("div.mw-plot", {}, stage, readout, text, along),
+      el("div", {}, row([...presets.map((p) => p.b), play]), el("p.mw-say", {}, kind, rest), ...MAIN.map(slider), ball,
+        el("details", {}, el("summary", {}, "Turn the sphere"), ...VIEW.map(slider)))),
+    el("p.mw-note", {}, "Dots flow along their orbits, one step of the map for each unit of t. Orange: a circle, and its " +
+      "images under 1, 2, 3 … steps, all of them circles or lines. Full and hollow ring: the fixed points to which and from " +
+      "which all flows. Drag a, b, c, d or the circle; drag the sphere to turn it: 0 is below, ∞ above."),
+  ];
+
+  const place = (i) => (i < 4 ? model.get("matrix")[i] : model.get("circle").slice(0, 2));
+  function put(i, z) {
+    const to = z.map((v) => +clamp(v, -SPAN, SPAN).toFixed(4));
+    if (i > 3) return write({ circle: [...to, model.get("circle")[2]] });
+    const matrix = model.get("matrix").map((old, k) => (k === i ? to : old));
+    if (abs2(det(matrix)) > 1e-6) write({ matrix });
+  }
+
+  let drag = null, hover = null, since = null, from = 0, flow = null, flowOf = "";
+
+  function paint(s, now) {
+    const m = normalised(s.matrix), key = JSON.stringify(m), W = canvas.clientWidth;
+    for (const { b, state } of presets) b.setAttribute("aria-pressed", String(state.matrix) === String(s.matrix));
+    play.textContent = since === null ? "Play" : "Stop";
+    play.setAttribute("aria-pressed", since !== null);
+    text.hidden = along.hidden = !s.trajectory.length;
+    thumb.max = Math.max(s.trajectory.length - 1, 1);
+    thumb.value = s.at;
+    if (!W) return "";
+    if (since !== null) { // the clock starts where the slider stands
+      if (since < 0) [since, from] = [now, s.time >= 4 ? 0 : s.time];
+      const time = +(from + (now - since) / 1200).toFixed(3);
+      if (time >= 4) since = null;
+      write({ time: Math.min(time, 4) });
+    }
+    if (key !== flowOf) {
+      const steps = TIMES.map((t) => power(m, t));
+      [flow, flowOf] = [SEEDS.map((p) => steps.map((step) => move(step, p))), key];
+    }
+    const type = classify(m), fixed = fixedPoints(m), k = multiplier(m), now_ = power(m, s.time);
+    const images = [0, 1, 2, 3, 4, 5].map((n) => compose(now_, power(m, n)));
+    const points = s.trajectory.map(([, x, y]) => [[x, y], I]), at = Math.min(s.at, points.length - 1);
+    plane(s, W, { m, type, fixed, images, now_, points, at });
+    globe(s, { type, fixed, images, now_, points, at });
+
+    kind.textContent = type[0].toUpperCase() + type.slice(1);
+    rest.textContent = ` map: trace ${complex(trace(m))}. ` + (type === "identity" ? "Every point is fixed." :
+      type === "parabolic" ? `One fixed point, ${named(fixed[0])}, from which and to which all flows.` :
+      `Fixed points ${fixed.map(named).join(" and ")}. Multiplier ${complex(k)}: each step ` +
+      `stretches by ${num(abs(k))} and turns by ${num((Math.atan2(k[1], k[0]) * 180) / Math.PI, 0)}° around the latter.`);
+    readout.textContent = `det ${complex(det(s.matrix))}, made 1 by dividing by its root.`;
+    if (hover) {
+      const p = [scale(hover, SPAN), I], z = complex(p[0]);
+      readout.textContent = `z = ${z} goes to ${named(move(m, p))}, and comes from ${named(move(inverse(m), p))}.`;
+    }
+    if (points.length) {
+      const chars = s.trajectory.map(([char]) => char), low = Math.max(0, at - 30);
+      text.replaceChildren(chars.slice(low, at).join(""), el("mark", {}, chars[at]), chars.slice(at + 1, at + 31).join(""));
+    }
+    return kind.textContent + rest.textContent;
+  }
+
+  function plane(s, W, { fixed, type, images, now_, points, at }) {
+    const { g, color, style, path, line, text: write_, dot } = pen(canvas, W, W), u = W / (2 * SPAN);
+    const px = ([x, y]) => [W / 2 + u * clamp(x, -1e3, 1e3), W / 2 - u * clamp(y, -1e3, 1e3)];
+    const broken = (list) => { // a line that leaves the picture through the pole comes back elsewhere
+      g.beginPath();
+      let last = null;
+      for (const p of list) {
+        const [x, y] = px(affine(p));
+        if (last && Math.hypot(x - last[0], y - last[1]) < W) g.lineTo(x, y);
+        else g.moveTo(x, y);
+        last = [x, y];
+      }
+      g.stroke();
+    };
+    style("line", 1);
+    line(W / 2, 0, W / 2, W);
+    line(0, W / 2, W, W / 2);
+    for (const n of [-2, -1, 1, 2]) {
+      write_(num(n, 0), W / 2 + u * n, W / 2 + 10, "center");
+      write_(num(n, 0) + "i", W / 2 - 4, W / 2 - u * n, "right");
+    }
+    style("line", 1);
+    g.beginPath();
+    g.arc(W / 2, W / 2, u, 0, 7);
+    g.stroke();
+    g.globalAlpha = 0.45;
+    style("l", 1);
+    flow.forEach(broken);
+    g.globalAlpha = 1;
+    for (const p of SEEDS) dot(...px(affine(move(now_, p))), 2.6, "l");
+    images.forEach((step, n) => {
+      const [A, B, D] = image(step, circle(s.circle, s.circle[2])), size = Math.sqrt(Math.max(abs2(B) - A * D, 0));
+      g.globalAlpha = 1 - n / 7;
+      style("r", n ? 1.3 : 2.5);
+      if (Math.abs(A) * 500 > size) {
+        const [x, y] = px(scale(B, -1 / A));
+        g.beginPath();
+        g.arc(x, y, (u * size) / Math.abs(A), 0, 7);
+        g.stroke();
+      } else { // nearly a line: B . z = -D / 2
+        const foot = scale(B, -D / (2 * abs2(B))), way = scale([-B[1], B[0]], 9 / abs(B));
+        line(...px(add(foot, way)), ...px(add(foot, way, -1)));
+      }
+    });
+    g.globalAlpha = 1;
+    if (type !== "identity") fixed.forEach((p, i) => ring(g, color, px(affine(p)), i));
+    if (points.length) {
+      style("m", 1.2);
+      broken(points.slice(0, at + 1));
+      dot(...px(affine(points[at])), 6, "m");
+    }
+    pins.forEach((b, i) => {
+      const [x, y] = px(place(i)), [dx, dy] = SHIFT[i];
+      if (i < 4) dot(x, y, 3, "fg");
+      const inside = (v) => clamp(v, 22, W - 22) + "px";
+      Object.assign(b.style, { left: inside(x + 13 * dx), top: inside(y - 13 * dy) });
+      b.ariaLabel = `${i < 4 ? "Coefficient " : "Centre of the "}${LETTERS[i]} at ${complex(place(i))}; arrow keys move it`;
+    });
+  }
+
+  function ring(g, color, [x, y], i) {
+    g.beginPath();
+    g.arc(x, y, 5.5, 0, 7);
+    g.fillStyle = color(i ? "bg" : "and");
+    g.fill();
+    g.strokeStyle = color("and");
+    g.lineWidth = 2.5;
+    g.stroke();
+  }
+
+  function globe(s, { fixed, type, images, now_, points, at }) {
+    const W = ball.clientWidth;
+    if (!W) return;
+    const { g, color, style, line, text: write_, dot } = pen(ball, W, W), R = W / 2 - 10;
+    const seen = (p) => { // north is up
+      const [x, y, z] = sphere(p), [a, b, c] = turned([x, z, -y], s.turn);
+      return [W / 2 + R * a, W / 2 - R * b, c];
+    };
+    g.beginPath();
+    g.arc(W / 2, W / 2, R, 0, 7);
+    g.fillStyle = color("soft");
+    g.fill();
+    style("dim", 1);
+    g.stroke();
+    const thread = (list, front, back) => {
+      let last = null;
+      for (const p of list) {
+        const next = seen(p);
+        if (last) {
+          g.globalAlpha = last[2] + next[2] > 0 ? front : back;
+          line(last[0], last[1], next[0], next[1]);
+        }
+        last = next;
+      }
+      g.globalAlpha = 1;
+    };
+    const round = (x, y, r) => Array.from({ length: 65 }, (_, i) => {
+      const t = (i * Math.PI) / 32;
+      return [[x + r * Math.cos(t), y + r * Math.sin(t)], I];
+    });
+    style("dim", 1);
+    thread(round(0, 0, 1), 0.8, 0.25);
+    style("l", 1);
+    flow.forEach((orbit) => thread(orbit, 0.5, 0.12));
+    for (const p of SEEDS) {
+      const [x, y, z] = seen(move(now_, p));
+      if (z > 0) dot(x, y, 2.2, "l");
+    }
+    images.forEach((step, n) => {
+      style("r", n ? 1.3 : 2.5);
+      thread(round(...s.circle).map((p) => move(step, p)), 1 - n / 7, 0.2);
+    });
+    if (type !== "identity") for (const [i, p] of fixed.entries()) {
+      const [x, y, z] = seen(p);
+      g.globalAlpha = z > 0 ? 1 : 0.35;
+      ring(g, color, [x, y], i);
+    }
+    g.globalAlpha = 1;
+    if (points.length) {
+      style("m", 1.5);
+      thread(points.slice(0, at + 1), 1, 0.25);
+      dot(...seen(points[at]).slice(0, 2), 6, "m");
+    }
+    for (const [name, p] of [["0", [O, I]], ["∞", [I, O]], ["1", [I, I]], ["i", [[0, 1], I]]]) {
+      const [x, y, z] = seen(p);
+      if (z > -0.2) write_(name, x + 5, y - 8, "left", "fg");
+    }
+    ball.ariaLabel = `The same on the sphere. ${fixed.map(named).join(" and ")} stay.`;
+  }
+
+  // -- events
+  const spot = (e) => {
+    const { left, top, width } = canvas.getBoundingClientRect();
+    return [(2 * (e.clientX - left)) / width - 1, 1 - (2 * (e.clientY - top)) / width];
+  };
+  on(stage, "pointerdown", (e) => {
+    hover = spot(e);
+    later();
+    const b = e.target.closest(".mw-pin");
+    if (e.button || !b) return;
+    const { left, top } = canvas.getBoundingClientRect(); // pins may overlap: the nearest one
+    const far = (pin) => Math.hypot(parseFloat(pin.style.left) + left - e.clientX, parseFloat(pin.style.top) + top - e.clientY);
+    const near = pins.reduce((a, c) => (far(c) < far(a) ? c : a)), i = pins.indexOf(near);
+    drag = { i, off: add(scale(place(i), 1 / SPAN), hover, -1) };
+    near.focus({ preventScroll: true });
+    stage.setPointerCapture(e.pointerId);
+    e.preventDefault();
+  });
+  on(stage, "pointermove", (e) => {
+    hover = spot(e);
+    if (drag) put(drag.i, scale(add(hover, drag.off), SPAN));
+    else later();
+  });
+  on(stage, "pointerleave", (e) => { if (e.pointerType === "mouse") { hover = null; later(); } });
+  for (const end of ["pointerup", "pointercancel"]) on(stage, end, () => { drag = null; });
+  turnable(tools, ball);
+  return { nodes, canvas, paint, title: "A Möbius map of the plane and the sphere" };
+}
+
+export default { render: (view) => mount(view, TRAITS, readable, build) };

@@ -1,0 +1,251 @@
+"""Slots that differ, phase compression, levels that learn at their own rates and times, the constraint."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mobius_lib.twistor import (
+    OmegaNestedOptimizer,
+    PhaseCompression,
+    PiNestedOptimizer,
+    TwistorMemorySystem,
+    TwistorNestedLearning,
+)
+from mobius_lib.twistor import math as twistor
+
+
+def readable_memory(memory, x, slots):
+    """The docstring's two lines, step by step."""
+    ys, all_slots = [], []
+    for t in range(x.shape[1]):
+        share, attention = (torch.softmax(part, -1) for part in memory.select(x[:, t]).chunk(2, -1))
+        weight = (torch.sigmoid(memory.pace) * share).unsqueeze(-1)
+        value = torch.stack([twistor.turn(memory.value(x[:, t]), c.matrix()) for c in memory.cycles], 1)
+        slots = (1 - weight) * slots + weight * value
+        read = (
+            slots if memory.compression is None else memory.compression.decompress(*memory.compression.compress(slots))
+        )
+        ys.append(x[:, t] + memory.out((attention.unsqueeze(-1) * read).sum(1)))
+        all_slots.append(slots)
+    return torch.stack(ys, 1), torch.stack(all_slots, 1)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_memory_is_its_formula(compress):
+    torch.manual_seed(0)
+    memory = TwistorMemorySystem(16, 3, 2, use_phase_compression=compress).double()
+    x, slots = torch.randn(2, 13, 16).double(), torch.randn(2, 3, 16).double()
+    y, last = memory(x, slots)
+    expected, trajectory = readable_memory(memory, x, slots)
+    # cycles are computed in float32, and then used in whatever the model has
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(memory.trajectory(x, slots), trajectory, rtol=0, atol=1e-9)
+    torch.testing.assert_close(last, trajectory[:, -1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("cycles", [2, 0])
+def test_the_sweep_computes_the_scan(compress, cycles):
+    """With all gradients, in float32 over 13 steps."""
+    torch.manual_seed(0)
+    memory = TwistorMemorySystem(20, 3, cycles, use_phase_compression=compress)
+    if compress:
+        torch.nn.init.normal_(memory.compression.log_profile, std=0.3)
+    x, slots = torch.randn(2, 13, 20, requires_grad=True), torch.randn(2, 3, 20, requires_grad=True)
+    found = {}
+    for memory.backend in ("eager", "native"):
+        y, last = memory(x, slots)
+        loss = (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum() + last.sin().sum()
+        gradients = torch.autograd.grad(loss, [x, slots, *memory.parameters()], allow_unused=True)
+        found[memory.backend] = [y, last, *gradients]
+    for one, other in zip(found["native"], found["eager"], strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert (one - other).abs().max() <= 1e-5 * (1 + other.abs().max())
+
+
+def similarity(slots):
+    """The largest cosine of two slots of a row."""
+    unit = F.normalize(slots, dim=-1)
+    return ((unit @ unit.mT) - 2 * torch.eye(slots.shape[1])).amax().item()
+
+
+def test_slots_differ_before_and_after_training():
+    torch.manual_seed(0)
+    memory = TwistorMemorySystem(16, 3)
+    optimizer = torch.optim.Adam(memory.parameters(), lr=1e-2)
+    losses = []
+    for step in range(150):
+        x = torch.randn(8, 24, 16, generator=torch.Generator().manual_seed(step))
+        y, slots = memory(x)
+        loss = (y - x - x.roll(3, 1)).square()[:, 3:].mean()  # recall what came three steps before
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert sum(losses[-20:]) < sum(losses[:20])  # it was a training
+    assert similarity(slots.detach()) < 0.9
+    with torch.no_grad():  # slots that are alike are noticed: the same pace, cycles, start and share for all
+        memory.pace.fill_(-2.0)
+        memory.select.weight.zero_(), memory.select.bias.zero_()
+        memory.start.copy_(memory.start[:1].expand(3, -1))
+        for cycles in memory.cycles[1:]:
+            cycles.load_state_dict(memory.cycles[0].state_dict())
+        assert similarity(memory(x)[1]) > 0.999
+
+
+def test_rows_of_a_batch_do_not_meet():
+    memory = TwistorMemorySystem(16, 3)
+    x = torch.randn(3, 9, 16)
+    torch.testing.assert_close(memory(x)[0][1:2], memory(x[1:2])[0], rtol=0, atol=1e-6)
+
+
+def test_phase_compression():
+    torch.manual_seed(0)
+    phases = PhaseCompression(64).double()
+    x = torch.randn(5, 64).double()
+    phase, size = phases.compress(x)
+    assert (phase.shape, size.shape) == ((5, 2, 16), (5, 2)) and phases.ratio == pytest.approx((32 + 2) / 64)
+    back = phases.decompress(phase, size)
+    torch.testing.assert_close(phases(x), back, rtol=0, atol=1e-9)
+    torch.testing.assert_close(phases(back), back, rtol=0, atol=1e-9)  # a second time loses nothing
+    # lengths of a normal pair are Rayleigh: the best one size leaves 1 - (pi/4) of the square
+    assert phases.error(torch.randn(400, 64).double()).item() == pytest.approx(1 - torch.pi / 4, abs=0.02)
+    assert phases.error(back).item() == pytest.approx(0, abs=1e-12)
+    (omega, pi), (back_omega, back_pi) = twistor.to_complex(x), twistor.to_complex(back)
+    torch.testing.assert_close(back_omega.angle(), omega.angle(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(back_pi.angle(), pi.angle(), rtol=0, atol=1e-9)
+
+
+def test_the_error_of_compression_is_reported_and_trains_down():
+    torch.manual_seed(0)
+    memory = TwistorMemorySystem(16, 2)
+    slots = torch.randn(64, 2, 16) * torch.linspace(0.1, 2, 4).repeat(4)
+    before = memory.reconstruction_error(slots)
+    optimizer = torch.optim.Adam([memory.compression.log_profile], lr=0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        memory.compression.error(slots).backward()
+        optimizer.step()
+    assert 0 < memory.reconstruction_error(slots) < 0.8 * before
+    assert TwistorMemorySystem(16, 2, use_phase_compression=False).reconstruction_error(slots) == 0
+
+
+# --- nested levels ---------------------------------------------------------------------------------------------------
+
+
+def nested(**options) -> TwistorNestedLearning:
+    torch.manual_seed(0)
+    return TwistorNestedLearning(16, **({"num_nested_levels": 4} | options))
+
+
+def train_step(levels, optimizers, x):
+    y, off = levels(x)
+    ((y - x.tanh()).square().mean() + off).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_each_level_is_updated_at_its_times():
+    levels = nested(period=3)
+    optimizers = [OmegaNestedOptimizer(levels, 1e-3), PiNestedOptimizer(levels, 1e-3)]
+    changes = {(part, level): [] for part in ("omega", "pi") for level in range(4)}
+    for step in range(1, 28):
+        before = copy.deepcopy(levels.state_dict())
+        train_step(levels, optimizers, torch.randn(4, 5, 16))
+        for (part, level), when in changes.items():
+            name = f"{part}_nets.{level}.0.weight"
+            if not torch.equal(levels.state_dict()[name], before[name]):
+                when.append(step)
+    for (_, level), when in changes.items():
+        assert when == list(range(3**level, 28, 3**level))
+    assert int(levels.clock) == 27
+
+
+def test_what_is_held_back_is_the_mean():
+    """Four passes of a level of period 4 give the mean of the four gradients that it would have had."""
+    levels, plain = nested(num_nested_levels=3), nested(num_nested_levels=3, period=1)
+    xs = [torch.randn(4, 5, 16) for _ in range(4)]
+    gradients = []
+    for x in xs:
+        levels(x)[0].square().mean().backward()
+        plain(x)[0].square().mean().backward()
+        gradients.append(plain.pi_nets[2][2].weight.grad.clone())
+        plain.zero_grad()
+        slow = levels.pi_nets[2][2].weight.grad
+        assert (slow is None) == (len(gradients) < 4)
+    torch.testing.assert_close(slow, torch.stack(gradients).mean(0), rtol=0, atol=1e-7)
+    assert not levels.held_pi_2_2_weight.any()
+
+
+def test_held_gradients_are_part_of_a_checkpoint():
+    first, x = nested(), [torch.randn(4, 5, 16) for _ in range(8)]
+    optimizers = [OmegaNestedOptimizer(first, 1e-3), PiNestedOptimizer(first, 1e-3)]
+    for each in x[:3]:
+        train_step(first, optimizers, each)
+    second = nested()
+    second.load_state_dict(first.state_dict())
+    again = [OmegaNestedOptimizer(second, 1e-3), PiNestedOptimizer(second, 1e-3)]
+    for one, other in zip(again, optimizers, strict=True):
+        one.load_state_dict(copy.deepcopy(other.state_dict()))
+    for each in x[3:]:
+        train_step(first, optimizers, each)
+        train_step(second, again, each)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_rates_fall_by_the_factor():
+    levels = nested(level_factor=0.8)
+    assert OmegaNestedOptimizer(levels, 0.5).rates() == pytest.approx([0.5, 0.4, 0.32, 0.256])
+    assert PiNestedOptimizer(levels, 1.0).rates() == pytest.approx([1, 0.8, 0.64, 0.512])
+    groups = {group["name"]: group for group in levels.parameter_groups(omega_rate=1.0, pi_rate=2.0)}
+    assert groups["omega 2"]["rate"] == pytest.approx(0.64) and groups["pi 1"]["rate"] == pytest.approx(1.6)
+    assert sum(len(group["params"]) for group in groups.values()) == len(list(levels.parameters()))
+
+
+def test_weights_rise_in_the_course_of_training():
+    levels = nested()
+    assert torch.equal(levels.level_weights(), torch.ones(2, 4))  # no plan: all there at once
+    levels.plan(10)
+    seen = []
+    for _ in range(12):
+        seen.append(levels.level_weights()[0, 0].item())
+        levels(torch.randn(2, 3, 16))[0].sum().backward()
+    assert seen[0] == pytest.approx(0.1) and seen[5] == pytest.approx(0.55) and seen[-1] == pytest.approx(1.0)
+    x = torch.randn(2, 3, 16)
+    early, late = nested().eval(), nested().eval()
+    early.plan(10)
+    assert (early(x)[0] - late(x)[0]).abs().max() > 1e-3  # and they act
+    assert levels.weights.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.5, 3.0])
+def test_the_constraint_is_met(constant):
+    """Exactly, in every row, before and after training; and training lowers what had to be corrected."""
+    levels = nested(constant=constant)
+    optimizers = [torch.optim.Adam(levels.parameters(), lr=3e-3)]
+    offs = []
+    for step in range(60):
+        x = torch.randn(4, 8, 16, generator=torch.Generator().manual_seed(step))
+        y, off = levels(x)
+        modulus = torch.hypot(*twistor.pairing(y.detach())) / 4
+        # the sum of 4 products and one root, in float32
+        torch.testing.assert_close(modulus, torch.full_like(modulus, constant), rtol=0, atol=1e-5)
+        train_step(levels, optimizers, x)
+        offs.append(off.item())
+    assert sum(offs[-10:]) < sum(offs[:10])
+    free, off = nested(constant=None)(x)
+    assert off == 0 and (torch.hypot(*twistor.pairing(free)) / 4).std() > 0.05
+
+
+def test_evaluation_neither_counts_nor_holds():
+    levels = nested()
+    state = copy.deepcopy(levels.state_dict())
+    with torch.no_grad():
+        levels(torch.randn(2, 3, 16))
+    levels.eval()(torch.randn(2, 3, 16, requires_grad=True))[0].sum().backward()
+    assert all(torch.equal(value, levels.state_dict()[name]) for name, value in state.items())
