@@ -200,6 +200,9 @@ def _print_result(result: dict) -> None:
 
     from mobius_lib.runs.summary import step_ratio
 
+    if not all("best_accuracy" in row for rows in result["arms"].values() for row in rows):
+        _print_measures(result)
+        return
     table = Table("arm", "seeds", "final accuracy", "best", "parameters", "seconds", title=result["command"])
     for name, rows in result["arms"].items():
         final = [row["final_accuracy"] for row in rows]
@@ -219,3 +222,23 @@ def _print_result(result: dict) -> None:
         found = step_ratio(row)
         ratio = f", {found[1]:.2f} x {found[0]}" if found else ""
         console.print(f"a training step of {row['batch_size']}: {name} {row['seconds'] * 1e3:.0f} ms{ratio}")
+
+
+def _print_measures(result: dict) -> None:
+    """Of a run that computes its records: every number that is not a list or a table, means over seeds."""
+    import statistics
+
+    numbers = {
+        name: {key: [row[key] for row in rows] for key in rows[0] if key != "seed" and _all_numbers(rows, key)}
+        for name, rows in result["arms"].items()
+    }
+    keys = list(dict.fromkeys(key for row in numbers.values() for key in row))
+    table = Table("arm", "seeds", *(key.replace("_", " ") for key in keys), title=result["command"])
+    for name, row in numbers.items():
+        cells = [f"{statistics.mean(row[key]):,.5g}" if key in row else "" for key in keys]
+        table.add_row(name, str(len(result["arms"][name])), *cells)
+    console.print(table)
+
+
+def _all_numbers(rows: list[dict], key: str) -> bool:
+    return all(isinstance(row.get(key), int | float) and not isinstance(row[key], bool) for row in rows)

@@ -3,6 +3,8 @@
 from mobius_lib.runs import (
     cantor_alpha,
     cantor_mask,
+    gauge_cooccurrence,
+    gauge_network,
     simplex_features,
     simplex_imagenet,
     simplex_mixture,
@@ -29,6 +31,8 @@ RUNS: dict[str, Run] = {
         simplex_mixture.RUN_MODES,
         simplex_robustness.RUN,
         simplex_imagenet.RUN,
+        gauge_cooccurrence.RUN,
+        gauge_network.RUN,
     )
 }
 

@@ -94,7 +94,7 @@ class Run:
     chapter: int
     summary: str
     arms: Mapping[str, Callable[[], nn.Module]]
-    """Name to a function that makes a fresh model, or to an `Arm`."""
+    """Name to a function that makes a fresh model, or to an `Arm`; with `compute`, to whatever that makes of it."""
     data: Callable[[], Data]
     scales: Mapping[str, Scale]
     weight_decay: float = 0.05
@@ -117,6 +117,9 @@ class Run:
     """The run as it is at a scale, where that changes models or data as well; None: as it stands here."""
     facts: Callable[[], dict[str, Any]] | None = None
     """Further entries of the result: what is known of the data without any model."""
+    compute: Callable[[Data, int], Mapping[str, dict[str, Any]]] | None = None
+    """From the data and the seed to the record of every arm, on the CPU: for a run that compares something else than
+    models trained by the recipe above. Then `Scale` has nothing that could be changed, and `work` keeps nothing."""
     keep_history: bool = True
     """Whether a seed's record tells of every epoch. Not where there are very many short ones."""
 
@@ -160,7 +163,8 @@ def execute(
     Returns:
         the record described in data/README.md.
     Raises:
-        RunError: unknown scale, field, backend or device, a number below 1, or an output that cannot be written.
+        RunError: unknown scale, field, backend or device, a number below 1, an output that cannot be written, or a
+            setting of training for a run that computes its records.
     """
     from mobius_lib.waves.lens import BACKENDS
 
@@ -174,6 +178,9 @@ def execute(
         raise RunError(f"There is no backend {backend!r}; use {', '.join(BACKENDS)}.")
     changes = {key: value for key, value in changes.items() if value is not None}
     settings = _changed(run.scales[scale], changes)
+    if run.compute is not None:
+        _check_computed(run, [*changes, *(["compiled"] if compiled else [])], device, backend)
+        device = "cpu"
     place = pick_device(device)
     if output is not None:
         _check_writable(output)  # now, and not after hours of training
@@ -181,7 +188,11 @@ def execute(
     data = run.data()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
     data = replace(data, train=tuple(part.to(place) for part in train), test=tuple(part.to(place) for part in test))
-    trainer = _Trainer(run, scale, settings, data, place, backend, work, progress, compiled)
+    trainer: _Trainer | _Computer = (
+        _Trainer(run, scale, settings, data, place, backend, work, progress, compiled)
+        if run.compute is None
+        else _Computer(run.compute, data, list(run.arms))
+    )
 
     started = time.perf_counter()
     rates, tuning = trainer.choose_rates(searched=changes.get("lr") is None)
@@ -374,6 +385,29 @@ class _Trainer:
         return {name: getattr(outcome, name) for name in kept}
 
 
+class _Computer:
+    """Stands where `_Trainer` does for a run that computes its records: all arms of a seed at once."""
+
+    backend = None
+
+    def __init__(
+        self, compute: Callable[[Data, int], Mapping[str, dict[str, Any]]], data: Data, arms: list[str]
+    ) -> None:
+        self.compute, self.data, self.arms = compute, data, arms
+        self.seed, self.found = -1, {}
+
+    def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
+        return dict.fromkeys(self.arms, 0.0), {}
+
+    def record(self, name: str, seed: int, rate: float) -> dict[str, Any]:
+        if seed != self.seed:
+            self.seed, self.found = seed, self.compute(self.data, seed)
+        return {"seed": seed, **self.found[name]}
+
+    def cost(self) -> dict[str, Any]:
+        return {}
+
+
 def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, Any]:
     from mobius_lib.training import evaluate
 
@@ -397,6 +431,15 @@ def _changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:
         if name.endswith("samples") and value < 1:
             raise RunError(f"{name} must be at least 1, not {value}.")
     return replace(scale, **changes)
+
+
+def _check_computed(run: Run, changed: list[str], device: str, backend: str) -> None:
+    given = [*changed, *(["backend"] if backend != "auto" else [])]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise RunError(f"The run {run.name} computes its records and has no {options}; leave it out.")
+    if device not in ("auto", "cpu"):
+        raise RunError(f"The run {run.name} computes on the CPU, not on {device!r}; use --device cpu or leave it out.")
 
 
 def _check_writable(output: Path) -> None:

@@ -24,8 +24,6 @@ claims:
     needs: nothing
 """
 PLANNED: dict[str, str] = {
-    "gauge-cooccurrence": "4",
-    "gauge-network": "4",
     "twistor-text": "5",
     "twistor-continual": "5",
     "twistor-length": "5",
