@@ -87,7 +87,7 @@ def hold_pairing(z: Tensor, modulus: float) -> Tensor:
     every modulus >= 0, so that one step ends exactly there.
 
     Laws: |pairing| is the modulus; a twistor that has it already stays; the phase of the pairing stays; applied twice
-    is applied once. Only z = 0, which has nothing to move along, stays 0.
+    is applied once. Only a z of length below 1e-6 or so is left short of it: at z = 0 there is nothing to move along.
 
     Args:
         z: (..., 4n).
@@ -107,8 +107,8 @@ def hold_pairing(z: Tensor, modulus: float) -> Tensor:
     )
     norm = z.square().sum(-1)
     gap = modulus - size
-    root = (norm.square() + 4 * size * gap).clamp_min(tiny).sqrt()
-    mu = 2 * gap / (norm + root).clamp_min(tiny)
+    root = (norm.square() + 4 * size * gap).clamp_min(1e-24).sqrt()
+    mu = 2 * gap / (norm + root).clamp_min(1e-12)
     u, v = (mu * cos).unsqueeze(-1), (mu * sin).unsqueeze(-1)
     a, b, c, d = z.chunk(4, dim=-1)
     return torch.cat([a + u * c + v * d, b + v * c - u * d, c + u * a + v * b, d + v * a - u * b], dim=-1)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.checks import check_rows, check_width
+from mobius_lib.twistor.holding import hold
 
 PARTS = ("omega", "pi")
 
@@ -107,29 +107,23 @@ class TwistorNestedLearning(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         check_rows("x", x, self.dim)
         learns = self.training and torch.is_grad_enabled()
-        x = _normal(x) + self.origin.to(x.dtype)
         pairs, weights = self.dim // 4, self.level_weights()
         if learns:
             weights = _Tick.apply(weights, self.clock)
         clock = int(self.clock) if learns and self.period > 1 else 0  # on a GPU this waits for it, so it is done once
-        off = x.new_zeros(())
+        # omega and pi as two matrices of rows: both networks of a level are one product
+        z = torch.stack((_normal(x) + self.origin.to(x.dtype)).chunk(2, dim=-1)).flatten(1, -2)
+        off = z.new_zeros((), dtype=torch.float32)
         for level in range(self.num_nested_levels):
-            parts = []
-            for number, (part, z) in enumerate(zip(PARTS, x.chunk(2, dim=-1), strict=True)):
-                first, second = self._weights(part, level, clock if learns else None)
-                step = F.linear(F.gelu(F.linear(z, *first)), *second)
-                parts.append(z + weights[number, level].to(z.dtype) * step)
-            x = torch.cat(parts, dim=-1)
+            (first, bias), (second, other_bias) = self._weights(level, clock if learns else None)
+            inner = F.gelu(torch.baddbmm(bias.unsqueeze(1), z, first.mT))
+            step = torch.baddbmm(other_bias.unsqueeze(1), inner, second.mT)
+            z = torch.addcmul(z, weights[:, level, None, None].to(z.dtype), step.to(z.dtype))
             if self.constant is not None:
-                off = off + self.violation(x).square().mean() / self.num_nested_levels
-                x = twistor.hold_pairing(x.float(), self.constant * pairs).to(x.dtype)
-        return x, off
-
-    def violation(self, x: Tensor) -> Tensor:
-        """|omega . pi| / n - constant: (..., 4n) to (...)."""
-        real, imag = twistor.pairing(x.float())
-        # the root has no gradient at 0
-        return (real.square() + imag.square() + 1e-12).sqrt() / (self.dim // 4) - self.constant
+                held, modulus = hold(z.float(), self.constant * pairs)
+                z = held.to(z.dtype)
+                off = off + (modulus / pairs - self.constant).square().mean() / self.num_nested_levels
+        return torch.cat(z.unbind(0), dim=-1).view(x.shape), off
 
     def parameter_groups(self, omega_rate: float = 1.0, pi_rate: float = 1.0) -> list[dict[str, Any]]:
         """Each level's omega and pi network with what its learning rate is multiplied by, and the rest at 1.
@@ -147,16 +141,19 @@ class TwistorNestedLearning(nn.Module):
     def _named(self, part: str, level: int) -> Iterator[tuple[str, nn.Parameter]]:
         return (self.omega_nets if part == "omega" else self.pi_nets)[level].named_parameters()
 
-    def _weights(self, part: str, level: int, clock: int | None) -> list[tuple[Tensor, Tensor]]:
-        """Weight and bias of both layers; where they learn, and at slower times, with their gradients held back."""
-        found = []
+    def _weights(self, level: int, clock: int | None) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of both layers, each of omega and pi together; where they learn, and at slower times, with
+        their gradients held back."""
+        found: list[list[Tensor]] = [[], [], [], []]
         period = self.period_of(level)
-        for name, parameter in self._named(part, level):
-            if clock is not None and period > 1 and parameter.requires_grad:
-                buffer = self.get_buffer(_held_name(part, level, name))
-                parameter = Held.apply(parameter, buffer, (clock + 1) % period == 0, period)
-            found.append(parameter)
-        return [(found[0], found[1]), (found[2], found[3])]
+        for part in PARTS:
+            for place, (name, parameter) in enumerate(self._named(part, level)):
+                if clock is not None and period > 1 and parameter.requires_grad:
+                    buffer = self.get_buffer(_held_name(part, level, name))
+                    parameter = Held.apply(parameter, buffer, (clock + 1) % period == 0, period)
+                found[place].append(parameter)
+        stacked = [torch.stack(both) for both in found]
+        return [(stacked[0], stacked[1]), (stacked[2], stacked[3])]
 
 
 class Held(torch.autograd.Function):

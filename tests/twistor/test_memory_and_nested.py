@@ -14,6 +14,7 @@ from mobius_lib.twistor import (
     TwistorNestedLearning,
 )
 from mobius_lib.twistor import math as twistor
+from mobius_lib.twistor.holding import hold
 
 
 def readable_memory(memory, x, slots):
@@ -131,6 +132,26 @@ def test_the_error_of_compression_is_reported_and_trains_down():
         optimizer.step()
     assert 0 < memory.reconstruction_error(slots) < 0.8 * before
     assert TwistorMemorySystem(16, 2, use_phase_compression=False).reconstruction_error(slots) == 0
+
+
+@pytest.mark.parametrize("modulus", [0.0, 0.4, 9.0])
+def test_fast_hold_is_the_readable_hold(modulus):
+    z = torch.randn(7, 12, dtype=torch.float64, requires_grad=True)
+    parts = torch.stack(z.chunk(2, -1))
+    held, size = hold(parts, modulus)
+    expected = twistor.hold_pairing(z, modulus)
+    torch.testing.assert_close(torch.cat(held.unbind(0), -1), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(size, torch.hypot(*twistor.pairing(z)), rtol=0, atol=1e-12)
+    weights = torch.randn_like(expected)
+    (one,) = torch.autograd.grad((torch.cat(held.unbind(0), -1) * weights).sum(), z, retain_graph=True)
+    (other,) = torch.autograd.grad((expected * weights).sum(), z)
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    for row in (torch.zeros(1, 12), torch.eye(12)[:1]):  # no length, and no pairing
+        row = row.requires_grad_()
+        held, size = hold(torch.stack(row.chunk(2, -1)), modulus)
+        torch.testing.assert_close(torch.cat(held.unbind(0), -1), twistor.hold_pairing(row, modulus))
+        (held.sum() + size.sum()).backward()
+        assert row.grad.isfinite().all() and size == 0
 
 
 # --- nested levels ---------------------------------------------------------------------------------------------------
