@@ -39,8 +39,9 @@ class Visit:
     def blank(self, widget: int = 0) -> list[str]:
         """What every canvas inside one widget would hold if nothing had been drawn."""
         return self.page.evaluate(
-            """i => [...document.querySelectorAll('.cell_output .widget-subarea')[i].querySelectorAll('canvas')].map(c =>
-                Object.assign(document.createElement('canvas'), {width: c.width, height: c.height}).toDataURL())""",
+            "i => [...document.querySelectorAll('.cell_output .widget-subarea')[i].querySelectorAll('canvas')]"
+            ".map(c => Object.assign(document.createElement('canvas'), {width: c.width, height: c.height}))"
+            ".map(empty => empty.toDataURL())",
             widget,
         )
 
