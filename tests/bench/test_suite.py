@@ -230,7 +230,9 @@ def test_the_tables_of_the_page(recorded):
     lines = forms_table(record, "inference").splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:]] == [form for form in FORMS if form in inference]
     found = ratio(inference["folded"]["rounds"], inference["gelu"]["rounds"])["median"]
-    assert f"| folded | {inference['folded']['seconds']['median'] * 1e3:.2f} ms | {found:.2f} (" in lines[4]
+    median = inference["folded"]["seconds"]["median"]
+    shown = f"{median * 1e3:.2f} ms" if median >= 1e-3 else f"{median * 1e6:.1f} µs"  # a quick machine takes less
+    assert f"| folded | {shown} | {found:.2f} (" in lines[4]
     assert len({line.count("|") for line in lines}) == 1
 
 
