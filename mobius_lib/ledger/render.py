@@ -44,7 +44,7 @@ _STYLE = """\
 .mobius-ledger-frame { container-type: inline-size; }
 .mobius-ledger { width: 100%; }
 .mobius-ledger :is(td, th) { text-align: left; overflow-wrap: anywhere; }
-article :not(pre) > code { overflow-wrap: anywhere; }
+article :not(pre) > code, article :not(pre) > code .pre { overflow-wrap: anywhere; white-space: normal; }
 .mobius-ledger .ledger-claim { font-weight: normal; min-width: 12em; }
 .mobius-ledger .ledger-word { font-weight: bold; white-space: nowrap; }
 .mobius-ledger .ledger-value { min-width: 8em; }
