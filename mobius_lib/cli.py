@@ -127,21 +127,26 @@ def bench(
         int | None, typer.Option(min=0, help="of made features to train on [default: ImageNet's on cuda, else 0]")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the record into this file")] = None,
-    what: Annotated[str, typer.Option(help="lens, simplex (chapter 3) or gauge (chapter 4)")] = "lens",
+    what: Annotated[str, typer.Option(help="lens, simplex (chapter 3), gauge (4) or twistor (5)")] = "lens",
 ) -> None:
     """Time the lens, its block and its network in every form, beside the same with a GELU; or another chapter's."""
     from mobius_lib.bench import BenchError, print_bench
     from mobius_lib.bench import bench as measure
 
-    if what not in ("lens", "simplex", "gauge"):
-        raise BenchError(f"There is no benchmark {what!r}; --what is lens, simplex or gauge.")
+    if what not in ("lens", "simplex", "gauge", "twistor"):
+        raise BenchError(f"There is no benchmark {what!r}; --what is lens, simplex, gauge or twistor.")
     if what != "lens":
         if only or form or backend or precision != "no" or rows is not None:
             raise BenchError("--only, --form, --backend, --precision and --rows are the lens's; leave them out.")
         from mobius_lib.bench.gauge import bench_gauge, print_gauge
         from mobius_lib.bench.simplex import bench_simplex, print_simplex
+        from mobius_lib.bench.twistor import bench_twistor, print_twistor
 
-        others = {"simplex": (bench_simplex, print_simplex), "gauge": (bench_gauge, print_gauge)}
+        others = {
+            "simplex": (bench_simplex, print_simplex),
+            "gauge": (bench_gauge, print_gauge),
+            "twistor": (bench_twistor, print_twistor),
+        }
         measure, print_bench = others[what]
     # what only the lens has
     choices = {"subjects": tuple(only or ()), "forms": tuple(form or ()), "backend": backend, "precision": precision,

@@ -4,26 +4,22 @@ Each rung is fitted to one matrix, a sum of smooth rows and noise, and timed aga
 on the same batch, in turn. The rungs' Gaussians are computed anew at every call, as in training; nothing is kept.
 """
 
-import shlex
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.bench.arms import BenchError
+from mobius_lib.bench.chapters import Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.gauge import RUNGS, TriLevelHarmonicLinear
 from mobius_lib.runs.base import pick_device
-from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SCHEMA = 1
 SIZE, BATCH, TERMS = 4096, 32, 8
 QUICK_SIZE = 192
 LEVELS = ("L1", "L2", "L3", "L4", "L5")
@@ -66,17 +62,10 @@ def bench_gauge(
     """
     place = pick_device(device)
     asked = {"batch": batch, "threads": threads, "rounds": rounds}
-    for name, value in asked.items():
-        if value is not None and value < 1:
-            raise BenchError(f"The number of {name} must be at least 1, not {value}.")
-    if output is not None and not output.parent.is_dir():
-        raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
+    check(asked, output)
     size, batch, rounds = QUICK_SIZE if quick else SIZE, batch or BATCH, rounds or (3 if quick else 15)
-    origin, started, threads_before = provenance(), time.perf_counter(), torch.get_num_threads()
-    with ExitStack() as stack, torch.inference_mode():
-        if threads is not None:
-            torch.set_num_threads(threads)
-            stack.callback(torch.set_num_threads, threads_before)
+    recorder = Recorder("gauge", place, device, quick, asked)
+    with on_threads(threads), torch.inference_mode():
         w = make_matrix(size)
         x = torch.randn(batch, size, generator=torch.Generator().manual_seed(1)).to(place)
         layers: dict[str, nn.Module] = {"dense": nn.Linear(size, size, bias=False, device=place)}
@@ -102,31 +91,8 @@ def bench_gauge(
                 "stored": numbers.stored,
                 "stored_bits": layers[level].stored_bits(),
             }
-        described, used_threads = describe_device(place), torch.get_num_threads()
-    words = ["mobius", "bench", "--what", "gauge", "--device", device, *(["--quick"] if quick else [])]
-    for name, value in asked.items():
-        words += [] if value is None else [f"--{name}", str(value)]
-    record = finite(
-        {
-            "bench": SCHEMA,
-            "what": "gauge",
-            "command": shlex.join(words),
-            "configuration": {
-                "size": size, "terms": TERMS, "batch": batch, "rounds": rounds, "quick": quick, "device": place.type,
-                "threads": used_threads,
-            },
-            "device": described,
-            **origin,
-            "wall_seconds": time.perf_counter() - started,
-            "forms": forms,
-        }
-    )  # fmt: skip
-    if output is not None:
-        try:
-            write_json(output, record)
-        except OSError as error:
-            raise BenchError(f"{output} could not be written ({error.strerror}); give another file.") from error
-    return record
+        sizes = {"size": size, "terms": TERMS, "batch": batch, "rounds": rounds, "quick": quick}
+        return recorder.finish(sizes, output, forms=forms)
 
 
 def print_gauge(console: "Console", record: dict[str, Any]) -> None:

@@ -10,11 +10,8 @@ fused AdamW, and differ in how they compute cosine and distance:
 The transcription needs so much memory that it is compared at a small batch; at the large one there are ours and cdist.
 """
 
-import shlex
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.bench.arms import BenchError
+from mobius_lib.bench.chapters import Aim, Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.runs.base import pick_device
-from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, Geometry, ScaleGeometry, parameter_groups
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SCHEMA = 1
 FORMS = ("ours", "transcription", "cdist")
 SMALL_BATCH, LARGE_BATCH = 8, 1024
 """Rows: as many as the transcription has room for, and as many as the recipe trains on."""
@@ -40,16 +35,6 @@ PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddb
 """What counts as a matrix product in a profile."""
 
 Step = Callable[[], tuple[Tensor, ...]]
-
-
-@dataclass(frozen=True)
-class Aim:
-    """A figure of issue 4, and where it stands in a record."""
-
-    statement: str
-    bound: float
-    at_most: bool
-    of: Callable[[dict[str, Any]], float]
 
 
 AIMS = (
@@ -167,19 +152,12 @@ def bench_simplex(
     """
     place = pick_device(device)
     asked = {"batch": batch, "threads": threads, "rounds": rounds}
-    for name, value in (asked | {"small_batch": small_batch}).items():
-        if value is not None and value < 1:
-            raise BenchError(f"The number of {name} must be at least 1, not {value}.")
-    if output is not None and not output.parent.is_dir():
-        raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
+    check(asked | {"small_batch": small_batch}, output)
     config = DavidConfig(**QUICK) if quick else DavidConfig()
     sizes = {"small": small_batch or SMALL_BATCH, "large": batch or (16 if quick else LARGE_BATCH)}
     rounds = rounds or (3 if quick else 5)
-    origin, started, threads_before = provenance(), time.perf_counter(), torch.get_num_threads()
-    with ExitStack() as stack:
-        if threads is not None:
-            torch.set_num_threads(threads)
-            stack.callback(torch.set_num_threads, threads_before)
+    recorder = Recorder("simplex", place, device, quick, asked)
+    with on_threads(threads):
         say("the making of the model")
         build = _build(config, rounds)
         steps = {}
@@ -190,34 +168,15 @@ def bench_simplex(
         profile = _profile(make_step(config, "ours", sizes["large"], place), place)
         say("memory")
         memory = _memory(config, sizes["large"], place)
-        described, used_threads = describe_device(place), torch.get_num_threads()
-    words = ["mobius", "bench", "--what", "simplex", "--device", device, *(["--quick"] if quick else [])]
-    for name, value in asked.items():
-        words += [] if value is None else [f"--{name}", str(value)]
-    record = finite(
-        {
-            "bench": SCHEMA,
-            "what": "simplex",
-            "command": shlex.join(words),
-            "configuration": asdict(config) | {
-                "device": place.type, "rounds": rounds, "quick": quick, "threads": used_threads,
-                "parameters": sum(parameter.numel() for parameter in GeoFractalDavid(config).parameters()),
-            },
-            "device": described,
-            **origin,
-            "wall_seconds": time.perf_counter() - started,
-            "build": build,
-            "steps": steps,
-            "profile": profile,
-            "memory": memory,
-        }
-    )  # fmt: skip
-    if output is not None:
-        try:
-            write_json(output, record)
-        except OSError as error:
-            raise BenchError(f"{output} could not be written ({error.strerror}); give another file.") from error
-    return record
+        parameters = sum(parameter.numel() for parameter in GeoFractalDavid(config).parameters())
+        return recorder.finish(
+            asdict(config) | {"rounds": rounds, "quick": quick, "parameters": parameters},
+            output,
+            build=build,
+            steps=steps,
+            profile=profile,
+            memory=memory,
+        )
 
 
 def print_simplex(console: "Console", record: dict[str, Any]) -> None:
@@ -242,23 +201,18 @@ def print_simplex(console: "Console", record: dict[str, Any]) -> None:
         say(f"memory of a forward and backward of {rows} rows: {size / 2**20:,.0f} MiB")
     if not record["configuration"]["quick"]:
         for aim in AIMS:
-            value = aim.of(record)
-            reached = value <= aim.bound if aim.at_most else value >= aim.bound
-            bound = f"at {'most' if aim.at_most else 'least'} {aim.bound:g}"
-            say(f"{aim.statement}: {value:.3g} (aim: {bound}): {'reached' if reached else 'missed'}")
+            say(aim.words(record))
 
 
 def simplex_table(record: dict[str, Any] | None) -> str:
     """The aims beside a record, as Markdown; without one, or with a quick one, nothing is measured."""
     lines = ["| what | aim | measured | |", "|---|---|---|---|"]
     for aim in AIMS:
-        bound = f"at {'most' if aim.at_most else 'least'} {aim.bound:g}"
         if record is None or record["configuration"]["quick"]:
-            lines.append(f"| {aim.statement} | {bound} | not measured | |")
-            continue
-        value = aim.of(record)
-        reached = value <= aim.bound if aim.at_most else value >= aim.bound
-        lines.append(f"| {aim.statement} | {bound} | {value:.3g} | **{'reached' if reached else 'missed'}** |")
+            lines.append(f"| {aim.statement} | {aim.bound_words} | not measured | |")
+        else:
+            value, word = aim.judge(record)
+            lines.append(f"| {aim.statement} | {aim.bound_words} | {value:.3g} | **{word}** |")
     return "\n".join(lines)
 
 

@@ -10,11 +10,8 @@ A training step (forward, backward, AdamW) on the same tokens, taken in turn:
 and the time and memory of a forward pass over longer and longer sequences, beside incidence attention.
 """
 
-import shlex
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.bench.arms import BenchError
+from mobius_lib.bench.chapters import Aim, Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.runs.base import pick_device
-from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
 from mobius_lib.twistor import (
     IncidenceAttention,
     TwistorHopeArchitecture,
@@ -36,22 +32,11 @@ from mobius_lib.twistor import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-SCHEMA = 1
 ARMS = ("ours", "plain", "scan", "lstm")
 SEQUENCE, BATCH = 128, 16
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 
 Step = Callable[[], tuple[Tensor, ...]]
-
-
-@dataclass(frozen=True)
-class Aim:
-    """A figure of issue 6, and where it stands in a record."""
-
-    statement: str
-    bound: float
-    at_most: bool
-    of: Callable[[dict[str, Any]], float]
 
 
 AIMS = (
@@ -169,49 +154,18 @@ def bench_twistor(
     """
     place = pick_device(device)
     asked = {"batch": batch, "threads": threads, "rounds": rounds}
-    for name, value in asked.items():
-        if value is not None and value < 1:
-            raise BenchError(f"The number of {name} must be at least 1, not {value}.")
-    if output is not None and not output.parent.is_dir():
-        raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
+    check(asked, output)
     batch, sequence = batch or (2 if quick else BATCH), 8 if quick else SEQUENCE
     rounds, lengths = rounds or (2 if quick else 9), (8, 16) if quick else LENGTHS
-    origin, started, threads_before = provenance(), time.perf_counter(), torch.get_num_threads()
-    with ExitStack() as stack:
-        if threads is not None:
-            torch.set_num_threads(threads)
-            stack.callback(torch.set_num_threads, threads_before)
+    recorder = Recorder("twistor", place, device, quick, asked)
+    with on_threads(threads):
         say("training steps")
         steps = _steps(preset, batch, sequence, rounds, place)
         say("longer sequences")
         length = _lengths(preset, lengths, 1 if quick else 3, place)
-        described, used_threads = describe_device(place), torch.get_num_threads()
-    words = ["mobius", "bench", "--what", "twistor", "--device", device, *(["--quick"] if quick else [])]
-    for name, value in asked.items():
-        words += [] if value is None else [f"--{name}", str(value)]
-    config = create_full_config(preset, bidirectional=False)
-    record = finite(
-        {
-            "bench": SCHEMA,
-            "what": "twistor",
-            "command": shlex.join(words),
-            "configuration": asdict(config) | {
-                "preset": preset, "device": place.type, "batch": batch, "sequence": sequence, "rounds": rounds,
-                "quick": quick, "threads": used_threads,
-            },
-            "device": described,
-            **origin,
-            "wall_seconds": time.perf_counter() - started,
-            "steps": steps,
-            "lengths": length,
-        }
-    )  # fmt: skip
-    if output is not None:
-        try:
-            write_json(output, record)
-        except OSError as error:
-            raise BenchError(f"{output} could not be written ({error.strerror}); give another file.") from error
-    return record
+        config = create_full_config(preset, bidirectional=False)
+        sizes = {"preset": preset, "batch": batch, "sequence": sequence, "rounds": rounds, "quick": quick}
+        return recorder.finish(asdict(config) | sizes, output, steps=steps, lengths=length)
 
 
 def print_twistor(console: "Console", record: dict[str, Any]) -> None:
@@ -235,10 +189,7 @@ def print_twistor(console: "Console", record: dict[str, Any]) -> None:
         say(f"a token of a longer sequence, {arm}: {each}")
     if not record["configuration"]["quick"]:
         for aim in AIMS:
-            value = aim.of(record)
-            reached = value <= aim.bound if aim.at_most else value >= aim.bound
-            bound = f"at {'most' if aim.at_most else 'least'} {aim.bound:g}"
-            say(f"{aim.statement}: {value:.3g} (aim: {bound}): {'reached' if reached else 'missed'}")
+            say(aim.words(record))
 
 
 def _steps(preset: str, batch: int, sequence: int, rounds: int, device: torch.device) -> dict[str, Any]:
