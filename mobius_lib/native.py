@@ -19,26 +19,51 @@ def build(source: Path) -> ctypes.CDLL:
     Raises:
         RuntimeError: when there is no C++ compiler, or it fails; the message ends with what it said.
     """
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if not compiler:
+    command = [*compiler(), *FLAGS, str(source)]
+    headers = b"".join(header.read_bytes() for header in sorted(source.parent.glob("*.h")))
+    return build_once(command, kept_as(source.stem, source.read_bytes() + headers, *command[:-1]))
+
+
+def compiler() -> list[str]:
+    """The command of this machine's C++ compiler.
+
+    Raises:
+        RuntimeError: when there is none.
+    """
+    found = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if not found:
         raise RuntimeError("there is no C++ compiler; install g++ or clang++, or name one in CXX")
-    command = [*compiler.split(), *FLAGS, str(source)]
-    print_of = hashlib.sha256(source.read_bytes())
-    for header in sorted(source.parent.glob("*.h")):
-        print_of.update(header.read_bytes())
-    print_of.update("\0".join([*command[:-1], _processor()]).encode())
+    return found.split()
+
+
+def kept_as(name: str, source: bytes, *words: str) -> Path:
+    """Where a built kernel lies: one file per source, words (of the command, say) and machine."""
+    print_of = hashlib.sha256(source)
+    print_of.update("\0".join([*words, _processor()]).encode())
     shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("MOBIUS_CACHE") or shared / "mobius") / "kernels"
-    target = folder / f"{source.stem}-{print_of.hexdigest()[:16]}.so"
+    folder = Path(os.environ.get("MOBIUS_CACHE") or shared / "mobius")
+    return folder / "kernels" / f"{name}-{print_of.hexdigest()[:16]}.so"
+
+
+def build_once(command: list[str], target: Path) -> ctypes.CDLL:
+    """The library that a command builds, from the disk where it has been built before.
+
+    Args:
+        command: of the compiler, without its output.
+        target: of `kept_as`.
+    Raises:
+        RuntimeError: when the compiler fails; the message ends with what it said.
+    """
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(suffix=".so", dir=folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(suffix=".so", dir=target.parent)
         os.close(handle)
         try:
             done = subprocess.run([*command, "-o", scratch], capture_output=True, text=True)
             if done.returncode:
                 errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-                raise RuntimeError(f"{command[0]} could not build {source.name}: {(errors or ['no message'])[0]}")
+                source = next((Path(word).name for word in command if word.endswith(".cpp")), "a kernel")
+                raise RuntimeError(f"{command[0]} could not build {source}: {(errors or ['no message'])[0]}")
             os.replace(scratch, target)  # in one step: another process may be building it, too
         finally:
             Path(scratch).unlink(missing_ok=True)

@@ -2,16 +2,12 @@
 
 import ctypes
 import functools
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mobius_lib.native import build_once, compiler, kept_as
 from mobius_lib.waves.fused.function import SUMS, Kernel
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
@@ -60,27 +56,11 @@ def library() -> ctypes.CDLL:
     Raises:
         RuntimeError: when there is no C++ compiler, or it fails; the message ends with what it said.
     """
-    command, target = recipe()
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(suffix=".so", dir=target.parent)
-        os.close(handle)
-        try:
-            done = subprocess.run([*command, "-o", scratch], capture_output=True, text=True)
-            if done.returncode:
-                errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-                raise RuntimeError(f"{command[0]} could not build kernel.cpp: {errors[0] if errors else 'no message'}")
-            os.replace(scratch, target)  # in one step: another process may be building it, too
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-    return ctypes.CDLL(str(target))
+    return build_once(*recipe())
 
 
 def recipe() -> tuple[list[str], Path]:
     """The compiler's command, without its output, and the file that it makes: one per source, torch and machine."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if not compiler:
-        raise RuntimeError("there is no C++ compiler; install g++ or clang++, or name one in CXX")
     capability = torch.backends.cpu.get_cpu_capability()
     flags = ["-O3", "-std=c++20", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
     flags += ["-fopenmp"]  # at::parallel_for runs on one thread without it; the loader finds torch's own libgomp there
@@ -90,20 +70,5 @@ def recipe() -> tuple[list[str], Path]:
     home = Path(torch.__file__).parent
     flags += [f"-I{home / 'include'}", str(SOURCE), f"-L{home / 'lib'}", f"-Wl,-rpath,{home / 'lib'}"]
     flags += ["-lc10", "-ltorch_cpu"]
-    command = [*compiler.split(), *flags]
-    print_of = hashlib.sha256(SOURCE.read_bytes())
-    print_of.update("\0".join([*command, torch.__version__, _processor()]).encode())
-    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = os.environ.get("MOBIUS_CACHE") or shared / "mobius"
-    return command, Path(folder) / "kernels" / f"lens-{print_of.hexdigest()[:16]}.so"
-
-
-def _processor() -> str:
-    """What -march=native stands for here: a home folder may be shared by unlike machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        import platform
-
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), "")
+    command = [*compiler(), *flags]
+    return command, kept_as("lens", SOURCE.read_bytes(), *command, torch.__version__)
