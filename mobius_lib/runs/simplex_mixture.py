@@ -41,7 +41,7 @@ class Sizes:
 
 SIZES = {
     "quick": Sizes(30, 32, {1: 25.0, 4: 30.0}, 2_400, 1_000, (32, 64), 3, 20_000),
-    "short": Sizes(200, 64, {1: 38.0, 4: 45.0}, 20_000, 4_000, (64, 128), 3, 50_000),
+    "short": Sizes(1000, 64, {1: 44.0, 4: 50.0}, 80_000, 5_000, (64, 128), 3, 50_000),
     "full": Sizes(1000, 512, {1: 105.0, 4: 116.0}, 1_281_167, 50_000, (384, 512, 768, 1024, 1280), 12, 50_000),
 }
 
@@ -95,7 +95,7 @@ def at_scale(scale: str, modes: int) -> Run:
         data=partial(load, scale, modes),
         scales={
             "quick": Scale(epochs=4, batch_size=128, lr=3e-3, note="under a minute on two CPU cores"),
-            "short": Scale(epochs=8, batch_size=256, lr=3e-3, note="some two minutes a seed on two CPU cores"),
+            "short": Scale(epochs=8, batch_size=256, lr=3e-3, note="some fifteen minutes a seed on two CPU cores"),
             "full": Scale(epochs=10, batch_size=1024, lr=3e-3, note="1,281,167 rows of 512; hours on a GPU"),
         },
         weight_decay=david_arms.WEIGHT_DECAY,
