@@ -1,8 +1,9 @@
 """What the benchmarks of single chapters share: an aim, the checks before, and the record's beginning and end."""
 
+import math
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,28 @@ class Aim:
         return f"at {'most' if self.at_most else 'least'} {self.bound:g}"
 
     def judge(self, record: dict[str, Any]) -> tuple[float, str]:
-        """The figure, and "reached" or "missed"."""
+        """The figure, and "reached", "missed" or, for NaN, "not measured"."""
         value = self.of(record)
+        if math.isnan(value):
+            return value, "not measured"
         return value, "reached" if (value <= self.bound if self.at_most else value >= self.bound) else "missed"
 
     def words(self, record: dict[str, Any]) -> str:
-        """One line: figure, bound, and which of the two it is."""
+        """One line: figure, bound, and which of these it is."""
         value, word = self.judge(record)
         return f"{self.statement}: {value:.3g} (aim: {self.bound_words}): {word}"
+
+
+def aims_table(aims: Sequence[Aim], record: dict[str, Any] | None) -> str:
+    """The aims beside a record, as Markdown; without one, or with a quick one, nothing is measured."""
+    lines = ["| what | aim | measured | |", "|---|---|---|---|"]
+    for aim in aims:
+        if record is None or record["configuration"]["quick"]:
+            lines.append(f"| {aim.statement} | {aim.bound_words} | not measured | |")
+        else:
+            value, word = aim.judge(record)
+            lines.append(f"| {aim.statement} | {aim.bound_words} | {value:.3g} | **{word}** |")
+    return "\n".join(lines)
 
 
 def check(numbers: Mapping[str, int | None], output: Path | None) -> None:

@@ -204,18 +204,6 @@ def print_simplex(console: "Console", record: dict[str, Any]) -> None:
             say(aim.words(record))
 
 
-def simplex_table(record: dict[str, Any] | None) -> str:
-    """The aims beside a record, as Markdown; without one, or with a quick one, nothing is measured."""
-    lines = ["| what | aim | measured | |", "|---|---|---|---|"]
-    for aim in AIMS:
-        if record is None or record["configuration"]["quick"]:
-            lines.append(f"| {aim.statement} | {aim.bound_words} | not measured | |")
-        else:
-            value, word = aim.judge(record)
-            lines.append(f"| {aim.statement} | {aim.bound_words} | {value:.3g} | **{word}** |")
-    return "\n".join(lines)
-
-
 def _build(config: DavidConfig, rounds: int) -> dict[str, Any]:
     makers = {
         "ours": lambda: GeoFractalDavid(config),

@@ -8,8 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from mobius_lib.bench import BenchError
+from mobius_lib.bench import BenchError, ladder
 from mobius_lib.bench import gauge as bench
+from mobius_lib.bench.chapters import aims_table
 from mobius_lib.errors import MobiusError
 
 
@@ -30,7 +31,23 @@ def test_the_record(recorded):
     for name, row in record["forms"].items():
         assert len(row["rounds"]) == 2 and min(row["rounds"]) > 0 and row["peak_bytes"] > 0
         assert ("speed_up" in row) == (name != "dense")
-    assert said == [*(f"the fit of {level}" for level in bench.LEVELS), "forwards"]
+    ladders = [f"the ladder on {words} words" for words in bench.QUICK_VOCABULARIES]
+    assert said == [*(f"the fit of {level}" for level in bench.LEVELS), "forwards", *ladders]
+    assert [found["vocabulary"] for found in record["ladders"]] == list(bench.QUICK_VOCABULARIES)
+    for found in record["ladders"]:
+        assert list(found["fit_seconds"]) == list(bench.LEVELS) and min(found["fit_seconds"].values()) > 0
+        assert list(found["counting_seconds"]) == ["5", "15", "50"] and found["tokens"] == 1_000_000
+        # the tokens alone, repeated and as keys, take 8 MB each; torch itself a few hundred
+        assert 2**24 < found["peak_bytes"] < 2**33
+
+
+def test_a_ladder_that_fails_says_why(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(BenchError, match="in a process of its own: exit status 1"):
+        ladder.measure_apart(5)
+    monkeypatch.undo()
+    with pytest.raises(BenchError, match="at least 1 word"):
+        ladder.measure_apart(-1)
 
 
 def test_a_speed_up_is_dense_over_rung_round_by_round(recorded):
@@ -47,16 +64,24 @@ def test_the_matrix_is_the_same_each_time_and_partly_smooth():
     assert 0.2 < beside < 0.9, "neighbours alike, but for the noise"
 
 
-def test_the_aim_is_computed(recorded):
+def test_the_aims_are_computed(recorded):
     record = copy.deepcopy(recorded[1])
-    for quick, times, word in ((True, 12.0, None), (False, 12.0, "reached"), (False, 9.9, "missed")):
-        record["configuration"]["quick"] = quick
+    assert all("not measured" in row for row in aims_table(bench.AIMS, record).splitlines()[2:]), "it was a quick one"
+    record["configuration"]["quick"] = False
+    for times, gib, words in (
+        (12.0, 3.0, ["reached", "reached"]),
+        (9.9, 8.5, ["missed", "missed"]),
+        (10.0, None, ["reached", "not measured"]),
+    ):
         record["forms"]["L5"]["speed_up"]["median"] = times
+        record["ladders"][1]["peak_bytes"] = gib and gib * 2**30
         console = Console(file=io.StringIO(), width=200)
         bench.print_gauge(console, record)
-        found = console.file.getvalue()
-        assert ("aim" in found) == (word is not None)
-        assert word is None or f"L5 beside dense: {times:.1f} (aim: at least 10): {word}" in found
+        for aim, word in zip((bench.AIMS[0], bench.AIMS[-1]), words, strict=True):
+            line = next(line for line in console.file.getvalue().splitlines() if line.startswith(aim.statement))
+            assert line.endswith(f": {word}")
+            row = next(row for row in aims_table(bench.AIMS, record).splitlines() if aim.statement in row)
+            assert row.endswith(f"| **{word}** |")
 
 
 @pytest.mark.parametrize(
