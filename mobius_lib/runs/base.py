@@ -191,7 +191,7 @@ def execute(
     trainer: _Trainer | _Computer = (
         _Trainer(run, scale, settings, data, place, backend, work, progress, compiled)
         if run.compute is None
-        else _Computer(run.compute, data, list(run.arms))
+        else _Computer(run, settings, data, origin["commit"], work, seeds if progress else None)
     )
 
     started = time.perf_counter()
@@ -386,23 +386,49 @@ class _Trainer:
 
 
 class _Computer:
-    """Stands where `_Trainer` does for a run that computes its records: all arms of a seed at once."""
+    """Stands where `_Trainer` does for a run that computes its records: all arms of a seed at once.
+
+    A finished seed is kept in `work`, and taken from there when code, data and sizes are still the same.
+    """
 
     backend = None
 
     def __init__(
-        self, compute: Callable[[Data, int], Mapping[str, dict[str, Any]]], data: Data, arms: list[str]
+        self, run: Run, settings: Scale, data: Data, commit: str | None, work: Path | None, announced: int | None
     ) -> None:
-        self.compute, self.data, self.arms = compute, data, arms
+        self.run, self.data, self.work, self.announced = run, data, work, announced
+        sizes = run.facts() if run.facts is not None else {}
+        self.of = {"commit": commit, "data": dict(data.hashes), "settings": asdict(settings), **sizes}
         self.seed, self.found = -1, {}
 
     def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
-        return dict.fromkeys(self.arms, 0.0), {}
+        return dict.fromkeys(self.run.arms, 0.0), {}
 
     def record(self, name: str, seed: int, rate: float) -> dict[str, Any]:
         if seed != self.seed:
-            self.seed, self.found = seed, self.compute(self.data, seed)
+            self.seed, self.found = seed, self._kept(seed) or self._computed(seed)
         return {"seed": seed, **self.found[name]}
+
+    def _file(self, seed: int) -> Path | None:
+        return None if self.work is None else self.work / f"seed{seed}.json"
+
+    def _kept(self, seed: int) -> Mapping[str, dict[str, Any]] | None:
+        file = self._file(seed)
+        if file is None or not file.is_file():
+            return None
+        kept = json.loads(file.read_text())
+        # through JSON, in which a tuple is a list
+        return kept["arms"] if kept["of"] == json.loads(json.dumps(self.of)) else None
+
+    def _computed(self, seed: int) -> Mapping[str, dict[str, Any]]:
+        started = time.perf_counter()
+        found = finite(dict(self.run.compute(self.data, seed)))
+        if (file := self._file(seed)) is not None:
+            write_json(file, {"of": self.of, "arms": found})
+        if self.announced is not None:
+            seconds = time.perf_counter() - started
+            print(f"{self.run.name}: seed {seed + 1} of {self.announced} took {seconds:.0f} s", flush=True)
+        return found
 
     def cost(self) -> dict[str, Any]:
         return {}

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from mobius_lib.errors import MobiusError
-from mobius_lib.runs import RunError, Scale, base, execute, load_result, pick_device, provenance
-from mobius_lib.runs.base import seeded_subset
+from mobius_lib.runs import Run, RunError, Scale, base, execute, load_result, pick_device, provenance
+from mobius_lib.runs.base import Data, seeded_subset
 from mobius_lib.training import loop
 from mobius_lib.waves.fused import fastest
 
@@ -420,3 +420,39 @@ def test_the_commit_is_that_of_the_beginning(tiny, run, monkeypatch):
         return tiny.data()
 
     assert run(of=replace(tiny, data=data), epochs=1)["commit"] == "before"
+
+
+def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
+    rows, asked, broken = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [], [1]
+
+    def compute(data, seed):
+        asked.append(seed)
+        if seed in broken:
+            raise KeyboardInterrupt
+        return {"one": {"value": (seed, float("nan"))}}
+
+    def run(size, digest="a"):
+        return Run(
+            name="computed",
+            chapter=4,
+            summary="",
+            arms={"one": torch.nn.Identity},
+            data=lambda: Data(rows, rows, {"rows": digest}),
+            scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
+            weight_decay=0.0,
+            compute=compute,
+            facts=lambda: {"sizes": (size,)},
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(run(1), seeds=2, work=tmp_path)
+    broken.clear()
+    record = execute(run(1), seeds=2, work=tmp_path)
+    assert asked == [0, 1, 1] and "seed 2 of 2 took" in capsys.readouterr().out
+    assert [seed["value"] for seed in record["arms"]["one"]] == [[0, None], [1, None]]
+    assert execute(run(1), seeds=2, work=tmp_path, progress=False)["arms"] == record["arms"] and len(asked) == 3
+    assert not capsys.readouterr().out
+    execute(run(2), seeds=1, work=tmp_path)
+    execute(run(2, "b"), seeds=1, work=tmp_path)
+    execute(run(2, "b"), seeds=1)
+    assert asked[3:] == [0, 0, 0], "other sizes, other data, no folder"
