@@ -72,8 +72,9 @@ class TwistorMemorySystem(nn.Module):
         y(t) = x(t) + out(sum_k softmax_k(query x(t)) phase(M_k(t)))
 
     What makes slots different, where the public code's stay identical: each has a pace alpha_k of its own, Moebius
-    cycles of its own, a learned start, and its share of the writing. Slots belong to a row of the batch, not to the
-    model: they start anew with each sequence, or go on from a given state, and no row sees another's.
+    cycles of its own that start far from those of the others, a learned start, and its share of the writing. Slots
+    belong to a row of the batch, not to the model: they start anew with each sequence, or go on from a given state, and
+    no row sees another's.
 
     As the weights depend on the input alone, all steps are one scan; for float32 on a CPU, one sweep in C++.
 
@@ -115,7 +116,10 @@ class TwistorMemorySystem(nn.Module):
         self.start = nn.Parameter(torch.randn(num_memories, dim) / 8)
         self.select = nn.Linear(dim, 2 * num_memories)  # key and query in one product
         self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.cycles = nn.ModuleList(MobiusCycles(dim, num_cycles) for _ in range(num_memories if num_cycles else 0))
+        # near the identity all slots would hear the same, and stay alike
+        self.cycles = nn.ModuleList(
+            MobiusCycles(dim, num_cycles, anywhere=True) for _ in range(num_memories if num_cycles else 0)
+        )
         self.compression = PhaseCompression(dim) if use_phase_compression else None
 
     def trajectory(self, x: Tensor, slots: Tensor | None = None) -> Tensor:

@@ -21,16 +21,21 @@ class MobiusCycles(nn.Module):
     Args:
         dim: width 4n of the twistors.
         cycles: how many, at least 1.
+        anywhere: the first cycle starts as a rotation of the sphere, another one for each pair, drawn from all of them,
+            and not near the identity; so two such modules take one twistor to two that have little in common.
     Attributes:
         generators: (cycles, n, 6).
         couplings: (cycles,).
     """
 
-    def __init__(self, dim: int, cycles: int) -> None:
+    def __init__(self, dim: int, cycles: int, anywhere: bool = False) -> None:
         super().__init__()
         if cycles < 1:
             raise ValueError(f"num_mobius_cycles must be at least 1, not {cycles}; use_mobius=False leaves them out.")
         self.generators = nn.Parameter(0.1 * torch.randn(cycles, dim // 4, 6))
+        if anywhere:
+            with torch.no_grad():
+                self.generators[0] = _rotations(dim // 4)
         self.couplings = nn.Parameter(0.1 * torch.arange(1.0, cycles + 1) / cycles)
 
     def matrix(self) -> Tensor:
@@ -41,6 +46,18 @@ class MobiusCycles(nn.Module):
         """The Moebius map of each cycle and pair, without the couplings: (cycles, n, 2, 2) complex."""
         x = self.generators.detach().float()
         return twistor.special_linear(torch.complex(x[..., :3], x[..., 3:]))
+
+
+def _rotations(pairs: int) -> Tensor:
+    """Generators (pairs, 6) of rotations, each equally likely (Haar's measure).
+
+    [[ia, b + ic], [-b + ic, -ia]] generates the rotation cos(t) + sin(t)/t times itself, t = |(a, b, c)|; so a unit
+    quaternion is drawn and its angle and axis are taken.
+    """
+    quaternion = F.normalize(torch.randn(pairs, 4), dim=-1)
+    axis = quaternion[:, 1:]
+    a, b, c = (torch.atan2(axis.norm(dim=-1), quaternion[:, 0])[:, None] * F.normalize(axis, dim=-1)).mT
+    return torch.stack([torch.zeros_like(a), b, -b, a, c, c], dim=-1)
 
 
 class MobiusLayer(nn.Module):
