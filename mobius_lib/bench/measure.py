@@ -12,13 +12,16 @@ habits. Left out on a CPU is the scratch space that oneDNN and MKL take from the
 
 import gc
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+
+from mobius_lib.runs.peak import peak_bytes
+
+__all__ = ["machine", "paired_seconds", "peak_bytes", "ratio", "summary", "wait"]
 
 SHORTEST = 0.02
 """Seconds that a turn lasts at least: a thousand times the clock's and the synchronisation's own."""
@@ -67,34 +70,6 @@ def summary(taken: Sequence[float]) -> dict[str, Any]:
 def ratio(taken: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     """`summary` of one list of seconds over another, round by round."""
     return summary([ours / theirs for ours, theirs in zip(taken, base, strict=True)])
-
-
-def peak_bytes(step: Callable[[], Any], device: torch.device) -> int:
-    """The most that tensors took during a step, above what was held before it. The step should have run before."""
-    gc.collect()
-    if device.type == "cuda":
-        wait(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        held = torch.cuda.memory_allocated(device)
-        step()
-        wait(device)
-        return torch.cuda.max_memory_allocated(device) - held
-    return _peak_on_cpu(step)
-
-
-def _peak_on_cpu(step: Callable[[], Any]) -> int:
-    from torch.profiler import ProfilerActivity, profile
-
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would speak of GPUs that are not there
-    # acc_events: without it torch warns that events of an earlier cycle are gone, and there is none
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        step()
-    held = highest = 0
-    events = (event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]")
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()  # negative where memory is given back
-        highest = max(highest, held)
-    return highest
 
 
 def machine(device: torch.device, precision: torch.dtype, quick: bool = False) -> dict[str, float]:

@@ -4,11 +4,15 @@ from mobius_lib.runs import (
     cantor_alpha,
     cantor_mask,
     gauge_cooccurrence,
+    gauge_encoder,
     gauge_network,
     simplex_features,
     simplex_imagenet,
     simplex_mixture,
     simplex_robustness,
+    twistor_continual,
+    twistor_length,
+    twistor_text,
     waves_clip,
     waves_features,
     waves_images,
@@ -33,6 +37,10 @@ RUNS: dict[str, Run] = {
         simplex_imagenet.RUN,
         gauge_cooccurrence.RUN,
         gauge_network.RUN,
+        gauge_encoder.RUN,
+        twistor_text.RUN,
+        twistor_continual.RUN,
+        twistor_length.RUN,
     )
 }
 

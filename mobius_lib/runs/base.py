@@ -120,6 +120,8 @@ class Run:
     compute: Callable[[Data, int], Mapping[str, dict[str, Any]]] | None = None
     """From the data and the seed to the record of every arm, on the CPU: for a run that compares something else than
     models trained by the recipe above. Then `Scale` has nothing that could be changed, and `work` keeps nothing."""
+    on_any_device: bool = False
+    """Whether `compute` computes where its data lie, which is then the device that was asked for."""
     keep_history: bool = True
     """Whether a seed's record tells of every epoch. Not where there are very many short ones."""
 
@@ -180,7 +182,7 @@ def execute(
     settings = _changed(run.scales[scale], changes)
     if run.compute is not None:
         _check_computed(run, [*changes, *(["compiled"] if compiled else [])], device, backend)
-        device = "cpu"
+        device = device if run.on_any_device else "cpu"
     place = pick_device(device)
     if output is not None:
         _check_writable(output)  # now, and not after hours of training
@@ -464,7 +466,7 @@ def _check_computed(run: Run, changed: list[str], device: str, backend: str) -> 
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise RunError(f"The run {run.name} computes its records and has no {options}; leave it out.")
-    if device not in ("auto", "cpu"):
+    if device not in ("auto", "cpu") and not run.on_any_device:
         raise RunError(f"The run {run.name} computes on the CPU, not on {device!r}; use --device cpu or leave it out.")
 
 
