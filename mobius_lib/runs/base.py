@@ -119,7 +119,8 @@ class Run:
     """Further entries of the result: what is known of the data without any model."""
     compute: Callable[[Data, int], Mapping[str, dict[str, Any]]] | None = None
     """From the data and the seed to the record of every arm, on the CPU: for a run that compares something else than
-    models trained by the recipe above. Then `Scale` has nothing that could be changed, and `work` keeps nothing."""
+    models trained by the recipe above. Then `Scale` has nothing that could be changed, and `work` keeps the seeds that
+    are done."""
     on_any_device: bool = False
     """Whether `compute` computes where its data lie, which is then the device that was asked for."""
     keep_history: bool = True
