@@ -51,7 +51,7 @@ STREAMED = 128
 """Characters of a piece of the streaming arm."""
 LENGTH_ARMS = ("twistor", "scan", "streaming", "attention", "transformer")
 MIXED = "recommended, mixed"
-VOCABULARY = 76
+VOCABULARY = 66
 """Of the lengths: as many characters as the King James Bible has."""
 TABLE_VOCABULARY, TABLE_BATCH, TABLE_LENGTH = 1000, 4, 32
 
