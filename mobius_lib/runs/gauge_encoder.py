@@ -66,7 +66,7 @@ class Sizes:
 
 SIZES = {
     "quick": Sizes(80, 40, (8,)),
-    "short": Sizes(2_000, 1_000, (8, 32)),
+    "short": Sizes(1_000, 1_000, (8, 32)),
     "full": Sizes(None, None, (4, 8, 16, 32, 64)),
 }
 
@@ -400,7 +400,7 @@ RUN = Run(
     data=load,
     scales={
         "quick": NO_TRAINING(note="a few dozen pictures; half a minute on two cores"),
-        "short": NO_TRAINING(note="3,000 pictures; some five minutes a seed on two cores"),
+        "short": NO_TRAINING(note="2,000 pictures; some four minutes a seed on two cores"),
         "full": NO_TRAINING(note="all 12,000 pictures, more N; some forty minutes a seed on two cores"),
     },
     weight_decay=0.0,
