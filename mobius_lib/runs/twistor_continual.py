@@ -57,7 +57,7 @@ SIZES = {
         Sizes(8, 2, 4, 16, 0, 0, 0, 0, piece=256, validation=1_000, training=30_000, test=2_000, rates=(3e-3, 1e-2)),
         steps=20, intervals=2,
     ),
-    "short": Course(Sizes(48, 3, 16, 64, 0, 0, 0, 0, validation=8_192, test=49_152, rates=RATES), 320, 4),
+    "short": Course(Sizes(48, 3, 16, 64, 0, 0, 0, 0, validation=8_192, test=49_152, rates=RATES), 200, 4),
     "full": Course(Sizes(128, 5, 64, 128, 0, 0, 0, 0, validation=60_000, dropout=0.1, rates=RATES), 2_000, 10),
 }  # fmt: skip
 
@@ -185,7 +185,7 @@ RUN = Run(
     data=QUICK.load,
     scales={
         "quick": COMPUTED(note="three stages of 20 steps of tiny models; seconds on one core"),
-        "short": COMPUTED(note="three stages of 320 steps of 460,000 parameters; 6 minutes a seed on one core"),
+        "short": COMPUTED(note="three stages of 200 steps of 460,000 parameters; 4 minutes a seed on one core"),
         "full": COMPUTED(note="three stages of 2,000 steps of the preset small; hours on a GPU"),
     },
     weight_decay=0.05,

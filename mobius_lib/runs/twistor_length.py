@@ -72,7 +72,7 @@ class Sizes:
 DOUBLING = tuple(128 * 2**n for n in range(8))
 SIZES = {
     "quick": Sizes((128, 256, 512), 2, dim=8, levels=2),
-    "short": Sizes(DOUBLING, 5),
+    "short": Sizes(DOUBLING, 3),
     "full": Sizes(DOUBLING, 5, dim=128, levels=5, presets=(*PRESETS, MIXED)),
 }
 
@@ -272,7 +272,7 @@ RUN = Run(
     data=nothing,
     scales={
         "quick": COMPUTED(note="128 to 512 characters; seconds on one core"),
-        "short": COMPUTED(note="128 to 16,384 characters; 3 minutes a seed on one core, and 2 GB of memory"),
+        "short": COMPUTED(note="128 to 16,384 characters; 2 minutes a seed on one core, and 2 GB of memory"),
         "full": COMPUTED(note="the preset small, and the training of all presets; minutes a seed on a GPU"),
     },
     weight_decay=0.0,
