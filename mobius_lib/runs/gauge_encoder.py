@@ -1,11 +1,11 @@
 """gauge-encoder: the pointwise convolutions of EfficientNet-Lite0, replaced by rungs of the ladder.
 
-A real network, trained on ImageNet by others: its 32 convolutions of 1 x 1 are matrices (out, in) and hold 93 % of what
-makes its features. Each is replaced by a rung that is fitted to it in closed form, or by a plain compressor, and nothing
-is trained again: batch norms keep their statistics, and the stem and the depthwise convolutions stay as they are. The
-channels stand in the network's own order; L4 and L5 sort the input channels by themselves. A layer with fewer input
-channels than N gets as many Gaussians as it has channels, and a layer of which an arm would store no fewer bits than
-the matrix has is kept as it is.
+A real network, trained on ImageNet by others: its 32 convolutions of 1 x 1 are matrices (out, in) and hold 93 % of the
+numbers that make its features. Each is replaced by a rung that is fitted to it in closed form, or by a plain
+compressor, and nothing is trained again: batch norms keep their statistics, and the stem and the depthwise convolutions
+stay as they are. The channels stand in the network's own order; L4 and L5 sort the input channels by themselves. A
+layer with fewer input channels than N gets as many Gaussians as it has channels, and a layer of which an arm would
+store no fewer bits than the matrix has is kept as it is.
 
 What a user would notice is measured on pictures of Fashion-MNIST, drawn with the seed: the pooled features (made as
 those of chapter 1, before the principal components) go into logistic regression.
@@ -110,7 +110,7 @@ def network() -> nn.Module:
         model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     except (AttributeError, EOFError, OSError, RuntimeError, TypeError, UnpicklingError) as error:
         raise _strange(error) from error
-    # channels last: pointwise convolutions then are plain matrix products, and three times as fast
+    # channels last: pointwise convolutions then are plain matrix products, and half as fast again
     return model.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
