@@ -213,7 +213,7 @@ def execute(
         "device": describe_device(place),
         **origin,
         "data": dict(data.hashes),
-        "wall_seconds": time.perf_counter() - started,
+        "wall_seconds": time.perf_counter() - started + trainer.earlier,
         "arms": arms,
         "cost": trainer.cost(),
         **({"tuning": tuning} if tuning else {}),
@@ -254,6 +254,8 @@ class _Trainer:
         self.arms = {name: arm if isinstance(arm, Arm) else Arm(arm) for name, arm in run.arms.items()}
         self.backend: str | None = None
         """How lenses computed, by its own name; None as long as no model had any."""
+        self.earlier = 0.0
+        """Of arms that were finished before, the record has the seconds of each."""
 
     def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
         """The learning rate of every arm, and for those that were searched for: held-out accuracy of each candidate.
@@ -403,6 +405,8 @@ class _Computer:
         sizes = run.facts() if run.facts is not None else {}
         self.of = {"commit": commit, "data": dict(data.hashes), "settings": asdict(settings), **sizes}
         self.seed, self.found = -1, {}
+        self.earlier = 0.0
+        """Seconds that the seeds took that were kept."""
 
     def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
         return dict.fromkeys(self.run.arms, 0.0), {}
@@ -420,16 +424,18 @@ class _Computer:
         if file is None or not file.is_file():
             return None
         kept = json.loads(file.read_text())
-        # through JSON, in which a tuple is a list
-        return kept["arms"] if kept["of"] == json.loads(json.dumps(self.of)) else None
+        if kept["of"] != json.loads(json.dumps(self.of)):  # through JSON, in which a tuple is a list
+            return None
+        self.earlier += kept["seconds"]
+        return kept["arms"]
 
     def _computed(self, seed: int) -> Mapping[str, dict[str, Any]]:
         started = time.perf_counter()
         found = finite(dict(self.run.compute(self.data, seed)))
+        seconds = time.perf_counter() - started
         if (file := self._file(seed)) is not None:
-            write_json(file, {"of": self.of, "arms": found})
+            write_json(file, {"of": self.of, "seconds": seconds, "arms": found})
         if self.announced is not None:
-            seconds = time.perf_counter() - started
             print(f"{self.run.name}: seed {seed + 1} of {self.announced} took {seconds:.0f} s", flush=True)
         return found
 

@@ -450,7 +450,9 @@ def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
     record = execute(run(1), seeds=2, work=tmp_path)
     assert asked == [0, 1, 1] and "seed 2 of 2 took" in capsys.readouterr().out
     assert [seed["value"] for seed in record["arms"]["one"]] == [[0, None], [1, None]]
-    assert execute(run(1), seeds=2, work=tmp_path, progress=False)["arms"] == record["arms"] and len(asked) == 3
+    again = execute(run(1), seeds=2, work=tmp_path, progress=False)
+    kept = [json.loads((tmp_path / f"seed{seed}.json").read_text())["seconds"] for seed in (0, 1)]
+    assert again["arms"] == record["arms"] and len(asked) == 3 and again["wall_seconds"] > sum(kept) > 0
     assert not capsys.readouterr().out
     execute(run(2), seeds=1, work=tmp_path)
     execute(run(2, "b"), seeds=1, work=tmp_path)
