@@ -286,6 +286,13 @@ def test_growth_with_the_length(
     assert verdict.measured == pytest.approx(sum(powers) / 3, abs=6e-4)  # three decimals
 
 
+def test_a_length_that_was_left_out_is_passed_over(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    rows, short = [{"seconds_by_length": curve(1.0, 1 + i)} for i in range(3)], {**curve(2.0), "16384": None}
+    write_run("twistor-length", twistor=rows, attention=[{"seconds_by_length": short}] * 3)
+    verdict = judge_one("linear-time-here")
+    assert verdict.word == REPRODUCED and "attention: n^2.00" in verdict.explanation
+
+
 def test_two_lengths_make_no_curve(judge_one: JudgeOne, write_run: WriteRun) -> None:
     write_run("twistor-length", twistor=[{"seconds_by_length": {"128": 1.0, "256": 2.0}}] * 3)
     verdict = judge_one("linear-time-here")

@@ -167,12 +167,15 @@ def _mirrored(found: Interval) -> Interval:
 
 
 def table_of(file: RunFile, arm: str, seed: int, measure: str) -> dict[float, float]:
-    """A record's table {size: number}, smallest size first; empty where the record has none."""
+    """A record's table {size: number}, smallest size first; empty where the record has none.
+
+    A null is a size that the run left out, as an arm too large for its limit.
+    """
     raw: Any = file.arms[arm][seed].get(measure)
     if not isinstance(raw, dict):
         return {}
     try:
-        sizes = sorted(raw, key=float)
+        sizes = sorted((size for size, number in raw.items() if number is not None), key=float)
     except ValueError as error:
         raise LedgerError(f"{file.path}: arm {arm!r}, seed {seed}: {measure} has a size that is no number.") from error
     numbers = {float(size): file.entry(arm, seed, measure, size) for size in sizes}
