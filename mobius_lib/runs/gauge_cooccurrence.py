@@ -82,7 +82,7 @@ class Sizes:
 SIZES = {
     "quick": Sizes(1_000, (4, 8, 16)),
     "short": Sizes(5_000, (4, 8, 16)),
-    "full": Sizes(None, (4, 8, 16, 32)),
+    "full": Sizes(None, (8,)),
 }
 
 
