@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from mobius_lib.bench.chapters import Aim, Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.runs.base import pick_device
+from mobius_lib.runs.language_models import equal_recurrent
 from mobius_lib.twistor import (
     IncidenceAttention,
     TwistorHopeArchitecture,
@@ -67,34 +68,9 @@ class PlainRecurrent(TwistorTitansRecurrent):
         return torch.stack(made), state
 
 
-class LSTMModel(nn.Module):
-    """Embedding, LSTM, head: what a practitioner would put in the place of ours.
-
-    Args:
-        vocab_size, dim: of the embedding.
-        hidden: width of both layers.
-    """
-
-    def __init__(self, vocab_size: int, dim: int, hidden: int, layers: int = 2) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocab_size, dim)
-        self.lstm = nn.LSTM(dim, hidden, layers, batch_first=True)
-        self.head = nn.Linear(hidden, vocab_size)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.head(self.lstm(self.embedding(tokens))[0])
-
-
-def equal_lstm(parameters: int, vocab_size: int, dim: int) -> LSTMModel:
-    """The LSTM model whose number of parameters is nearest to one that is given."""
-    sizes = {hidden: _count(vocab_size, dim, hidden) for hidden in range(1, 4096)}
-    hidden = min(sizes, key=lambda hidden: abs(sizes[hidden] - parameters))
-    return LSTMModel(vocab_size, dim, hidden)
-
-
-def _count(vocab_size: int, dim: int, hidden: int) -> int:
-    layers = 4 * hidden * (dim + hidden + 2) + 4 * hidden * (2 * hidden + 2)
-    return vocab_size * dim + layers + hidden * vocab_size + vocab_size
+def equal_lstm(parameters: int, vocab_size: int, dim: int) -> nn.Module:
+    """Two layers of LSTM with an embedding and a head: the one whose number of parameters is nearest to a given one."""
+    return equal_recurrent("lstm", parameters, vocab_size, dim)
 
 
 def make_model(arm: str, preset: str, device: torch.device) -> nn.Module:

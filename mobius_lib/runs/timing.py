@@ -61,23 +61,30 @@ def paired_steps(
             optimizer = torch.optim.AdamW(model.parameters(), fused=True)  # as the loop does
             objective = (objectives or {}).get(name)
             steps[form] = lambda m=model, o=optimizer, f=objective: training_step(m, o, x, y, f)
-    seconds: dict[str, list[float]] = {form: [] for form in steps}
-    for _ in range(rounds + 1):
-        for form, step in steps.items():
-            _wait(device)
-            started = time.perf_counter()
-            step()
-            _wait(device)
-            seconds[form].append(time.perf_counter() - started)
-    base = seconds[baseline][1:] if baseline in seconds else None
+    seconds = in_turn(steps, rounds, device)
+    base = seconds.get(baseline)
     return {
         form: {
-            "seconds": statistics.median(taken[1:]),
+            "seconds": statistics.median(taken),
             "batch_size": len(x),
-            **(_ratios(taken[1:], base, baseline) if base else {}),
+            **(_ratios(taken, base, baseline) if base else {}),
         }
         for form, taken in seconds.items()
     }
+
+
+def in_turn(works: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each piece of work, round by round, after a round that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            _wait(device)
+            started = time.perf_counter()
+            work()
+            _wait(device)
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
 
 
 def _ratios(taken: list[float], base: list[float], baseline: str) -> dict[str, Any]:

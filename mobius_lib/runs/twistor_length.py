@@ -20,7 +20,6 @@ precision, with its loss scaled, on a GPU.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +33,7 @@ from torch.nn import functional as F
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.language_models import equal_transformer
 from mobius_lib.runs.peak import peak_bytes
+from mobius_lib.runs.timing import in_turn
 from mobius_lib.runs.twistor_text import COMPUTED, count
 from mobius_lib.twistor import (
     PRESETS,
@@ -141,7 +141,7 @@ def _lengths(sizes: Sizes, seed: int, device: torch.device) -> dict[str, dict[st
             for name, model in models.items()
             if before[name] is not None and 4 * before[name] <= LIMIT  # nothing here grows faster than with the square
         }
-        taken = _in_turn(works, sizes.rounds, device)
+        taken = in_turn(works, sizes.rounds, device)
         for name in models:
             before[name] = memory[name][str(n)] = peak_bytes(works[name], device) if name in works else None
             seconds[name][str(n)] = statistics.median(taken[name]) if name in works else None
@@ -192,8 +192,8 @@ def _training(name: str, seed: int, rounds: int, device: torch.device) -> dict[s
         return model, x, step
 
     model, x, step = start()
-    step_seconds = _in_turn({name: step}, rounds, device)[name]
-    forward_seconds = _in_turn({name: partial(_forward, model.eval(), x, mixed)}, rounds, device)[name]
+    step_seconds = in_turn({name: step}, rounds, device)[name]
+    forward_seconds = in_turn({name: partial(_forward, model.eval(), x, mixed)}, rounds, device)[name]
     parameters = count(model)
     del model, step
     return {
@@ -232,25 +232,6 @@ def _step_of(model: TwistorHopeArchitecture, x: Tensor, y: Tensor, mixed: bool) 
         scaler.update()
 
     return step
-
-
-def _in_turn(works: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each piece of work, round by round, after a round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            _wait(device)
-            started = time.perf_counter()
-            work()
-            _wait(device)
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def at_scale(scale: str) -> Run:
