@@ -233,6 +233,24 @@ def execute(
     return result
 
 
+def trained(run: Run, scale: str, name: str, data: Data, seed: int) -> nn.Module:
+    """The model of one arm as `execute` trains it on the CPU with that seed, ready for evaluation.
+
+    Args:
+        run: a run that trains models.
+        scale: a name in `run.scales`.
+        name: of the arm, which takes the scale's learning rate.
+        data: as `run.data()`.
+        seed: of model and data order.
+    """
+    settings = run.scales[scale]
+    part = replace(data, train=seeded_subset(*data.train, settings.train_samples))
+    trainer = _Trainer(run, scale, settings, part, torch.device("cpu"), "auto", None, progress=False)
+    model = trainer._model(trainer.arms[name], seed)
+    trainer._train(name, model, part, trainer._validation(part.test), settings.lr, seed, "")
+    return model.eval()
+
+
 class _Trainer:
     """What one call of `execute` does again and again: an arm, a seed and a rate to a record."""
 

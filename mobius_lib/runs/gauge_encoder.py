@@ -3,9 +3,7 @@
 A real network, trained on ImageNet by others: its 32 convolutions of 1 x 1 are matrices (out, in) and hold 93 % of the
 numbers that make its features. Each is replaced by a rung that is fitted to it in closed form, or by a plain
 compressor, and nothing is trained again: batch norms keep their statistics, and the stem and the depthwise convolutions
-stay as they are. The channels stand in the network's own order; L4 and L5 sort the input channels by themselves. A
-layer with fewer input channels than N gets as many Gaussians as it has channels, and a layer of which an arm would
-store no fewer bits than the matrix has is kept as it is.
+stay as they are. The channels stand in the network's own order; L4 and L5 sort the input channels by themselves.
 
 What a user would notice is measured on pictures of Fashion-MNIST, drawn with the seed: the pooled features (made as
 those of chapter 1, before the principal components) go into logistic regression.
@@ -22,25 +20,21 @@ L5, layer by layer. `rows` holds other N. The fits do not depend on the seed, an
 import copy
 import hashlib
 import importlib
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import fashion_mnist, registry
 from mobius_lib.errors import DataError
-from mobius_lib.gauge import Rung
-from mobius_lib.gauge.base import FLOAT_BITS
-from mobius_lib.gauge.baselines import quantised
 from mobius_lib.runs.base import Data, Run
-from mobius_lib.runs.gauge_cooccurrence import BASELINES, NO_TRAINING, RUNGS, TERMS
+from mobius_lib.runs.gauge_cooccurrence import NO_TRAINING
+from mobius_lib.runs.gauge_forms import ARMS, Form, by_arm, compressed, dense_bits, error, size
 
 SIDE = 96
 """Pixels to which a picture is enlarged, as for the embedded features."""
@@ -69,17 +63,6 @@ SIZES = {
     "short": Sizes(1_000, 1_000, (8, 32)),
     "full": Sizes(None, None, (4, 8, 16, 32, 64)),
 }
-
-
-class Form(NamedTuple):
-    """The layers of the network as one arm keeps them."""
-
-    arm: str
-    matrices: list[Tensor]
-    bits: list[int]
-    """Of each layer."""
-    known: dict[str, Any]
-    """What else the record says."""
 
 
 # The network.
@@ -201,57 +184,6 @@ def forms(terms: tuple[int, ...]) -> tuple[Form, ...]:
     return tuple(compressed(weights, terms))
 
 
-def compressed(weights: list[Tensor], terms: tuple[int, ...]) -> list[Form]:
-    """Matrices in every form.
-
-    Args:
-        weights: (out, in) each.
-        terms: N.
-    """
-    dense = [w.numel() * FLOAT_BITS for w in weights]
-    found = [Form("dense", weights, dense, {"stored": sum(w.numel() for w in weights)})]
-    for n in terms:
-        for name, rung in RUNGS.items():
-            found.append(_rung(name, rung, weights, n))
-        allowed = found[-1].bits  # of L5
-        for name, baseline in BASELINES.items():
-            form = _baseline(name, baseline, weights, allowed)
-            if form is not None:
-                found.append(form._replace(known={"terms": n, **form.known}))
-    form = _baseline("4 bits", lambda w, _: quantised(w, 4), weights, [0] * len(weights))
-    return [*found, form]
-
-
-def _rung(name: str, rung: type[Rung], weights: list[Tensor], n: int) -> Form:
-    started = time.perf_counter()
-    matrices, bits, stored = [], [], []
-    for w in weights:
-        fitted = rung.from_dense(w, min(n, w.shape[1]))
-        worth = fitted.stored_bits() < w.numel() * FLOAT_BITS
-        matrices.append(fitted.to_dense() if worth else w)
-        bits.append(fitted.stored_bits() if worth else w.numel() * FLOAT_BITS)
-        stored.append(fitted.compression_ratio().stored if worth else w.numel())
-    seconds = time.perf_counter() - started
-    return Form(name, matrices, bits, {"terms": n, "stored": sum(stored), "seconds": seconds})
-
-
-def _baseline(name: str, baseline: Callable, weights: list[Tensor], allowed: list[int]) -> Form | None:
-    """None when it has nothing so small for one of the matrices."""
-    started = time.perf_counter()
-    matrices, bits = [], []
-    for w, most in zip(weights, allowed, strict=True):
-        if most >= w.numel() * FLOAT_BITS:  # the rung kept this layer
-            matrices.append(w)
-            bits.append(w.numel() * FLOAT_BITS)
-            continue
-        found = baseline(w, most)
-        if found is None:
-            return None
-        matrices.append(found.matrix)
-        bits.append(found.bits)
-    return Form(name, matrices, bits, {"seconds": time.perf_counter() - started})
-
-
 # What comes of it.
 
 
@@ -286,38 +218,25 @@ class _Encoder:
         self.probe = probe(features(model, train[0]), train[1])
 
     def records(self, all_forms: Iterable[Form]) -> dict[str, dict[str, Any]]:
-        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ARMS}
-        alone: dict[str, list[dict[str, Any]]] = {}
+        rows, alone = [], {}
         for form in all_forms:
-            rows[form.arm].append(self.row(form))
-            if form.arm != "dense" and form.known.get("terms", TERMS) == TERMS:
-                alone[form.arm] = self.one_layer(form)
-        return {
-            name: {
-                **next(row for row in own if row.get("terms", TERMS) == TERMS),
-                **({"one_layer": alone[name]} if name in alone else {}),
-                "rows": own,
-            }
-            for name, own in rows.items()
-        }
+            rows.append((form.arm, self.row(form)))
+            if form.arm != "dense" and form.is_seeds:
+                alone[form.arm] = {"one_layer": self.one_layer(form)}
+        return by_arm(ARMS, rows, alone)
 
     def row(self, form: Form) -> dict[str, Any]:
         """Everything that is replaced at once."""
         model = replaced(self.model, dict(enumerate(form.matrices)))
         x, x_test = features(model, self.train[0]), features(model, self.test[0])
-        size = sum(w.numel() for w in self.weights) * FLOAT_BITS
-        part = [self.weights[index].numel() * FLOAT_BITS for index in self.largest]
+        part = sum(dense_bits(self.weights[index]) for index in self.largest)
         return {
-            **form.known,
-            "bits": sum(form.bits),
-            "ratio_in_bits": size / sum(form.bits),
-            "relative_error": self.error(form, range(len(self.weights))),
+            **size(self.weights, form),
             "final_accuracy": score(self.probe, x_test, self.test[1]),
             "refitted_accuracy": score(probe(x, self.train[1]), x_test, self.test[1]),
-            "largest_ratio_in_bits": sum(part) / sum(form.bits[index] for index in self.largest),
+            "largest_ratio_in_bits": part / sum(form.bits[index] for index in self.largest),
             "largest_error": self.error(form, self.largest),
             "largest_accuracy": self.accuracy(form, self.largest),
-            "layers_kept": sum(bits == w.numel() * FLOAT_BITS for w, bits in zip(self.weights, form.bits, strict=True)),
             "layer_errors": [self.error(form, [index]) for index in range(len(self.weights))],
         }
 
@@ -338,9 +257,8 @@ class _Encoder:
 
     def error(self, form: Form, indices: Iterable[int]) -> float:
         """|W - W'| / |W| of some layers together."""
-        pairs = [(self.weights[index], form.matrices[index]) for index in indices]
-        off = sum((w - m).square().sum().item() for w, m in pairs)
-        return math.sqrt(off / sum(w.square().sum().item() for w, _ in pairs))
+        indices = list(indices)
+        return error([self.weights[index] for index in indices], [form.matrices[index] for index in indices])
 
 
 def probe(x: Tensor, y: Tensor) -> Any:
@@ -381,9 +299,6 @@ def facts(sizes: Sizes) -> dict[str, Any]:
     shapes = {name: list(layer.weight.shape[:2]) for name, layer in layers.items()}
     chosen = [list(layers)[index] for index in largest(network())]
     return {"sizes": {**asdict(sizes), "layers": shapes, "largest": chosen}}
-
-
-ARMS = {"dense": network, **{name: rung.from_dense for name, rung in RUNGS.items()}, **BASELINES, "4 bits": quantised}
 
 
 def at_scale(scale: str) -> Run:

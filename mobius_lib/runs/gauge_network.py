@@ -10,7 +10,6 @@ L5. `rows` holds other N.
 """
 
 import copy
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.gauge.baselines import quantised
 from mobius_lib.runs.base import Data, Run, seeded_subset
-from mobius_lib.runs.gauge_cooccurrence import BASELINES, NO_TRAINING, RUNGS, TERMS
+from mobius_lib.runs.gauge_cooccurrence import NO_TRAINING
+from mobius_lib.runs.gauge_forms import ARMS, Form, by_arm, compressed, size
 from mobius_lib.runs.waves_features import CLASSES
 from mobius_lib.runs.waves_features import load as load_pictures
 
@@ -72,7 +71,7 @@ def compute(data: Data, seed: int, sizes: Sizes) -> Mapping[str, dict[str, Any]]
     model = _trained(data, seed, sizes)
     seconds = time.perf_counter() - started
     with torch.no_grad():
-        return _compressed(model, data.test, sizes.terms, seconds)
+        return _judged(model, data.test, sizes.terms, seconds)
 
 
 def _trained(data: Data, seed: int, sizes: Sizes) -> nn.Module:
@@ -87,51 +86,20 @@ def _trained(data: Data, seed: int, sizes: Sizes) -> nn.Module:
     return model.eval()
 
 
-def _compressed(
+def _judged(
     model: nn.Module, test: tuple[Tensor, Tensor], terms: tuple[int, ...], seconds: float
 ) -> dict[str, dict[str, Any]]:
     weights = [layer.weight.detach() for layer in square(model)]
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ARMS}
 
-    def measure(name: str, matrices: list[Tensor], bits: int, **known: Any) -> None:
+    def row(form: Form) -> dict[str, Any]:
         other = copy.deepcopy(model)
-        for layer, matrix in zip(square(other), matrices, strict=True):
+        for layer, matrix in zip(square(other), form.matrices, strict=True):
             layer.weight.copy_(matrix)
-        off = sum((w - m).square().sum().item() for w, m in zip(weights, matrices, strict=True))
-        dense = sum(w.numel() for w in weights) * 32
-        rows[name].append(
-            {
-                **known,
-                "bits": bits,
-                "ratio_in_bits": dense / bits,
-                "relative_error": math.sqrt(off / sum(w.square().sum().item() for w in weights)),
-                "final_accuracy": (other(test[0]).argmax(1) == test[1]).double().mean().item(),
-            }
-        )
+        accuracy = (other(test[0]).argmax(1) == test[1]).double().mean().item()
+        return {**size(weights, form), "final_accuracy": accuracy}
 
-    measure("dense", weights, sum(w.numel() for w in weights) * 32, seconds=seconds)
-    for n in terms:
-        for name, rung in RUNGS.items():
-            started = time.perf_counter()
-            fitted = [rung.from_dense(w, n) for w in weights]
-            spent = time.perf_counter() - started
-            allowed = [each.stored_bits() for each in fitted]  # at the end that of L5
-            stored = sum(each.compression_ratio().stored for each in fitted)
-            known = {"terms": n, "stored": stored, "seconds": spent}
-            measure(name, [each.to_dense() for each in fitted], sum(allowed), **known)
-        for name, baseline in BASELINES.items():
-            found = [baseline(w, bits) for w, bits in zip(weights, allowed, strict=True)]
-            if all(each is not None for each in found):
-                measure(name, [each.matrix for each in found], sum(each.bits for each in found), terms=n)
-    found = [quantised(w, 4) for w in weights]
-    measure("4 bits", [each.matrix for each in found], sum(each.bits for each in found))
-    return {
-        name: {**next(row for row in own if row.get("terms", TERMS) == TERMS), "rows": own}
-        for name, own in rows.items()
-    }  # fmt: skip
-
-
-ARMS = {"dense": network, **{name: rung.from_dense for name, rung in RUNGS.items()}, **BASELINES, "4 bits": quantised}
+    rows = [(form.arm, row(form)) for form in compressed(weights, terms)]
+    return by_arm(ARMS, rows, {"dense": {"seconds": seconds}})
 
 
 def at_scale(scale: str) -> Run:

