@@ -73,7 +73,7 @@ class TwistorConfig:
     dynamic_weights: bool = True
     """The levels' weights rise over training."""
     backend: str = "auto"
-    """Of the recurrence; decides speed and nothing else."""
+    """Of recurrence, memory and nested levels; decides speed and nothing else."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_dim", self.dim if self.hidden_dim is None else self.hidden_dim)

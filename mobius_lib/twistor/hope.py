@@ -67,7 +67,7 @@ class TwistorHopeArchitecture(nn.Module):
         self.nested = (
             TwistorNestedLearning(
                 width, config.num_nested_levels, period=config.nested_period, level_factor=config.level_factor,
-                constant=config.constraint, dynamic_weights=config.dynamic_weights,
+                constant=config.constraint, dynamic_weights=config.dynamic_weights, backend=config.backend,
             )
             if config.use_nested_learning
             else None

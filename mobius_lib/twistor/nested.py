@@ -8,9 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.twistor.checks import check_rows, check_width
+from mobius_lib.twistor.choice import works
 from mobius_lib.twistor.holding import hold
+from mobius_lib.twistor.nested_native import LevelNative, library
 
 PARTS = ("omega", "pi")
+Networks = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+"""Weight, bias, weight, bias of a level's network for omega, and of that for pi."""
 
 
 class TwistorNestedLearning(nn.Module):
@@ -38,6 +42,8 @@ class TwistorNestedLearning(nn.Module):
         level_factor: of the learning rate, from one level to the next.
         constant: what |omega . pi| / n is held at; None holds nothing.
         dynamic_weights: False keeps a_l at 1 times its factor.
+        backend: "eager" is torch's operations one by one, "native" C++ between the products, "auto" the faster; the
+            same numbers.
     Shape:
         (..., 4n) to (..., 4n) and the constraint loss, a scalar: each row is treated alone, so it is causal.
     Attributes:
@@ -55,6 +61,7 @@ class TwistorNestedLearning(nn.Module):
         level_factor: float = 0.9,
         constant: float | None = 1.0,
         dynamic_weights: bool = True,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         check_width("dim", dim)
@@ -67,6 +74,7 @@ class TwistorNestedLearning(nn.Module):
             raise ValueError(f"constant must not be negative, or None, not {constant!r}.")
         self.dim, self.num_nested_levels, self.period = dim, num_nested_levels, period
         self.level_factor, self.constant, self.dynamic_weights = level_factor, constant, dynamic_weights
+        self.backend = backend
         self.omega_nets = nn.ModuleList(_network(dim // 2) for _ in range(num_nested_levels))
         self.pi_nets = nn.ModuleList(_network(dim // 2) for _ in range(num_nested_levels))
         self.weights = nn.Parameter(torch.zeros(2, num_nested_levels))
@@ -107,15 +115,24 @@ class TwistorNestedLearning(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         check_rows("x", x, self.dim)
         learns = self.training and torch.is_grad_enabled()
-        pairs, weights = self.dim // 4, self.level_weights()
+        weights = self.level_weights()
         if learns:
             weights = _Tick.apply(weights, self.clock)
         clock = int(self.clock) if learns and self.period > 1 else 0  # on a GPU this waits for it, so it is done once
+        z = _normal(x) + self.origin.to(x.dtype)
+        networks = [self._networks(level, clock if learns else None) for level in range(self.num_nested_levels)]
+        plain = self.backend == "eager" or self.constant is None or torch.is_autocast_enabled(x.device.type)
+        if not plain and works(library, z):
+            return self._native(z, networks, weights)
+        return self._readable(z, networks, weights)
+
+    def _readable(self, z: Tensor, networks: list[Networks], weights: Tensor) -> tuple[Tensor, Tensor]:
+        pairs, shape = self.dim // 4, z.shape
         # omega and pi as two matrices of rows: both networks of a level are one product
-        z = torch.stack((_normal(x) + self.origin.to(x.dtype)).chunk(2, dim=-1)).flatten(1, -2)
+        z = torch.stack(z.chunk(2, dim=-1)).flatten(1, -2)
         off = z.new_zeros((), dtype=torch.float32)
-        for level in range(self.num_nested_levels):
-            (first, bias), (second, other_bias) = self._weights(level, clock if learns else None)
+        for level, both in enumerate(networks):
+            first, bias, second, other_bias = (torch.stack(each) for each in zip(*both, strict=True))
             inner = F.gelu(torch.baddbmm(bias.unsqueeze(1), z, first.mT))
             step = torch.baddbmm(other_bias.unsqueeze(1), inner, second.mT)
             z = torch.addcmul(z, weights[:, level, None, None].to(z.dtype), step.to(z.dtype))
@@ -123,7 +140,16 @@ class TwistorNestedLearning(nn.Module):
                 held, modulus = hold(z.float(), self.constant * pairs)
                 z = held.to(z.dtype)
                 off = off + (modulus / pairs - self.constant).square().mean() / self.num_nested_levels
-        return torch.cat(z.unbind(0), dim=-1).view(x.shape), off
+        return torch.cat(z.unbind(0), dim=-1).view(shape), off
+
+    def _native(self, z: Tensor, networks: list[Networks], weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The same numbers by `nested.cpp`."""
+        pairs, shape = self.dim // 4, z.shape
+        z, moduli = z.flatten(0, -2), []
+        for level, (omega, pi) in enumerate(networks):
+            z, modulus = LevelNative.apply(z, weights[:, level], self.constant * pairs, *omega, *pi)
+            moduli.append(modulus)
+        return z.view(shape), (torch.stack(moduli) / pairs - self.constant).square().mean()
 
     def parameter_groups(self, omega_rate: float = 1.0, pi_rate: float = 1.0) -> list[dict[str, Any]]:
         """Each level's omega and pi network with what its learning rate is multiplied by, and the rest at 1.
@@ -141,19 +167,19 @@ class TwistorNestedLearning(nn.Module):
     def _named(self, part: str, level: int) -> Iterator[tuple[str, nn.Parameter]]:
         return (self.omega_nets if part == "omega" else self.pi_nets)[level].named_parameters()
 
-    def _weights(self, level: int, clock: int | None) -> list[tuple[Tensor, Tensor]]:
-        """Weight and bias of both layers, each of omega and pi together; where they learn, and at slower times, with
-        their gradients held back."""
-        found: list[list[Tensor]] = [[], [], [], []]
+    def _networks(self, level: int, clock: int | None) -> Networks:
+        """The level's parameters; where they learn, and at slower times, with their gradients held back."""
         period = self.period_of(level)
-        for part in PARTS:
-            for place, (name, parameter) in enumerate(self._named(part, level)):
-                if clock is not None and period > 1 and parameter.requires_grad:
-                    buffer = self.get_buffer(_held_name(part, level, name))
-                    parameter = Held.apply(parameter, buffer, (clock + 1) % period == 0, period)
-                found[place].append(parameter)
-        stacked = [torch.stack(both) for both in found]
-        return [(stacked[0], stacked[1]), (stacked[2], stacked[3])]
+
+        def held(part: str, name: str, parameter: Tensor) -> Tensor:
+            if clock is None or period == 1 or not parameter.requires_grad:
+                return parameter
+            return Held.apply(
+                parameter, self.get_buffer(_held_name(part, level, name)), (clock + 1) % period == 0, period
+            )
+
+        omega, pi = (tuple(held(part, name, each) for name, each in self._named(part, level)) for part in PARTS)
+        return omega, pi
 
 
 class Held(torch.autograd.Function):

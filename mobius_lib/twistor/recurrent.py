@@ -89,7 +89,7 @@ class TwistorTitansRecurrent(nn.Module):
         if state is not None and (not isinstance(state, tuple) or len(state) != len(self.forwards)):
             there = len(state) if isinstance(state, tuple) else type(state).__name__
             raise ValueError(f"state must be a tuple of {len(self.forwards)} layers' states, not {there}.")
-        x = x.transpose(0, 1)  # time first: each step's rows lie together
+        x = x.transpose(0, 1).contiguous()  # time first: each step's rows lie together
         after = []
         for number, cell in enumerate(self.forwards):
             if number:
@@ -100,7 +100,7 @@ class TwistorTitansRecurrent(nn.Module):
                 back, _ = self._run(self.backwards[number], x.flip(0), None)
                 y = _join(y, back.flip(0))
             x = y
-        return self.out(x).transpose(0, 1), None if self.bidirectional else tuple(after)
+        return self.out(x).transpose(0, 1).contiguous(), None if self.bidirectional else tuple(after)
 
     def _run(self, cell: nn.Module, x: Tensor, state: CellState | None) -> tuple[Tensor, CellState]:
         drive = cell.input(x)

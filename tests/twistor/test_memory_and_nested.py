@@ -12,8 +12,11 @@ from mobius_lib.twistor import (
     PiNestedOptimizer,
     TwistorMemorySystem,
     TwistorNestedLearning,
+    choice,
+    nested_native,
 )
 from mobius_lib.twistor import math as twistor
+from mobius_lib.twistor import nested as nesting
 from mobius_lib.twistor.holding import hold
 
 
@@ -261,6 +264,92 @@ def test_the_constraint_is_met(constant):
     assert sum(offs[-10:]) < sum(offs[:10])
     free, off = nested(constant=None)(x)
     assert off == 0 and (torch.hypot(*twistor.pairing(free)) / 4).std() > 0.05
+
+
+def run_nested(levels, x, weights):
+    """Result, constraint, and the gradients of input and parameters."""
+    x = x.detach().requires_grad_()
+    y, off = levels(x)
+    parameters = list(levels.parameters())
+    return [y, off, *torch.autograd.grad((y * weights).sum() + 3 * off, [x, *parameters])]
+
+
+@pytest.mark.parametrize(("dim", "shape"), [(4, (1,)), (16, (3, 7)), (12, (5, 2, 9)), (256, (2, 64))])
+@pytest.mark.parametrize("constant", [0.0, 0.5, 3.0])
+def test_the_sweep_over_a_level_is_the_readable_level(dim, shape, constant):
+    torch.manual_seed(0)
+    levels = TwistorNestedLearning(dim, 3, period=1, constant=constant)
+    with torch.no_grad():
+        for parameter in levels.parameters():  # also of what begins at 0
+            parameter += 0.2 * torch.randn_like(parameter)
+    x, weights = torch.randn(*shape, dim), torch.randn(*shape, dim)
+    assert choice.works(nested_native.library, x)
+    native = run_nested(copy.deepcopy(levels), x, weights)
+    levels.backend = "eager"
+    eager = run_nested(copy.deepcopy(levels), x, weights)
+    exact = run_nested(copy.deepcopy(levels).double(), x.double(), weights.double())
+    for one, other, true in zip(native, eager, exact, strict=True):
+        # float32 in another order: as near to float64 as the readable form is, or to a few roundings of the largest
+        rounding = 16 * torch.finfo(torch.float32).eps * true.abs().max().item()
+        assert (one - true).abs().max() <= 4 * (other - true).abs().max() + rounding
+
+
+def test_the_sweep_over_a_level_where_there_is_no_phase_and_no_length():
+    """Rows of 0, and rows whose omega . pi is 0: what is moved and passed back is that of the readable form."""
+    rows = torch.stack([torch.zeros(12), torch.eye(12)[0], torch.arange(12.0)]).requires_grad_()
+    square, none = torch.zeros(6, 6), torch.zeros(6)
+    networks = (square, none, square, none) * 2
+    held, size = nested_native.LevelNative.apply(rows, torch.ones(2), 3.0, *networks)
+    parts, expected_size = hold(torch.stack(rows.chunk(2, -1)), 3.0)
+    expected = torch.cat(parts.unbind(0), -1)
+    torch.testing.assert_close(held, expected)
+    torch.testing.assert_close(size, expected_size)
+    weights = torch.randn(3, 12)
+    (one,) = torch.autograd.grad((held * weights).sum() + size.sum(), rows)
+    (other,) = torch.autograd.grad((expected * weights).sum() + expected_size.sum(), rows)
+    torch.testing.assert_close(one, other)
+
+
+def test_levels_do_not_depend_on_the_threads():
+    levels = nested(period=1)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            z = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+            held, size = nested_native.LevelNative.apply(
+                z,
+                torch.ones(2),
+                1.0,
+                *(part.detach() for net in (0, 1) for part in levels.omega_nets[net].parameters()),
+            )
+            found.append((held, size))
+    finally:
+        torch.set_num_threads(threads)
+    for held, size in found[1:]:
+        torch.testing.assert_close(held, found[0][0])
+        torch.testing.assert_close(size, found[0][1])
+
+
+@pytest.mark.parametrize("how", ["constant", "autocast", "float64", "no compiler"])
+def test_levels_without_the_sweep(how, monkeypatch):
+    """Whoever cannot take it is served by the readable form."""
+    monkeypatch.setattr(nested_native.LevelNative, "apply", None)  # not to be called
+    if how == "no compiler":
+
+        def broken():
+            raise RuntimeError("there is no C++ compiler")
+
+        monkeypatch.setattr(nesting, "library", broken)
+        monkeypatch.setattr(choice, "failed", ["told before"])
+    levels, x = nested(constant=None if how == "constant" else 1.0), torch.randn(3, 16)
+    if how == "float64":
+        levels, x = levels.double(), x.double()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        y, off = levels(x)
+    (y.sum() + off).backward()
+    assert y.isfinite().all() and levels.origin.grad.isfinite().all()
 
 
 def test_evaluation_neither_counts_nor_holds():
