@@ -14,8 +14,9 @@ constexpr float EPS = 1e-12f;
 
 extern "C" {
 
-// gates: logits on entry, activations on return. Fills z1 and, where the cell evolves, squash (rows).
-void gate_forward(int64_t rows, int64_t width, int threads, float* gates, const float* z, float* z1,
+// gates: the state's part of the logits on entry, activations on return; drive: the input's part. Fills z1 and, where
+// the cell evolves, squash (rows).
+void gate_forward(int64_t rows, int64_t width, int threads, float* gates, const float* drive, const float* z, float* z1,
                   const float* surprise, float rate, float root, float* squash) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
@@ -23,10 +24,11 @@ void gate_forward(int64_t rows, int64_t width, int threads, float* gates, const 
               *__restrict g = o + width;
         const float* __restrict before = z + row * width;
         float* __restrict after = z1 + row * width;
-        for (int64_t k = 0; k < width; ++k) i[k] = sigmoid(i[k]);
-        for (int64_t k = 0; k < width; ++k) f[k] = sigmoid(f[k]);
-        for (int64_t k = 0; k < width; ++k) o[k] = sigmoid(o[k]);
-        for (int64_t k = 0; k < width; ++k) g[k] = tangent(g[k]);
+        const float* __restrict x = drive + row * 4 * width;
+        for (int64_t k = 0; k < width; ++k) i[k] = sigmoid(i[k] + x[k]);
+        for (int64_t k = 0; k < width; ++k) f[k] = sigmoid(f[k] + x[width + k]);
+        for (int64_t k = 0; k < width; ++k) o[k] = sigmoid(o[k] + x[2 * width + k]);
+        for (int64_t k = 0; k < width; ++k) g[k] = tangent(g[k] + x[3 * width + k]);
         for (int64_t k = 0; k < width; ++k) after[k] = f[k] * before[k] + i[k] * g[k];
         if (squash) {
             float sum = 0;

@@ -30,7 +30,7 @@ def library() -> ctypes.CDLL:
     """
     lib = build(Path(__file__).with_name("step.cpp"))
     n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.gate_forward.argtypes = [n, n, i, p, p, p, p, f, f, p]
+    lib.gate_forward.argtypes = [n, n, i, p, p, p, p, p, f, f, p]
     lib.turn_forward.argtypes = [n, n, i, p, p, p, f, p, p, f, f, p, p, p, p, p]
     lib.turn_backward.argtypes = [n, n, i, p, p, p, p, p, p, p, p, p, p, f, f, p, p, p, f, p, p]
     lib.gate_backward.argtypes = [n, n, i, p, p, p, p, p, p, p, f, p]
@@ -67,7 +67,8 @@ class UnrollNative(torch.autograd.Function):
         # the state after step t is at t + 1, so that each step finds the one before it
         z3, hidden = drive.new_empty(steps + 1, batch, width), drive.new_empty(steps + 1, batch, width)
         z3[0], hidden[0] = z0, h0
-        gates = torch.empty_like(drive, memory_format=torch.contiguous_format)
+        drive = drive.contiguous()
+        gates = torch.empty_like(drive)
         apart = evolves or matrix is not None
         z1 = drive.new_empty(steps, batch, width) if apart else z3[1:]
         z2 = z1 if not evolves else (torch.empty_like(z1) if matrix is not None else z3[1:])
@@ -81,17 +82,17 @@ class UnrollNative(torch.autograd.Function):
         recur_t = recur.t()
         quick_bias, quick_t = (networks[quick][0][1], networks[quick][0][0].t()) if quick is not None else (None, None)
         at = {name: _Rows(x) for name, x in {
-            "gates": gates, "z1": z1, "z2": z2, "z3": z3, "hidden": hidden, "directions": directions, "squash": squash,
-            "fast": fast,
+            "gates": gates, "drive": drive, "z1": z1, "z2": z2, "z3": z3, "hidden": hidden, "directions": directions,
+            "squash": squash, "fast": fast,
         }.items()}  # fmt: skip
         surprise_at, matrix_at, base_at = (_Rows(x, still=True)[0] for x in (surprise, matrix, base))
         level, root = (0.0 if rate is None else rate.item()), math.sqrt(width)
         quick_mix = mixes[quick] if quick is not None else 0.0
         for t in range(steps):
-            torch.addmm(drive[t], hidden[t], recur_t, out=gates[t])
+            torch.mm(hidden[t], recur_t, out=gates[t])
             lib.gate_forward(
-                batch, width, threads, at["gates"][t], at["z3"][t], at["z1"][t], surprise_at, level, root,
-                at["squash"][t],
+                batch, width, threads, at["gates"][t], at["drive"][t], at["z3"][t], at["z1"][t], surprise_at, level,
+                root, at["squash"][t],
             )  # fmt: skip
             for k in plan.ticks(t):
                 if k != quick:
