@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.checks import check_rows, check_width
+from mobius_lib.twistor.choice import works
+from mobius_lib.twistor.turn_native import ShearNative, library
 from mobius_lib.twistor.turning import turn
 
 EPS = 1e-12
@@ -113,8 +115,7 @@ class AdaptiveMobiusLayer(nn.Module):
 
     def controls(self, x: Tensor) -> Tensor:
         """b, c and d of every row and pair, real parts and imaginary parts by turns: (..., 4n) to (..., 6, n)."""
-        set_by = self.strength * torch.tanh(self.up(F.silu(self.down(x))))
-        return set_by.unflatten(-1, (6, -1))
+        return (self.strength * torch.tanh(self._logits(x))).unflatten(-1, (6, -1))
 
     def maps(self, x: Tensor) -> Tensor:
         """The row's own map of every pair: (..., 4n) to (..., n, 2, 2) complex, of determinant 1."""
@@ -125,11 +126,22 @@ class AdaptiveMobiusLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_rows("x", x, self.dim)
         turned = turn(x, self.cycles.matrix())
-        (p, q), (r, s), (u, v) = (part.unbind(-2) for part in self.controls(x).split(2, dim=-2))
-        a, b, c, d = (part for part in turned.chunk(4, dim=-1))
-        before = a * a + b * b + c * c + d * d
-        a, b = a + p * c - q * d, b + p * d + q * c  # omega + b pi
-        c, d = c + r * a - s * b, d + r * b + s * a  # pi + c omega
-        a, b = a + u * c - v * d, b + u * d + v * c  # omega + d pi
-        stretch = ((before + EPS) / (a * a + b * b + c * c + d * d + EPS)).sqrt()
-        return torch.cat([a * stretch, b * stretch, c * stretch, d * stretch], dim=-1)
+        if works(library, turned):
+            # under autocast the network gives logits of fewer digits
+            return ShearNative.apply(turned, self._logits(x).to(turned.dtype), self.strength)
+        return _shear(turned, self.controls(x))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self.up(F.silu(self.down(x)))
+
+
+def _shear(z: Tensor, controls: Tensor) -> Tensor:
+    """The maps of b, c and d, (..., 6, n), on twistors (..., 4n), whose pairs keep their length."""
+    (p, q), (r, s), (u, v) = (part.unbind(-2) for part in controls.split(2, dim=-2))
+    a, b, c, d = (part for part in z.chunk(4, dim=-1))
+    before = a * a + b * b + c * c + d * d
+    a, b = a + p * c - q * d, b + p * d + q * c  # omega + b pi
+    c, d = c + r * a - s * b, d + r * b + s * a  # pi + c omega
+    a, b = a + u * c - v * d, b + u * d + v * c  # omega + d pi
+    stretch = ((before + EPS) / (a * a + b * b + c * c + d * d + EPS)).sqrt()
+    return torch.cat([a * stretch, b * stretch, c * stretch, d * stretch], dim=-1)

@@ -1,13 +1,17 @@
 """`math.turn` for long inputs: the same numbers, without 16 numbers for each that goes in.
 
 The readable form multiplies every pair by its 4 x 4 matrix through a tensor of that size and lets autograd keep it.
-Here the 16 products are added up part by part, and the backward pass is written out.
+Here the 16 products are added up part by part, and the backward pass is written out; float32 on a CPU with one matrix
+for all rows takes `turn_native`.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mobius_lib.twistor.choice import works
+from mobius_lib.twistor.turn_native import TurnNative, library
 
 EPS = 1e-12
 """As in `math.turn`."""
@@ -22,7 +26,10 @@ def turn(z: Tensor, matrix: Tensor) -> Tensor:
     Returns:
         (..., 4n), or (..., K, 4n).
     """
-    return _Turn.apply(z, matrix.to(z.dtype))
+    matrix = matrix.to(z.dtype)
+    single = matrix.ndim == 3 and 4 * matrix.shape[-1] == z.shape[-1] and matrix.device == z.device
+    function = TurnNative if single and works(library, z) else _Turn
+    return function.apply(z, matrix)
 
 
 class _Turn(torch.autograd.Function):
