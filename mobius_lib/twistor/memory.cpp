@@ -9,49 +9,37 @@
 
 #include <vector>
 
+#include "turn.h"
 #include "vector.h"
 
 namespace {
 
-constexpr float EPS = 1e-12f;
-
-// y = turn(x) by the matrix m, and the squared lengths before and after.
-void turn(int64_t n, const float* m, const float* x, float* y, float* was, float* is) {
+// y = turn(x) by the matrix m.
+void turn_row(int64_t n, const float* m, const float* x, float* y) {
     const float *a = x, *b = x + n, *c = b + n, *d = c + n;
     float *p = y, *q = y + n, *r = q + n, *s = r + n;
 #pragma omp simd
     for (int64_t k = 0; k < n; ++k) {
-        const float w0 = m[k] * a[k] + m[n + k] * b[k] + m[2 * n + k] * c[k] + m[3 * n + k] * d[k];
-        const float w1 = m[4 * n + k] * a[k] + m[5 * n + k] * b[k] + m[6 * n + k] * c[k] + m[7 * n + k] * d[k];
-        const float w2 = m[8 * n + k] * a[k] + m[9 * n + k] * b[k] + m[10 * n + k] * c[k] + m[11 * n + k] * d[k];
-        const float w3 = m[12 * n + k] * a[k] + m[13 * n + k] * b[k] + m[14 * n + k] * c[k] + m[15 * n + k] * d[k];
-        was[k] = a[k] * a[k] + b[k] * b[k] + c[k] * c[k] + d[k] * d[k] + EPS;
-        is[k] = w0 * w0 + w1 * w1 + w2 * w2 + w3 * w3 + EPS;
-        const float stretch = std::sqrt(was[k] / is[k]);
-        p[k] = w0 * stretch, q[k] = w1 * stretch, r[k] = w2 * stretch, s[k] = w3 * stretch;
+        const Turned t = turn(m + k, n, a[k], b[k], c[k], d[k]);
+        p[k] = t.w0 * t.stretch, q[k] = t.w1 * t.stretch, r[k] = t.w2 * t.stretch, s[k] = t.w3 * t.stretch;
     }
 }
 
-// From the gradient g of y = turn(x): that of x is added to dx, that of the matrix to dm.
-void turn_back(int64_t n, const float* m, const float* x, const float* y, const float* was, const float* is,
-               const float* g, float* dx, float* dm) {
+// From the gradient g of turn(x): that of x is added to dx, that of the matrix to dm.
+void turn_row_back(int64_t n, const float* m, const float* x, const float* g, float* dx, float* dm) {
     const float *a = x, *b = x + n, *c = b + n, *d = c + n;
 #pragma omp simd
     for (int64_t k = 0; k < n; ++k) {
-        const float stretch = std::sqrt(was[k] / is[k]), shrink = 1 / stretch;
-        const float w0 = y[k] * shrink, w1 = y[n + k] * shrink, w2 = y[2 * n + k] * shrink, w3 = y[3 * n + k] * shrink;
-        const float along = g[k] * w0 + g[n + k] * w1 + g[2 * n + k] * w2 + g[3 * n + k] * w3;
-        const float out = along / is[k], into = along * stretch / was[k];
-        const float u0 = stretch * (g[k] - out * w0), u1 = stretch * (g[n + k] - out * w1);
-        const float u2 = stretch * (g[2 * n + k] - out * w2), u3 = stretch * (g[3 * n + k] - out * w3);
-        dx[k] += m[k] * u0 + m[4 * n + k] * u1 + m[8 * n + k] * u2 + m[12 * n + k] * u3 + into * a[k];
-        dx[n + k] += m[n + k] * u0 + m[5 * n + k] * u1 + m[9 * n + k] * u2 + m[13 * n + k] * u3 + into * b[k];
-        dx[2 * n + k] += m[2 * n + k] * u0 + m[6 * n + k] * u1 + m[10 * n + k] * u2 + m[14 * n + k] * u3 + into * c[k];
-        dx[3 * n + k] += m[3 * n + k] * u0 + m[7 * n + k] * u1 + m[11 * n + k] * u2 + m[15 * n + k] * u3 + into * d[k];
-        dm[k] += u0 * a[k], dm[n + k] += u0 * b[k], dm[2 * n + k] += u0 * c[k], dm[3 * n + k] += u0 * d[k];
-        dm[4 * n + k] += u1 * a[k], dm[5 * n + k] += u1 * b[k], dm[6 * n + k] += u1 * c[k], dm[7 * n + k] += u1 * d[k];
-        dm[8 * n + k] += u2 * a[k], dm[9 * n + k] += u2 * b[k], dm[10 * n + k] += u2 * c[k], dm[11 * n + k] += u2 * d[k];
-        dm[12 * n + k] += u3 * a[k], dm[13 * n + k] += u3 * b[k], dm[14 * n + k] += u3 * c[k], dm[15 * n + k] += u3 * d[k];
+        const Turned t = turn(m + k, n, a[k], b[k], c[k], d[k]);
+        const TurnedBack u = turn_back(t, g[k], g[n + k], g[2 * n + k], g[3 * n + k]);
+        dx[k] += dot(m + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * a[k];
+        dx[n + k] += dot(m + n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * b[k];
+        dx[2 * n + k] += dot(m + 2 * n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * c[k];
+        dx[3 * n + k] += dot(m + 3 * n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * d[k];
+        add(dm + k, n, u.u0, a[k], b[k], c[k], d[k]);
+        add(dm + 4 * n + k, n, u.u1, a[k], b[k], c[k], d[k]);
+        add(dm + 8 * n + k, n, u.u2, a[k], b[k], c[k], d[k]);
+        add(dm + 12 * n + k, n, u.u3, a[k], b[k], c[k], d[k]);
     }
 }
 
@@ -94,7 +82,7 @@ void memory_forward(int64_t rows, int64_t steps, int64_t count, int64_t width, i
             for (int64_t slot = 0; slot < count; ++slot) {
                 const float* put = v;
                 if (matrices) {
-                    turn(n, matrices + slot * 16 * n, v, turned, was, is);
+                    turn_row(n, matrices + slot * 16 * n, v, turned);
                     put = turned;
                 }
                 const float* before =
@@ -183,7 +171,7 @@ void memory_backward(int64_t rows, int64_t steps, int64_t count, int64_t width, 
                 d_attention[at * count + slot] = read;
                 const float* put = v;
                 if (matrices) {
-                    turn(n, matrices + slot * 16 * n, v, turned, was, is);
+                    turn_row(n, matrices + slot * 16 * n, v, turned);
                     put = turned;
                 }
                 float took = 0;
@@ -195,8 +183,7 @@ void memory_backward(int64_t rows, int64_t steps, int64_t count, int64_t width, 
                 }
                 d_weight[at * count + slot] = took;
                 if (matrices) {
-                    turn_back(n, matrices + slot * 16 * n, v, turned, was, is, grad, dv,
-                              d_matrices + (row * count + slot) * 16 * n);
+                    turn_row_back(n, matrices + slot * 16 * n, v, grad, dv, d_matrices + (row * count + slot) * 16 * n);
                 } else {
 #pragma omp simd
                     for (int64_t k = 0; k < width; ++k) dv[k] += grad[k];

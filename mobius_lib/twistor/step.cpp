@@ -4,13 +4,8 @@
 // Names as there: gates (rows, 4 width) i, f, o, g; z the state before, z1 after the gates, z2 after the evolution, z3
 // after the turn. A pointer may be null where the cell lacks the part.
 
+#include "turn.h"
 #include "vector.h"
-
-namespace {
-
-constexpr float EPS = 1e-12f;
-
-}  // namespace
 
 extern "C" {
 
@@ -72,15 +67,8 @@ void turn_forward(int64_t rows, int64_t width, int threads, const float* gates, 
             const float* __restrict m = matrix;
 #pragma omp simd
             for (int64_t k = 0; k < n; ++k) {
-                const float w0 = m[k] * a[k] + m[n + k] * b[k] + m[2 * n + k] * c[k] + m[3 * n + k] * e[k];
-                const float w1 = m[4 * n + k] * a[k] + m[5 * n + k] * b[k] + m[6 * n + k] * c[k] + m[7 * n + k] * e[k];
-                const float w2 = m[8 * n + k] * a[k] + m[9 * n + k] * b[k] + m[10 * n + k] * c[k] + m[11 * n + k] * e[k];
-                const float w3 =
-                    m[12 * n + k] * a[k] + m[13 * n + k] * b[k] + m[14 * n + k] * c[k] + m[15 * n + k] * e[k];
-                const float was = a[k] * a[k] + b[k] * b[k] + c[k] * c[k] + e[k] * e[k] + EPS;
-                const float is = w0 * w0 + w1 * w1 + w2 * w2 + w3 * w3 + EPS;
-                const float stretch = std::sqrt(was / is);
-                p[k] = w0 * stretch, q[k] = w1 * stretch, r[k] = w2 * stretch, s[k] = w3 * stretch;
+                const Turned t = turn(m + k, n, a[k], b[k], c[k], e[k]);
+                p[k] = t.w0 * t.stretch, q[k] = t.w1 * t.stretch, r[k] = t.w2 * t.stretch, s[k] = t.w3 * t.stretch;
             }
         }
         const float* __restrict o = gates + row * 4 * width + 2 * width;
@@ -118,23 +106,13 @@ void turn_backward(int64_t rows, int64_t width, int threads, const float* d_hidd
             const float* __restrict m = matrix;
 #pragma omp simd
             for (int64_t k = 0; k < n; ++k) {
-                const float w0 = m[k] * a[k] + m[n + k] * b[k] + m[2 * n + k] * c[k] + m[3 * n + k] * e[k];
-                const float w1 = m[4 * n + k] * a[k] + m[5 * n + k] * b[k] + m[6 * n + k] * c[k] + m[7 * n + k] * e[k];
-                const float w2 = m[8 * n + k] * a[k] + m[9 * n + k] * b[k] + m[10 * n + k] * c[k] + m[11 * n + k] * e[k];
-                const float w3 =
-                    m[12 * n + k] * a[k] + m[13 * n + k] * b[k] + m[14 * n + k] * c[k] + m[15 * n + k] * e[k];
-                const float was = a[k] * a[k] + b[k] * b[k] + c[k] * c[k] + e[k] * e[k] + EPS;
-                const float is = w0 * w0 + w1 * w1 + w2 * w2 + w3 * w3 + EPS;
-                const float stretch = std::sqrt(was / is);
-                const float along = g0[k] * w0 + g1[k] * w1 + g2[k] * w2 + g3[k] * w3;
-                const float out = along / is, into = along * stretch / was;
-                const float u0 = stretch * (g0[k] - out * w0), u1 = stretch * (g1[k] - out * w1);
-                const float u2 = stretch * (g2[k] - out * w2), u3 = stretch * (g3[k] - out * w3);
-                t0[k] = u0, t1[k] = u1, t2[k] = u2, t3[k] = u3;
-                g0[k] = m[k] * u0 + m[4 * n + k] * u1 + m[8 * n + k] * u2 + m[12 * n + k] * u3 + into * a[k];
-                g1[k] = m[n + k] * u0 + m[5 * n + k] * u1 + m[9 * n + k] * u2 + m[13 * n + k] * u3 + into * b[k];
-                g2[k] = m[2 * n + k] * u0 + m[6 * n + k] * u1 + m[10 * n + k] * u2 + m[14 * n + k] * u3 + into * c[k];
-                g3[k] = m[3 * n + k] * u0 + m[7 * n + k] * u1 + m[11 * n + k] * u2 + m[15 * n + k] * u3 + into * e[k];
+                const Turned t = turn(m + k, n, a[k], b[k], c[k], e[k]);
+                const TurnedBack u = turn_back(t, g0[k], g1[k], g2[k], g3[k]);
+                t0[k] = u.u0, t1[k] = u.u1, t2[k] = u.u2, t3[k] = u.u3;
+                g0[k] = dot(m + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * a[k];
+                g1[k] = dot(m + n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * b[k];
+                g2[k] = dot(m + 2 * n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * c[k];
+                g3[k] = dot(m + 3 * n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * e[k];
             }
         }
         if (direction) {

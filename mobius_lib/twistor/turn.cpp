@@ -7,24 +7,8 @@
 
 #include <algorithm>
 
+#include "turn.h"
 #include "vector.h"
-
-namespace {
-
-constexpr float EPS = 1e-12f;
-
-inline float square(float a, float b, float c, float d) { return a * a + b * b + c * c + d * d + EPS; }
-
-// m[0] a + m[step] b + m[2 step] c + m[3 step] d: along a row of the matrix, or down a column.
-inline float dot(const float* m, int64_t step, float a, float b, float c, float d) {
-    return m[0] * a + m[step] * b + m[2 * step] * c + m[3 * step] * d;
-}
-
-inline void add(float* m, int64_t step, float by, float a, float b, float c, float d) {
-    m[0] += by * a, m[step] += by * b, m[2 * step] += by * c, m[3 * step] += by * d;
-}
-
-}  // namespace
 
 extern "C" {
 
@@ -37,11 +21,8 @@ void turn_forward(int64_t rows, int64_t n, int threads, const float* z, const fl
         float *p = turned + row * 4 * n, *q = p + n, *r = q + n, *s = r + n;
 #pragma omp simd
         for (int64_t k = 0; k < n; ++k) {
-            const float w0 = dot(m + k, n, a[k], b[k], c[k], d[k]), w1 = dot(m + 4 * n + k, n, a[k], b[k], c[k], d[k]);
-            const float w2 = dot(m + 8 * n + k, n, a[k], b[k], c[k], d[k]);
-            const float w3 = dot(m + 12 * n + k, n, a[k], b[k], c[k], d[k]);
-            const float stretch = std::sqrt(square(a[k], b[k], c[k], d[k]) / square(w0, w1, w2, w3));
-            p[k] = w0 * stretch, q[k] = w1 * stretch, r[k] = w2 * stretch, s[k] = w3 * stretch;
+            const Turned t = turn(m + k, n, a[k], b[k], c[k], d[k]);
+            p[k] = t.w0 * t.stretch, q[k] = t.w1 * t.stretch, r[k] = t.w2 * t.stretch, s[k] = t.w3 * t.stretch;
         }
     }
 }
@@ -61,25 +42,16 @@ void turn_backward(int64_t rows, int64_t n, int64_t block, int threads, const fl
             float *da = d_z + row * 4 * n, *db = da + n, *dc = db + n, *dd = dc + n;
 #pragma omp simd
             for (int64_t k = 0; k < n; ++k) {
-                const float w0 = dot(m + k, n, a[k], b[k], c[k], d[k]);
-                const float w1 = dot(m + 4 * n + k, n, a[k], b[k], c[k], d[k]);
-                const float w2 = dot(m + 8 * n + k, n, a[k], b[k], c[k], d[k]);
-                const float w3 = dot(m + 12 * n + k, n, a[k], b[k], c[k], d[k]);
-                const float was = square(a[k], b[k], c[k], d[k]), is = square(w0, w1, w2, w3);
-                const float stretch = std::sqrt(was / is);
-                // along the result, what the length loses; along z, what it gives
-                const float along = e[k] * w0 + f[k] * w1 + g[k] * w2 + h[k] * w3;
-                const float out = along / is, into = along * stretch / was;
-                const float u0 = stretch * (e[k] - out * w0), u1 = stretch * (f[k] - out * w1);
-                const float u2 = stretch * (g[k] - out * w2), u3 = stretch * (h[k] - out * w3);
-                da[k] = dot(m + k, 4 * n, u0, u1, u2, u3) + into * a[k];
-                db[k] = dot(m + n + k, 4 * n, u0, u1, u2, u3) + into * b[k];
-                dc[k] = dot(m + 2 * n + k, 4 * n, u0, u1, u2, u3) + into * c[k];
-                dd[k] = dot(m + 3 * n + k, 4 * n, u0, u1, u2, u3) + into * d[k];
-                add(dm + k, n, u0, a[k], b[k], c[k], d[k]);
-                add(dm + 4 * n + k, n, u1, a[k], b[k], c[k], d[k]);
-                add(dm + 8 * n + k, n, u2, a[k], b[k], c[k], d[k]);
-                add(dm + 12 * n + k, n, u3, a[k], b[k], c[k], d[k]);
+                const Turned t = turn(m + k, n, a[k], b[k], c[k], d[k]);
+                const TurnedBack u = turn_back(t, e[k], f[k], g[k], h[k]);
+                da[k] = dot(m + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * a[k];
+                db[k] = dot(m + n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * b[k];
+                dc[k] = dot(m + 2 * n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * c[k];
+                dd[k] = dot(m + 3 * n + k, 4 * n, u.u0, u.u1, u.u2, u.u3) + u.into * d[k];
+                add(dm + k, n, u.u0, a[k], b[k], c[k], d[k]);
+                add(dm + 4 * n + k, n, u.u1, a[k], b[k], c[k], d[k]);
+                add(dm + 8 * n + k, n, u.u2, a[k], b[k], c[k], d[k]);
+                add(dm + 12 * n + k, n, u.u3, a[k], b[k], c[k], d[k]);
             }
         }
     }

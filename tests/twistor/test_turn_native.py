@@ -212,7 +212,7 @@ def test_a_missing_compiler_is_survived(layer, monkeypatch):
 
 
 FAULTS = {
-    "length along z": (check_turn, "+ into * b[k];", ";"),
+    "length along z": (check_turn, "+ u.into * b[k];", ";"),
     "last row": (
         check_turn,
         "row < std::min(rows, (number + 1) * block)",
@@ -229,13 +229,13 @@ def test_a_fault_is_noticed(name, monkeypatch, tmp_path):
     check_one, right, wrong = FAULTS[name]
     monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path))
     folder = Path(turn_native.__file__).parent
-    source = (folder / "turn.cpp").read_text()
-    assert right in source
-    (tmp_path / "turn.cpp").write_text(source.replace(right, wrong))
-    (tmp_path / "vector.h").write_text((folder / "vector.h").read_text())
+    sources = {name: (folder / name).read_text() for name in ("turn.cpp", "turn.h", "vector.h")}
+    assert any(right in source for source in sources.values())
+    for name, source in sources.items():
+        (tmp_path / name).write_text(source.replace(right, wrong))
     lib, sound = native.build(tmp_path / "turn.cpp"), turn_native.library()
-    for name in ("turn_forward", "turn_backward", "shear_forward", "shear_backward"):
-        getattr(lib, name).argtypes, getattr(lib, name).restype = getattr(sound, name).argtypes, None
+    for function in ("turn_forward", "turn_backward", "shear_forward", "shear_backward"):
+        getattr(lib, function).argtypes, getattr(lib, function).restype = getattr(sound, function).argtypes, None
     monkeypatch.setattr(turn_native, "library", lambda: lib)
     with pytest.raises(AssertionError):
         check_one(*case((33,), 3), 3)
