@@ -253,7 +253,7 @@ RUN = Run(
     scales={
         "quick": NO_TRAINING(note="1,000 words; under a minute on two cores"),
         "short": NO_TRAINING(note="5,000 words; a few minutes a seed on two cores"),
-        "full": NO_TRAINING(note="every word; half an hour a seed on two cores, and 9 GB of memory"),
+        "full": NO_TRAINING(note="every word; some 25 minutes a seed on one core, and 9 GB of memory"),
     },
     weight_decay=0.0,
     compute=partial(compute, sizes=SIZES["quick"]),
