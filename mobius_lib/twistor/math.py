@@ -401,19 +401,19 @@ def cycle_matrix(generators: Tensor, couplings: Tensor) -> Tensor:
     Laws: equal to doing the cycles one by one; determinant 1.
 
     Args:
-        generators: (cycles, n, 6) real, the real parts x, y, w and then the imaginary parts, for `special_linear`.
-        couplings: (cycles,), c of each.
+        generators: (..., cycles, n, 6) real, the real parts x, y, w and then the imaginary parts, for `special_linear`.
+        couplings: (..., cycles), c of each.
     Returns:
-        (4, 4, n) real: entry [i, j, k] takes part j of pair k to part i.
+        (..., 4, 4, n) real: entry [i, j, k] takes part j of pair k to part i.
     """
     maps = real_form(special_linear(torch.complex(generators[..., :3], generators[..., 3:])))
     one = torch.eye(4, dtype=generators.dtype, device=generators.device)
-    mixes = (one + couplings[:, None, None] * conjugation_matrix(generators)) / (1 + couplings**2).sqrt()[:, None, None]
-    steps = mixes.unsqueeze(1) @ maps
-    total = steps[0]
-    for step in steps[1:]:
+    c = couplings[..., None, None]
+    mixes = (one + c * conjugation_matrix(generators)) / (1 + c**2).sqrt()
+    total, *steps = (mixes.unsqueeze(-3) @ maps).unbind(-4)
+    for step in steps:
         total = step @ total
-    return total.permute(1, 2, 0)
+    return total.movedim(-3, -1)
 
 
 def turn(z: Tensor, matrix: Tensor, eps: float = 1e-12) -> Tensor:

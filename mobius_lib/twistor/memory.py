@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from mobius_lib.twistor.checks import check_twistor, check_width
 from mobius_lib.twistor.choice import works
 from mobius_lib.twistor.memory_native import MemoryNative, library
-from mobius_lib.twistor.mobius import MobiusCycles
+from mobius_lib.twistor.mobius import MobiusCycles, matrices
 from mobius_lib.twistor.scan import linear_scan
 from mobius_lib.twistor.turning import turn
 
@@ -144,9 +144,9 @@ class TwistorMemorySystem(nn.Module):
 
     def _native(self, x: Tensor, share: Tensor, attention: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """What is read and the last slots, by `memory.cpp`."""
-        matrices = torch.stack([each.matrix() for each in self.cycles]) if self.cycles else None
+        turns = matrices(self.cycles) if self.cycles else None
         profile = None if self.compression is None else self.compression.log_profile.exp()
-        given = (self.value(x), matrices, torch.sigmoid(self.pace) * share, attention, profile, start)
+        given = (self.value(x), turns, torch.sigmoid(self.pace) * share, attention, profile, start)
         with torch.autocast(x.device.type, enabled=False):
             return MemoryNative.apply(*(None if each is None else each.float() for each in given))
 
@@ -167,6 +167,6 @@ class TwistorMemorySystem(nn.Module):
         """(T, B, K, 4n)."""
         value = self.value(x).transpose(0, 1).unsqueeze(2)
         if self.cycles:
-            value = turn(value, torch.stack([each.matrix() for each in self.cycles]))
+            value = turn(value, matrices(self.cycles))
         weight = (torch.sigmoid(self.pace) * share).transpose(0, 1).unsqueeze(-1)
         return linear_scan(1 - weight, weight * value, slots)

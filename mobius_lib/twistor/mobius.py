@@ -1,5 +1,7 @@
 """Moebius maps as layers: of every component pair of a twistor, with learned maps, or with maps that the input sets."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,6 +50,13 @@ class MobiusCycles(nn.Module):
         """The Moebius map of each cycle and pair, without the couplings: (cycles, n, 2, 2) complex."""
         x = self.generators.detach().float()
         return twistor.special_linear(torch.complex(x[..., :3], x[..., 3:]))
+
+
+def matrices(cycles: Sequence[MobiusCycles]) -> Tensor:
+    """`matrix` of several alike, in one go: (K, 4, 4, n)."""
+    generators = torch.stack([each.generators for each in cycles])
+    couplings = torch.stack([each.couplings for each in cycles])
+    return twistor.cycle_matrix(generators.float(), couplings.float()).to(generators.dtype)
 
 
 def _rotations(pairs: int) -> Tensor:

@@ -43,47 +43,43 @@ class LevelNative(torch.autograd.Function):
         z, weights = z.contiguous(), weights.contiguous()
         before, step, held = torch.empty_like(z), torch.empty_like(z), torch.empty_like(z)
         size = z.new_empty(len(z))
-        for (first, *_), x, out in zip(_both(networks), _halves(z), _halves(before), strict=True):
-            torch.mm(x, first.t(), out=out)
-        inner = F.gelu(before.add_(torch.cat(networks[1::4])))
-        for (_, _, second, _), x, out in zip(_both(networks), _halves(inner), _halves(step), strict=True):
-            torch.mm(x, second.t(), out=out)
-        bias = torch.cat(networks[3::4])
-        library().level_forward(*_sizes(z), *_at(z, step, bias, weights), modulus, *_at(held, size))
-        ctx.save_for_backward(z, weights, before, inner, step, *networks)
+        first, bias, second, other = (torch.stack([networks[i], networks[i + 4]]) for i in range(4))
+        torch.bmm(_parts(z), first.mT, out=_parts(before))
+        inner = F.gelu(before.add_(bias.view(-1)))
+        torch.bmm(_parts(inner), second.mT, out=_parts(step))
+        library().level_forward(*_sizes(z), *_at(z, step, other, weights), modulus, *_at(held, size))
+        ctx.save_for_backward(z, weights, before, inner, step, first, second)
         ctx.modulus = modulus
         return held, size
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_held: Tensor, d_size: Tensor) -> tuple[Tensor | None, ...]:
-        z, weights, before, inner, step, *networks = ctx.saved_tensors
+        z, weights, before, inner, step, first, second = ctx.saved_tensors
         d_held, d_size = d_held.contiguous(), d_size.contiguous()
         d_sum, d_inner, d_weights = torch.empty_like(z), torch.empty_like(z), z.new_empty(len(z), 2)
         library().level_backward(
             *_sizes(z), *_at(z, step, weights), ctx.modulus, *_at(d_held, d_size, d_sum, d_weights)
         )
-        made: list[list[Tensor]] = [[], []]
-        for part, (network, weight) in enumerate(zip(_both(networks), weights, strict=True)):
-            grad = _halves(d_sum)[part]  # of the step it is this times the weight, which goes where fewer numbers are
-            torch.mm(grad, network[2] * weight, out=_halves(d_inner)[part])
-            made[part] = [(grad.t() @ _halves(inner)[part]).mul_(weight), grad.sum(0).mul_(weight)]
+        # the gradient of a step is that of the sum times the level's weight, which goes where there are fewer numbers
+        each = weights.view(2, 1, 1)
+        d_second, d_other = torch.bmm(_parts(d_sum).mT, _parts(inner)).mul_(each), _sums(d_sum).mul_(weights[:, None])
+        torch.bmm(_parts(d_sum), second * each, out=_parts(d_inner))
         d_before = torch.ops.aten.gelu_backward(d_inner, before)
-        for part, network in enumerate(_both(networks)):
-            grad = _halves(d_before)[part]
-            made[part] = [grad.t() @ _halves(z)[part], grad.sum(0), *made[part]]
-            _halves(d_sum)[part].addmm_(grad, network[0])
-        return d_sum, d_weights.sum(0), None, *made[0], *made[1]
+        d_first, d_bias = torch.bmm(_parts(d_before).mT, _parts(z)), _sums(d_before)
+        _parts(d_sum).baddbmm_(_parts(d_before), first)
+        made = (d_first, d_bias, d_second, d_other)
+        return d_sum, d_weights.sum(0), None, *(part[0] for part in made), *(part[1] for part in made)
 
 
-def _both(networks: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Omega's network and pi's."""
-    return tuple(networks[:4]), tuple(networks[4:])
+def _parts(rows: Tensor) -> Tensor:
+    """Omega and pi of rows (R, 4n) as a view of two matrices, (2, R, 2n)."""
+    return rows.unflatten(-1, (2, -1)).transpose(0, 1)
 
 
-def _halves(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Views of omega and pi."""
-    return rows.chunk(2, dim=-1)
+def _sums(rows: Tensor) -> Tensor:
+    """Over all rows, of omega and pi: (2, 2n)."""
+    return rows.sum(0).view(2, -1)
 
 
 def _sizes(rows: Tensor) -> tuple[int, int, int]:

@@ -1,5 +1,8 @@
 """The recurrence whose gates see the input alone, so that all steps are computed at once."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -78,18 +81,76 @@ class TwistorScanCell(TwistorTitansCell):
 
     def _directions(self, z: Tensor, state: CellState) -> tuple[Tensor, Tensor]:
         """The mixed directions of all steps, and those held after the last."""
-        total, held = 0.0, []
-        for network, period, weight, before in zip(
-            self.evolution, self.periods, torch.softmax(self.scale_weights, dim=0), state.held, strict=True
-        ):
-            first = -state.clock % period
-            given = network(z[first::period])
-            # what was held before comes first, then each tick's until the next; row t is that of the last tick up to t
-            rows = torch.cat([before.unsqueeze(0), given])
-            index = torch.div(torch.arange(z.shape[0], device=z.device) - first, period, rounding_mode="floor") + 1
-            held.append(rows[-1])
-            total = total + weight * (rows[1:] if period == 1 else rows[index])
-        return total, torch.stack(held)
+        firsts, given, held = [], [], []
+        for network, period, before in zip(self.evolution, self.periods, state.held, strict=True):
+            firsts.append(min(-state.clock % period, len(z)))
+            made = network(z[firsts[-1] :: period]).to(z.dtype)
+            given += [before, made]
+            held.append(made[-1] if len(made) else before)
+        weights = torch.softmax(self.scale_weights, dim=0)
+        return _Mix.apply(len(z), self.periods, tuple(firsts), weights, *given), torch.stack(held)
+
+
+class _Mix(torch.autograd.Function):
+    """sum_s weights_s E_s over all steps, from what each network gave.
+
+    Network s gives one direction every periods_s steps, from step firsts_s on, and each is held until the next; before
+    the first, one that came with the state is. Nothing is copied out to all the steps of its period, and its gradient
+    is a sum over them.
+
+    Args:
+        steps: T.
+        periods, firsts: of each network.
+        weights: (S,).
+        given: of each network, what was held before, (B, H), and what it gave, (K_s, B, H).
+    Returns:
+        (T, B, H).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, steps: int, periods: tuple[int, ...], firsts: tuple[int, ...], weights: Tensor, *given: Tensor
+    ) -> Tensor:
+        ctx.periods, ctx.firsts = periods, firsts
+        ctx.save_for_backward(weights, *given)
+        total = given[0].new_empty(steps, *given[0].shape)
+        for s, (period, first) in enumerate(zip(periods, firsts, strict=True)):
+            before, made = given[2 * s : 2 * s + 2]
+            for part, rows in _held(total, before, made, period, first):
+                if s:
+                    part.addcmul_(weights[s], rows)
+                else:
+                    torch.mul(rows.expand_as(part), weights[s], out=part)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *given = ctx.saved_tensors
+        d_weights, d_given = torch.zeros_like(weights), []
+        for s, (period, first) in enumerate(zip(ctx.periods, ctx.firsts, strict=True)):
+            before, made = given[2 * s : 2 * s + 2]
+            d_before, d_made = torch.zeros_like(before), torch.empty_like(made)
+            for (part, rows), (_, d_rows) in zip(
+                _held(grad, before, made, period, first), _held(grad, d_before, d_made, period, first), strict=True
+            ):
+                sums = part if part.shape[1] == 1 else part.sum(1, keepdim=True)
+                d_weights[s] += (sums * rows).sum()
+                torch.mul(sums, weights[s], out=d_rows)
+            d_given += [d_before, d_made]
+        return None, None, None, d_weights, *d_given
+
+
+def _held(steps: Tensor, before: Tensor, made: Tensor, period: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of the steps (K, as many as each is held for, B, H), and of what is held there, (K, 1, B, H)."""
+    whole = (len(steps) - first) // period
+    end = first + whole * period
+    if first:
+        yield steps[:first].unsqueeze(0), before[None, None]
+    if whole:
+        yield steps[first:end].unflatten(0, (whole, period)), made[:whole].unsqueeze(1)
+    if end < len(steps):
+        yield steps[end:].unsqueeze(0), made[whole:].unsqueeze(1)
 
 
 def _turn(z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
