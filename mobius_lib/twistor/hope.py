@@ -6,6 +6,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib.products import Linear
 from mobius_lib.twistor.checks import check_tokens
 from mobius_lib.twistor.config import TwistorConfig
 from mobius_lib.twistor.embedding import SpinorEmbedding
@@ -72,9 +73,9 @@ class TwistorHopeArchitecture(nn.Module):
             if config.use_nested_learning
             else None
         )  # fmt: skip
-        self.out = nn.Linear(width, config.dim)
+        self.out = Linear(width, config.dim)
         self.norm = nn.LayerNorm(config.dim)
-        self.head = nn.Linear(config.dim, config.vocab_size)
+        self.head = Linear(config.dim, config.vocab_size)
 
     def features(self, tokens: Tensor, state: HopeState | None = None) -> tuple[Tensor, Tensor, HopeState | None]:
         """What the head reads, (batch, time, dim), the constraint loss, and the state after the last token."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.products import Linear
 from mobius_lib.twistor.checks import check_twistor, check_width
 from mobius_lib.twistor.choice import works
 from mobius_lib.twistor.memory_native import MemoryNative, library
@@ -114,8 +115,8 @@ class TwistorMemorySystem(nn.Module):
         paces = update_rate * 0.5 ** torch.arange(num_memories)
         self.pace = nn.Parameter(torch.logit(paces))
         self.start = nn.Parameter(torch.randn(num_memories, dim) / 8)
-        self.select = nn.Linear(dim, 2 * num_memories)  # key and query in one product
-        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.select = Linear(dim, 2 * num_memories)  # key and query in one product
+        self.value, self.out = Linear(dim, dim), Linear(dim, dim)
         # near the identity all slots would hear the same, and stay alike
         self.cycles = nn.ModuleList(
             MobiusCycles(dim, num_cycles, anywhere=True) for _ in range(num_memories if num_cycles else 0)

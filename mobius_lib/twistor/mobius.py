@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib.products import Linear
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.checks import check_rows, check_width
 from mobius_lib.twistor.choice import works
@@ -119,7 +120,7 @@ class AdaptiveMobiusLayer(nn.Module):
         super().__init__()
         check_width("dim", dim)
         self.dim, self.cycles = dim, MobiusCycles(dim, cycles)
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, 6 * (dim // 4))
+        self.down, self.up = Linear(dim, rank), Linear(rank, 6 * (dim // 4))
         self.strength = nn.Parameter(torch.tensor(0.5))
 
     def controls(self, x: Tensor) -> Tensor:

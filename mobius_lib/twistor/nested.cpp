@@ -2,7 +2,8 @@
 // output to the row, and move the sum until |omega . pi| is as asked. `nested_native.py` calls these; `nested.py` and
 // `math.hold_pairing` say it in torch.
 //
-// Rows are independent, each 4n long: Re omega, Im omega, Re pi, Im pi.
+// Rows are independent. z, step, held and their gradients are two matrices one after the other, omega and pi, each
+// (rows, 2n): real parts and imaginary parts.
 
 #include <cmath>
 #include <cstdint>
@@ -16,15 +17,26 @@ struct Move {
     bool flat, bounded, rootless;                             // no phase; a divisor, or what is under the root, at its bound
 };
 
-// a + w s for the two parts of a row, whose networks put out s.
-inline float sum_at(const float* z, const float* step, float weight, int64_t k) { return z[k] + weight * step[k]; }
+// A row of omega and of pi.
+template <typename Number>
+struct Row {
+    Number *omega, *pi;
+    Row(Number* first, int64_t rows, int64_t n, int64_t row) : omega(first + row * 2 * n), pi(omega + rows * 2 * n) {}
+};
 
-Move find(int64_t n, const float* z, const float* step, const float* weight, float modulus) {
+// z + weight step: what a level makes of a row before it is moved.
+struct Sum {
+    Row<const float> z, step;
+    float omega_weight, pi_weight;
+    float omega(int64_t k) const { return z.omega[k] + omega_weight * step.omega[k]; }
+    float pi(int64_t k) const { return z.pi[k] + pi_weight * step.pi[k]; }
+};
+
+Move find(int64_t n, const Sum& sum, float modulus) {
     float real = 0, imag = 0, norm = 0;
 #pragma omp simd reduction(+ : real, imag, norm)
     for (int64_t k = 0; k < n; ++k) {
-        const float a = sum_at(z, step, weight[0], k), b = sum_at(z, step, weight[0], n + k);
-        const float c = sum_at(z, step, weight[1], 2 * n + k), d = sum_at(z, step, weight[1], 3 * n + k);
+        const float a = sum.omega(k), b = sum.omega(n + k), c = sum.pi(k), d = sum.pi(n + k);
         real += a * c - b * d;
         imag += a * d + b * c;
         norm += a * a + b * b + c * c + d * d;
@@ -50,27 +62,22 @@ Move find(int64_t n, const float* z, const float* step, const float* weight, flo
 
 extern "C" {
 
-// step: what the networks put out, to which their biases (4n) are added. held: the rows after the level. size: |omega .
-// pi| of the sums, before they are moved.
-void level_forward(int64_t rows, int64_t n, int threads, const float* z, float* step, const float* bias,
-                   const float* weight, float modulus, float* held, float* size) {
+// held: the rows after the level. size: |omega . pi| of the sums, before they are moved.
+void level_forward(int64_t rows, int64_t n, int threads, const float* z, const float* step, const float* weight,
+                   float modulus, float* held, float* size) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
-        const float* x = z + row * 4 * n;
-        float* s = step + row * 4 * n;
-#pragma omp simd
-        for (int64_t k = 0; k < 4 * n; ++k) s[k] += bias[k];
-        float* __restrict y = held + row * 4 * n;
-        const Move m = find(n, x, s, weight, modulus);
+        const Sum sum{{z, rows, n, row}, {step, rows, n, row}, weight[0], weight[1]};
+        const Row<float> y(held, rows, n, row);
+        const Move m = find(n, sum, modulus);
         size[row] = m.size;
 #pragma omp simd
         for (int64_t k = 0; k < n; ++k) {
-            const float a = sum_at(x, s, weight[0], k), b = sum_at(x, s, weight[0], n + k);
-            const float c = sum_at(x, s, weight[1], 2 * n + k), d = sum_at(x, s, weight[1], 3 * n + k);
-            y[k] = a + m.u * c + m.v * d;
-            y[n + k] = b + m.v * c - m.u * d;
-            y[2 * n + k] = c + m.u * a + m.v * b;
-            y[3 * n + k] = d + m.v * a - m.u * b;
+            const float a = sum.omega(k), b = sum.omega(n + k), c = sum.pi(k), d = sum.pi(n + k);
+            y.omega[k] = a + m.u * c + m.v * d;
+            y.omega[n + k] = b + m.v * c - m.u * d;
+            y.pi[k] = c + m.u * a + m.v * b;
+            y.pi[n + k] = d + m.v * a - m.u * b;
         }
     }
 }
@@ -81,16 +88,17 @@ void level_backward(int64_t rows, int64_t n, int threads, const float* z, const 
                     float modulus, const float* d_held, const float* d_size, float* d_sum, float* d_weight) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
-        const float *x = z + row * 4 * n, *s = step + row * 4 * n, *g = d_held + row * 4 * n;
-        float* __restrict out = d_sum + row * 4 * n;
-        const Move m = find(n, x, s, weight, modulus);
+        const Sum sum{{z, rows, n, row}, {step, rows, n, row}, weight[0], weight[1]};
+        const Row<const float> g(d_held, rows, n, row);
+        const Row<float> out(d_sum, rows, n, row);
+        const Move m = find(n, sum, modulus);
         float d_u = 0, d_v = 0;
 #pragma omp simd reduction(+ : d_u, d_v)
         for (int64_t k = 0; k < n; ++k) {
-            const float a = sum_at(x, s, weight[0], k), b = sum_at(x, s, weight[0], n + k);
-            const float c = sum_at(x, s, weight[1], 2 * n + k), d = sum_at(x, s, weight[1], 3 * n + k);
-            d_u += g[k] * c - g[n + k] * d + g[2 * n + k] * a - g[3 * n + k] * b;
-            d_v += g[k] * d + g[n + k] * c + g[2 * n + k] * b + g[3 * n + k] * a;
+            const float a = sum.omega(k), b = sum.omega(n + k), c = sum.pi(k), d = sum.pi(n + k);
+            const float p = g.omega[k], q = g.omega[n + k], r = g.pi[k], t = g.pi[n + k];
+            d_u += p * c - q * d + r * a - t * b;
+            d_v += p * d + q * c + r * b + t * a;
         }
         // back through mu = 2 gap / (norm + root), root^2 = norm^2 + 4 size gap, gap = modulus - size
         const float d_mu = m.flat ? d_u : (d_u * m.real + d_v * m.imag) / m.size;
@@ -107,16 +115,15 @@ void level_backward(int64_t rows, int64_t n, int threads, const float* z, const 
         float first = 0, second = 0;
 #pragma omp simd reduction(+ : first, second)
         for (int64_t k = 0; k < n; ++k) {
-            const float a = sum_at(x, s, weight[0], k), b = sum_at(x, s, weight[0], n + k);
-            const float c = sum_at(x, s, weight[1], 2 * n + k), d = sum_at(x, s, weight[1], 3 * n + k);
-            const float p = g[k], q = g[n + k], r = g[2 * n + k], t = g[3 * n + k];
+            const float a = sum.omega(k), b = sum.omega(n + k), c = sum.pi(k), d = sum.pi(n + k);
+            const float p = g.omega[k], q = g.omega[n + k], r = g.pi[k], t = g.pi[n + k];
             const float da = p + m.u * r + m.v * t + d_real * c + d_imag * d + 2 * d_norm * a;
             const float db = q + m.v * r - m.u * t - d_real * d + d_imag * c + 2 * d_norm * b;
             const float dc = r + m.u * p + m.v * q + d_real * a + d_imag * b + 2 * d_norm * c;
             const float dd = t + m.v * p - m.u * q - d_real * b + d_imag * a + 2 * d_norm * d;
-            out[k] = da, out[n + k] = db, out[2 * n + k] = dc, out[3 * n + k] = dd;
-            first += da * s[k] + db * s[n + k];
-            second += dc * s[2 * n + k] + dd * s[3 * n + k];
+            out.omega[k] = da, out.omega[n + k] = db, out.pi[k] = dc, out.pi[n + k] = dd;
+            first += da * sum.step.omega[k] + db * sum.step.omega[n + k];
+            second += dc * sum.step.pi[k] + dd * sum.step.pi[n + k];
         }
         d_weight[2 * row] = first;
         d_weight[2 * row + 1] = second;

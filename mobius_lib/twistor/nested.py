@@ -119,19 +119,21 @@ class TwistorNestedLearning(nn.Module):
         if learns:
             weights = _Tick.apply(weights, self.clock)
         clock = int(self.clock) if learns and self.period > 1 else 0  # on a GPU this waits for it, so it is done once
-        z = _normal(x) + self.origin.to(x.dtype)
+        # omega and pi as two matrices of rows
+        z = torch.stack((_normal(x) + self.origin.to(x.dtype)).chunk(2, dim=-1)).flatten(1, -2)
         networks = [self._networks(level, clock if learns else None) for level in range(self.num_nested_levels)]
         plain = self.backend == "eager" or self.constant is None or torch.is_autocast_enabled(x.device.type)
         if not plain and works(library, z):
-            return self._native(z, networks, weights)
-        return self._readable(z, networks, weights)
+            z, off = self._native(z, networks, weights)
+        else:
+            z, off = self._readable(z, networks, weights)
+        return torch.cat(z.unbind(0), dim=-1).view(x.shape), off
 
     def _readable(self, z: Tensor, networks: list[Networks], weights: Tensor) -> tuple[Tensor, Tensor]:
-        pairs, shape = self.dim // 4, z.shape
-        # omega and pi as two matrices of rows: both networks of a level are one product
-        z = torch.stack(z.chunk(2, dim=-1)).flatten(1, -2)
+        pairs = self.dim // 4
         off = z.new_zeros((), dtype=torch.float32)
         for level, both in enumerate(networks):
+            # both networks of a level in one product
             first, bias, second, other_bias = (torch.stack(each) for each in zip(*both, strict=True))
             inner = F.gelu(torch.baddbmm(bias.unsqueeze(1), z, first.mT))
             step = torch.baddbmm(other_bias.unsqueeze(1), inner, second.mT)
@@ -140,16 +142,15 @@ class TwistorNestedLearning(nn.Module):
                 held, modulus = hold(z.float(), self.constant * pairs)
                 z = held.to(z.dtype)
                 off = off + (modulus / pairs - self.constant).square().mean() / self.num_nested_levels
-        return torch.cat(z.unbind(0), dim=-1).view(shape), off
+        return z, off
 
     def _native(self, z: Tensor, networks: list[Networks], weights: Tensor) -> tuple[Tensor, Tensor]:
         """The same numbers by `nested.cpp`."""
-        pairs, shape = self.dim // 4, z.shape
-        z, moduli = z.flatten(0, -2), []
+        pairs, moduli = self.dim // 4, []
         for level, (omega, pi) in enumerate(networks):
             z, modulus = LevelNative.apply(z, weights[:, level], self.constant * pairs, *omega, *pi)
             moduli.append(modulus)
-        return z.view(shape), (torch.stack(moduli) / pairs - self.constant).square().mean()
+        return z, (torch.stack(moduli) / pairs - self.constant).square().mean()
 
     def parameter_groups(self, omega_rate: float = 1.0, pi_rate: float = 1.0) -> list[dict[str, Any]]:
         """Each level's omega and pi network with what its learning rate is multiplied by, and the rest at 1.

@@ -1,7 +1,7 @@
 """A level of `TwistorNestedLearning` for a CPU and float32: its products by torch, all between them by `nested.cpp`.
 
 The readable form keeps omega and pi as two matrices and sweeps over them some forty times a level and training step.
-Here a row keeps both, each network reads and writes its half of it in place, and one sweep each way does the rest.
+Here one sweep each way does what is not a product.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobius_lib.native import build
+from mobius_lib.products import product, weight_gradient
 
 ROWS_PER_THREAD = 16
 
@@ -27,64 +28,55 @@ def library() -> ctypes.CDLL:
     """
     lib = build(Path(__file__).with_name("nested.cpp"))
     n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.level_forward.argtypes = [n, n, i, p, p, p, p, f, p, p]
+    lib.level_forward.argtypes = [n, n, i, p, p, p, f, p, p]
     lib.level_backward.argtypes = [n, n, i, p, p, p, f, p, p, p, p]
     lib.level_forward.restype = lib.level_backward.restype = None
     return lib
 
 
 class LevelNative(torch.autograd.Function):
-    """Rows (R, 4n), the level's weights (2,), the modulus, and of omega's network and then pi's both weights and biases
-    (weight, bias, weight, bias, each (2n, 2n) or (2n,)) to the rows after the level and |omega . pi| before the move,
-    (R,)."""
+    """Omega and pi (2, R, 2n), the level's weights (2,), the modulus, and of omega's network and then pi's both weights
+    and biases (weight, bias, weight, bias, each (2n, 2n) or (2n,)) to the rows after the level, and |omega . pi| before
+    the move, (R,)."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, weights: Tensor, modulus: float, *networks: Tensor) -> tuple[Tensor, Tensor]:
         z, weights = z.contiguous(), weights.contiguous()
-        before, step, held = torch.empty_like(z), torch.empty_like(z), torch.empty_like(z)
-        size = z.new_empty(len(z))
-        first, bias, second, other = (torch.stack([networks[i], networks[i + 4]]) for i in range(4))
-        torch.bmm(_parts(z), first.mT, out=_parts(before))
-        inner = F.gelu(before.add_(bias.view(-1)))
-        torch.bmm(_parts(inner), second.mT, out=_parts(step))
-        library().level_forward(*_sizes(z), *_at(z, step, other, weights), modulus, *_at(held, size))
-        ctx.save_for_backward(z, weights, before, inner, step, first, second)
+        both = (networks[:4], networks[4:])
+        before = torch.stack([product(x, first, bias) for x, (first, bias, _, _) in zip(z, both, strict=True)])
+        inner = F.gelu(before)
+        step = torch.stack([product(x, second, bias) for x, (_, _, second, bias) in zip(inner, both, strict=True)])
+        held, size = torch.empty_like(z), z.new_empty(z.shape[1])
+        library().level_forward(*_sizes(z), *_at(z, step, weights), modulus, *_at(held, size))
+        ctx.save_for_backward(z, weights, before, inner, step, *networks)
         ctx.modulus = modulus
         return held, size
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_held: Tensor, d_size: Tensor) -> tuple[Tensor | None, ...]:
-        z, weights, before, inner, step, first, second = ctx.saved_tensors
+        z, weights, before, inner, step, *networks = ctx.saved_tensors
         d_held, d_size = d_held.contiguous(), d_size.contiguous()
-        d_sum, d_inner, d_weights = torch.empty_like(z), torch.empty_like(z), z.new_empty(len(z), 2)
+        d_sum, d_weights = torch.empty_like(z), z.new_empty(z.shape[1], 2)
         library().level_backward(
             *_sizes(z), *_at(z, step, weights), ctx.modulus, *_at(d_held, d_size, d_sum, d_weights)
         )
-        # the gradient of a step is that of the sum times the level's weight, which goes where there are fewer numbers
-        each = weights.view(2, 1, 1)
-        d_second, d_other = torch.bmm(_parts(d_sum).mT, _parts(inner)).mul_(each), _sums(d_sum).mul_(weights[:, None])
-        torch.bmm(_parts(d_sum), second * each, out=_parts(d_inner))
-        d_before = torch.ops.aten.gelu_backward(d_inner, before)
-        d_first, d_bias = torch.bmm(_parts(d_before).mT, _parts(z)), _sums(d_before)
-        _parts(d_sum).baddbmm_(_parts(d_before), first)
-        made = (d_first, d_bias, d_second, d_other)
-        return d_sum, d_weights.sum(0), None, *(part[0] for part in made), *(part[1] for part in made)
+        made: list[Tensor] = []
+        for part, weight in enumerate(weights):
+            first, _, second, _ = networks[4 * part : 4 * part + 4]
+            # the gradient of a step is that of the sum times the weight, which goes where there are fewer numbers
+            d_second, d_other = weight_gradient(d_sum[part], inner[part]).mul_(weight), d_sum[part].sum(0).mul_(weight)
+            d_inner = product(d_sum[part], (second * weight).t())
+            d_before = torch.ops.aten.gelu_backward(d_inner, before[part])
+            made += [weight_gradient(d_before, z[part]), d_before.sum(0), d_second, d_other]
+            d_sum[part] += product(d_before, first.t())
+        return d_sum, d_weights.sum(0), None, *made
 
 
-def _parts(rows: Tensor) -> Tensor:
-    """Omega and pi of rows (R, 4n) as a view of two matrices, (2, R, 2n)."""
-    return rows.unflatten(-1, (2, -1)).transpose(0, 1)
-
-
-def _sums(rows: Tensor) -> Tensor:
-    """Over all rows, of omega and pi: (2, 2n)."""
-    return rows.sum(0).view(2, -1)
-
-
-def _sizes(rows: Tensor) -> tuple[int, int, int]:
+def _sizes(z: Tensor) -> tuple[int, int, int]:
     """Rows, n and threads."""
-    return len(rows), rows.shape[1] // 4, max(1, min(torch.get_num_threads(), len(rows) // ROWS_PER_THREAD))
+    rows, width = z.shape[1:]
+    return rows, width // 2, max(1, min(torch.get_num_threads(), rows // ROWS_PER_THREAD))
 
 
 def _at(*tensors: Tensor) -> list[int]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobius_lib.products import product, weight_gradient
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -36,7 +38,7 @@ def network_forward(network: list[tuple[Tensor, Tensor]], x: Tensor) -> list[Ten
     """The input, what stood before each GELU, and the output: what the backward pass needs."""
     passed = [x]
     for number, (weight, bias) in enumerate(network):
-        x = torch.addmm(bias, x if number == 0 else F.gelu(x), weight.t())
+        x = product(x if number == 0 else F.gelu(x), weight, bias)
         passed.append(x)
     passed[-1] = x.tanh_()
     return passed
@@ -50,7 +52,7 @@ def network_backward(
     grad = torch.addcmul(grad, grad, passed[-1].square(), value=-1)
     for number in range(len(network) - 1, -1, -1):
         kept.append(grad)
-        grad = grad @ network[number][0]
+        grad = product(grad, network[number][0].t())
         if number:
             grad = torch.ops.aten.gelu_backward(grad, passed[number])
     return grad, kept[::-1]
@@ -66,5 +68,5 @@ def network_products(
     for number in range(len(network)):
         grads = torch.cat([each[number] for each in reversed(kept)])
         inputs = torch.cat([each[number] for each in passed])
-        made += [grads.t() @ (inputs if number == 0 else F.gelu(inputs)), grads.sum(0)]
+        made += [weight_gradient(grads, inputs if number == 0 else F.gelu(inputs)), grads.sum(0)]
     return made

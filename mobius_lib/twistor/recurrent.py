@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.products import linear
 from mobius_lib.twistor.cell import CellState, TwistorTitansCell
 from mobius_lib.twistor.checks import check_twistor, check_width
 from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusLayer
@@ -103,7 +104,7 @@ class TwistorTitansRecurrent(nn.Module):
         return self.out(x).transpose(0, 1).contiguous(), None if self.bidirectional else tuple(after)
 
     def _run(self, cell: nn.Module, x: Tensor, state: CellState | None) -> tuple[Tensor, CellState]:
-        drive = cell.input(x)
+        drive = linear(x, cell.input.weight, cell.input.bias)
         if state is None:
             state = cell.initial(x.shape[1], cell.input.weight)
         cell.check(state, x.shape[1])

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib.products import linear
 from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
 from mobius_lib.twistor.choice import works
 from mobius_lib.twistor.scan import linear_scan
@@ -84,11 +85,18 @@ class TwistorScanCell(TwistorTitansCell):
         firsts, given, held = [], [], []
         for network, period, before in zip(self.evolution, self.periods, state.held, strict=True):
             firsts.append(min(-state.clock % period, len(z)))
-            made = network(z[firsts[-1] :: period]).to(z.dtype)
+            made = _through(network, z[firsts[-1] :: period]).to(z.dtype)
             given += [before, made]
             held.append(made[-1] if len(made) else before)
         weights = torch.softmax(self.scale_weights, dim=0)
         return _Mix.apply(len(z), self.periods, tuple(firsts), weights, *given), torch.stack(held)
+
+
+def _through(network: torch.nn.Sequential, x: Tensor) -> Tensor:
+    """What a network makes of x, its products by `linear`."""
+    for part in network:
+        x = linear(x, part.weight, part.bias) if isinstance(part, torch.nn.Linear) else part(x)
+    return x
 
 
 class _Mix(torch.autograd.Function):

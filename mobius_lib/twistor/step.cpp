@@ -9,21 +9,19 @@
 
 extern "C" {
 
-// gates: the state's part of the logits on entry, activations on return; drive: the input's part. Fills z1 and, where
+// logits: the state's part of those of the gates, drive: the input's part. Fills gates (the activations), z1 and, where
 // the cell evolves, squash (rows).
-void gate_forward(int64_t rows, int64_t width, int threads, float* gates, const float* drive, const float* z, float* z1,
-                  const float* surprise, float rate, float root, float* squash) {
+void gate_forward(int64_t rows, int64_t width, int threads, const float* logits, const float* drive, float* gates,
+                  const float* z, float* z1, const float* surprise, float rate, float root, float* squash) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
         float *__restrict i = gates + row * 4 * width, *__restrict f = i + width, *__restrict o = f + width,
               *__restrict g = o + width;
         const float* __restrict before = z + row * width;
         float* __restrict after = z1 + row * width;
-        const float* __restrict x = drive + row * 4 * width;
-        for (int64_t k = 0; k < width; ++k) i[k] = sigmoid(i[k] + x[k]);
-        for (int64_t k = 0; k < width; ++k) f[k] = sigmoid(f[k] + x[width + k]);
-        for (int64_t k = 0; k < width; ++k) o[k] = sigmoid(o[k] + x[2 * width + k]);
-        for (int64_t k = 0; k < width; ++k) g[k] = tangent(g[k] + x[3 * width + k]);
+        const float *__restrict x = drive + row * 4 * width, *__restrict y = logits + row * 4 * width;
+        for (int64_t k = 0; k < 3 * width; ++k) i[k] = sigmoid(x[k] + y[k]);  // i, f and o
+        for (int64_t k = 0; k < width; ++k) g[k] = tangent(x[3 * width + k] + y[3 * width + k]);
         for (int64_t k = 0; k < width; ++k) after[k] = f[k] * before[k] + i[k] * g[k];
         if (squash) {
             float sum = 0;
@@ -36,10 +34,10 @@ void gate_forward(int64_t rows, int64_t width, int threads, float* gates, const 
     }
 }
 
-// fast: the fast network's logits on entry, its output on return; base: what the held directions of the others give.
-// Fills direction, z2 (which may be z1 where nothing evolves), z3 (which may be z2 where nothing turns) and hidden.
-void turn_forward(int64_t rows, int64_t width, int threads, const float* gates, const float* z1, float* fast, float mix,
-                  const float* base, const float* squash, float least, float span, float* direction, float* z2,
+// logits: those of the fast network; base: what the held directions of the others give. Fills fast (the network's
+// output), direction, z2 (which may be z1 where nothing evolves), z3 (which may be z2 where nothing turns) and hidden.
+void turn_forward(int64_t rows, int64_t width, int threads, const float* gates, const float* z1,
+                  const float* logits, float* fast, float mix, const float* base, const float* squash, float least, float span, float* direction, float* z2,
                   const float* matrix, float* z3, float* hidden) {
     const int64_t n = width / 4;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
@@ -52,7 +50,8 @@ void turn_forward(int64_t rows, int64_t width, int threads, const float* gates, 
             const float r = least + span * squash[row];
             if (fast) {
                 float* __restrict q = fast + row * width;
-                for (int64_t k = 0; k < width; ++k) q[k] = tangent(q[k]);
+                const float* __restrict x = logits + row * width;
+                for (int64_t k = 0; k < width; ++k) q[k] = tangent(x[k]);
                 for (int64_t k = 0; k < width; ++k) d[k] = mix * q[k];
             } else {
                 for (int64_t k = 0; k < width; ++k) d[k] = 0;

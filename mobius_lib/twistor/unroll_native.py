@@ -1,6 +1,6 @@
 """`unroll` for a CPU and float32: what stands between the matrix products of a step is one C++ call, `step.cpp`.
 
-The products are torch's, written straight into the memory that is kept for the backward pass.
+Each step's products take weights that were put in order once for all steps (`mobius_lib.products`).
 """
 
 import ctypes
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib.native import build
+from mobius_lib.products import packed, product, weight_gradient
 from mobius_lib.twistor.cell import RATES
 from mobius_lib.twistor.plan import Plan, network_backward, network_forward, network_products
 
@@ -30,8 +31,8 @@ def library() -> ctypes.CDLL:
     """
     lib = build(Path(__file__).with_name("step.cpp"))
     n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.gate_forward.argtypes = [n, n, i, p, p, p, p, p, f, f, p]
-    lib.turn_forward.argtypes = [n, n, i, p, p, p, f, p, p, f, f, p, p, p, p, p]
+    lib.gate_forward.argtypes = [n, n, i, p, p, p, p, p, p, f, f, p]
+    lib.turn_forward.argtypes = [n, n, i, p, p, p, p, f, p, p, f, f, p, p, p, p, p]
     lib.turn_backward.argtypes = [n, n, i, p, p, p, p, p, p, p, p, p, p, f, f, p, p, p, f, p, p]
     lib.gate_backward.argtypes = [n, n, i, p, p, p, p, p, p, p, f, p]
     for function in (lib.gate_forward, lib.turn_forward, lib.turn_backward, lib.gate_backward):
@@ -79,8 +80,8 @@ class UnrollNative(torch.autograd.Function):
         acts: list[list[list[Tensor]]] = [[] for _ in networks]
         held, base = list(held0.unbind(0)), torch.zeros_like(h0) if slow else None
         stale = True  # whether base is yet to be made from the held directions
-        recur_t = recur.t()
-        quick_bias, quick_t = (networks[quick][0][1], networks[quick][0][0].t()) if quick is not None else (None, None)
+        recur_packed = packed(recur, batch)
+        quick_packed = None if quick is None else packed(networks[quick][0][0], batch)
         at = {name: _Rows(x) for name, x in {
             "gates": gates, "drive": drive, "z1": z1, "z2": z2, "z3": z3, "hidden": hidden, "directions": directions,
             "squash": squash, "fast": fast,
@@ -89,10 +90,10 @@ class UnrollNative(torch.autograd.Function):
         level, root = (0.0 if rate is None else rate.item()), math.sqrt(width)
         quick_mix = mixes[quick] if quick is not None else 0.0
         for t in range(steps):
-            torch.mm(hidden[t], recur_t, out=gates[t])
+            logits = product(hidden[t], recur_packed)
             lib.gate_forward(
-                batch, width, threads, at["gates"][t], at["drive"][t], at["z3"][t], at["z1"][t], surprise_at, level,
-                root, at["squash"][t],
+                batch, width, threads, logits.data_ptr(), at["drive"][t], at["gates"][t], at["z3"][t], at["z1"][t],
+                surprise_at, level, root, at["squash"][t],
             )  # fmt: skip
             for k in plan.ticks(t):
                 if k != quick:
@@ -103,10 +104,10 @@ class UnrollNative(torch.autograd.Function):
                 for k in slow[1:]:
                     base.addcmul_(held[k], mix[k])
                 stale = False
-            if quick is not None:
-                torch.addmm(quick_bias, z1[t], quick_t, out=fast[t])
+            logits = None if quick is None else product(z1[t], quick_packed, networks[quick][0][1])
             lib.turn_forward(
-                batch, width, threads, at["gates"][t], at["z1"][t], at["fast"][t], quick_mix, base_at,
+                batch, width, threads, at["gates"][t], at["z1"][t], None if logits is None else logits.data_ptr(),
+                at["fast"][t], quick_mix, base_at,
                 at["squash"][t], RATES[0], SPAN, at["directions"][t], at["z2"][t], matrix_at, at["z3"][t + 1],
                 at["hidden"][t + 1],
             )  # fmt: skip
@@ -143,26 +144,27 @@ class UnrollNative(torch.autograd.Function):
         d_net: list[list[list[Tensor]]] = [[] for _ in networks]
         held_part = list(d_held.unbind(0))
         d_z, d_h = d_last.contiguous().clone(), torch.zeros_like(z1[0])
-        quick_weight = networks[quick][0][0] if quick is not None else None
+        recur_packed = packed(recur.t(), batch)
+        quick_packed = None if quick is None else packed(networks[quick][0][0].t(), batch)
         at = {name: _Rows(x) for name, x in {
             "gates": gates, "z2": z2, "z3": z3, "directions": directions, "squash": squash, "fast": fast,
             "d_hidden": d_hidden, "d_gates": d_gates, "d_turned": d_turned, "d_fast": d_fast, "d_logit": d_logit,
         }.items()}  # fmt: skip
-        still = (surprise, matrix, pending, d_quick_mix, d_z, d_h)
-        surprise_at, matrix_at, pending_at, quick_mix_at, d_z_at, d_h_at = (_Rows(x, still=True)[0] for x in still)
+        still = (surprise, matrix, pending, d_quick_mix, d_z)
+        surprise_at, matrix_at, pending_at, quick_mix_at, d_z_at = (_Rows(x, still=True)[0] for x in still)
         root, quick_mix = math.sqrt(width), mix[quick].item() if quick is not None else 0.0
         for t in range(steps - 1, -1, -1):
             if quick is not None and t == steps - 1:  # the last output of the fast network was also put out as held
                 fast_from_held = held_part[quick] * (1 - fast[t].square())
             lib.turn_backward(
-                batch, width, threads, at["d_hidden"][t], d_h_at, d_z_at, at["gates"][t], at["z2"][t], at["z3"][t + 1],
-                matrix_at, at["d_turned"][t], at["directions"][t], at["squash"][t], RATES[0], SPAN, at["d_logit"][t],
-                pending_at, at["fast"][t], quick_mix, at["d_fast"][t], quick_mix_at,
+                batch, width, threads, at["d_hidden"][t], d_h.data_ptr(), d_z_at, at["gates"][t], at["z2"][t],
+                at["z3"][t + 1], matrix_at, at["d_turned"][t], at["directions"][t], at["squash"][t], RATES[0], SPAN,
+                at["d_logit"][t], pending_at, at["fast"][t], quick_mix, at["d_fast"][t], quick_mix_at,
             )  # fmt: skip
             if quick is not None:
                 if t == steps - 1:
                     d_fast[t] += fast_from_held
-                d_z.addmm_(d_fast[t], quick_weight)
+                d_z += product(d_fast[t], quick_packed)
             for k in plan.ticks(t):
                 if k != quick:
                     passed = acts[k].pop()
@@ -174,12 +176,12 @@ class UnrollNative(torch.autograd.Function):
                     d_z += d_input
                     held_part[k] = torch.zeros_like(d_z)
             lib.gate_backward(
-                batch, width, threads, at["gates"][t], at["z3"][t], at["z3"][t + 1], d_h_at, d_z_at, at["d_logit"][t],
-                surprise_at, root, at["d_gates"][t],
+                batch, width, threads, at["gates"][t], at["z3"][t], at["z3"][t + 1], d_h.data_ptr(), d_z_at,
+                at["d_logit"][t], surprise_at, root, at["d_gates"][t],
             )  # fmt: skip
-            torch.mm(d_gates[t], recur, out=d_h)
+            d_h = product(d_gates[t], recur_packed)
         # --- gradients of weights, each one product over all steps
-        d_recur = d_gates.view(-1, 4 * width).t() @ hidden[:-1].view(-1, width)
+        d_recur = weight_gradient(d_gates.view(-1, 4 * width), hidden[:-1].view(-1, width))
         d_matrix = d_surprise = d_rate = None
         if matrix is not None:
             d_matrix = _pairs(d_turned, z2)
@@ -198,7 +200,7 @@ class UnrollNative(torch.autograd.Function):
                 d_mix[k] += d_quick_mix.sum()
                 held_part[k] = torch.zeros_like(d_z)
                 rows = d_fast.view(-1, width)
-                d_weights += [rows.t() @ z1.reshape(-1, width), rows.sum(0)]
+                d_weights += [weight_gradient(rows, z1.reshape(-1, width)), rows.sum(0)]
             else:
                 d_weights += network_products(network, d_net[k], ctx.acts[k])
         d_held0 = torch.stack(held_part) if evolves else torch.zeros_like(held0)
