@@ -7,6 +7,7 @@ does the work.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,14 +27,14 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (M, N), contiguous.
     """
     if weight.is_mkldnn:  # it is packed
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return _call()(x, weight, bias, "none", [], "")
     if x.shape[0] * weight.numel() < WORTH or not works(x):
         return F.linear(x, weight, bias)
     # what is neither a matrix nor a transpose, such as some columns of one, oneDNN takes with a thousandfold delay
     x, weight = (
         part if part.is_contiguous() or part.t().is_contiguous() else part.contiguous() for part in (x, weight)
     )
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return _call()(x, weight, bias, "none", [], "")
 
 
 def packed(weight: Tensor, rows: int) -> Tensor:
@@ -67,6 +68,11 @@ def works(x: Tensor) -> bool:
 
 
 @functools.cache
+def _call() -> Callable[..., Tensor]:
+    return torch.ops.mkldnn._linear_pointwise.default  # the overload itself: a microsecond or two less for each call
+
+
+@functools.cache
 def _there() -> bool:
     """Whether this PyTorch has the operations, and they compute the product."""
     if not torch.backends.mkldnn.is_available():
@@ -75,7 +81,7 @@ def _there() -> bool:
         with torch.no_grad():
             x, weight = torch.ones(2, 3), torch.arange(12.0).view(4, 3)
             ready = torch.ops.mkldnn._reorder_linear_weight(weight, 2)
-            found = torch.ops.mkldnn._linear_pointwise(x, ready, None, "none", [], "")
+            found = _call()(x, ready, None, "none", [], "")
             return torch.equal(found, F.linear(x, weight))
     except (AttributeError, RuntimeError, TypeError):
         return False

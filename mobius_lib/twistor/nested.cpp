@@ -2,8 +2,8 @@
 // output to the row, and move the sum until |omega . pi| is as asked. `nested_native.py` calls these; `nested.py` and
 // `math.hold_pairing` say it in torch.
 //
-// Rows are independent. z, step, held and their gradients are two matrices one after the other, omega and pi, each
-// (rows, 2n): real parts and imaginary parts.
+// Rows are independent. z, held and their gradients are two matrices one after the other, omega and pi, each (rows, 2n):
+// real parts and imaginary parts. What the networks put out are two matrices, too, wherever they lie.
 
 #include <cmath>
 #include <cstdint>
@@ -21,7 +21,8 @@ struct Move {
 template <typename Number>
 struct Row {
     Number *omega, *pi;
-    Row(Number* first, int64_t rows, int64_t n, int64_t row) : omega(first + row * 2 * n), pi(omega + rows * 2 * n) {}
+    Row(Number* both, int64_t rows, int64_t n, int64_t row) : omega(both + row * 2 * n), pi(omega + rows * 2 * n) {}
+    Row(Number* first, Number* second, int64_t at) : omega(first + at), pi(second + at) {}
 };
 
 // z + weight step: what a level makes of a row before it is moved.
@@ -63,11 +64,11 @@ Move find(int64_t n, const Sum& sum, float modulus) {
 extern "C" {
 
 // held: the rows after the level. size: |omega . pi| of the sums, before they are moved.
-void level_forward(int64_t rows, int64_t n, int threads, const float* z, const float* step, const float* weight,
-                   float modulus, float* held, float* size) {
+void level_forward(int64_t rows, int64_t n, int threads, const float* z, const float* step_omega,
+                   const float* step_pi, const float* weight, float modulus, float* held, float* size) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
-        const Sum sum{{z, rows, n, row}, {step, rows, n, row}, weight[0], weight[1]};
+        const Sum sum{{z, rows, n, row}, {step_omega, step_pi, row * 2 * n}, weight[0], weight[1]};
         const Row<float> y(held, rows, n, row);
         const Move m = find(n, sum, modulus);
         size[row] = m.size;
@@ -84,11 +85,11 @@ void level_forward(int64_t rows, int64_t n, int threads, const float* z, const f
 
 // From the gradients of held and size: d_sum, that of the sums, and d_weight (rows, 2), what each row adds to that of
 // the two weights.
-void level_backward(int64_t rows, int64_t n, int threads, const float* z, const float* step, const float* weight,
-                    float modulus, const float* d_held, const float* d_size, float* d_sum, float* d_weight) {
+void level_backward(int64_t rows, int64_t n, int threads, const float* z, const float* step_omega,
+                    const float* step_pi, const float* weight, float modulus, const float* d_held, const float* d_size, float* d_sum, float* d_weight) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
-        const Sum sum{{z, rows, n, row}, {step, rows, n, row}, weight[0], weight[1]};
+        const Sum sum{{z, rows, n, row}, {step_omega, step_pi, row * 2 * n}, weight[0], weight[1]};
         const Row<const float> g(d_held, rows, n, row);
         const Row<float> out(d_sum, rows, n, row);
         const Move m = find(n, sum, modulus);

@@ -28,8 +28,8 @@ def library() -> ctypes.CDLL:
     """
     lib = build(Path(__file__).with_name("nested.cpp"))
     n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.level_forward.argtypes = [n, n, i, p, p, p, f, p, p]
-    lib.level_backward.argtypes = [n, n, i, p, p, p, f, p, p, p, p]
+    lib.level_forward.argtypes = [n, n, i, p, p, p, p, f, p, p]
+    lib.level_backward.argtypes = [n, n, i, p, p, p, p, f, p, p, p, p]
     lib.level_forward.restype = lib.level_backward.restype = None
     return lib
 
@@ -42,24 +42,24 @@ class LevelNative(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, weights: Tensor, modulus: float, *networks: Tensor) -> tuple[Tensor, Tensor]:
         z, weights = z.contiguous(), weights.contiguous()
-        both = (networks[:4], networks[4:])
-        before = torch.stack([product(x, first, bias) for x, (first, bias, _, _) in zip(z, both, strict=True)])
-        inner = F.gelu(before)
-        step = torch.stack([product(x, second, bias) for x, (_, _, second, bias) in zip(inner, both, strict=True)])
+        before = [product(x, networks[4 * part], networks[4 * part + 1]) for part, x in enumerate(z)]
+        inner = [F.gelu(x) for x in before]
+        step = [product(x, networks[4 * part + 2], networks[4 * part + 3]) for part, x in enumerate(inner)]
         held, size = torch.empty_like(z), z.new_empty(z.shape[1])
-        library().level_forward(*_sizes(z), *_at(z, step, weights), modulus, *_at(held, size))
-        ctx.save_for_backward(z, weights, before, inner, step, *networks)
+        library().level_forward(*_sizes(z), *_at(z, *step, weights), modulus, *_at(held, size))
+        ctx.save_for_backward(z, weights, *before, *inner, *step, *networks)
         ctx.modulus = modulus
         return held, size
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_held: Tensor, d_size: Tensor) -> tuple[Tensor | None, ...]:
-        z, weights, before, inner, step, *networks = ctx.saved_tensors
+        z, weights, *kept = ctx.saved_tensors
+        before, inner, step, networks = kept[:2], kept[2:4], kept[4:6], kept[6:]
         d_held, d_size = d_held.contiguous(), d_size.contiguous()
         d_sum, d_weights = torch.empty_like(z), z.new_empty(z.shape[1], 2)
         library().level_backward(
-            *_sizes(z), *_at(z, step, weights), ctx.modulus, *_at(d_held, d_size, d_sum, d_weights)
+            *_sizes(z), *_at(z, *step, weights), ctx.modulus, *_at(d_held, d_size, d_sum, d_weights)
         )
         made: list[Tensor] = []
         for part, weight in enumerate(weights):

@@ -40,16 +40,17 @@ def library() -> ctypes.CDLL:
     return lib
 
 
-class _Rows:
-    """Where step t of a (T, ...) tensor lies in memory; None has no memory, and a step that stands still one place."""
+def _rows(x: Tensor | None, steps: int) -> list[int | None]:
+    """Where each step of a (T, ...) tensor lies in memory; None has no memory. The caller keeps it alive."""
+    if x is None:
+        return [None] * steps
+    first, stride = x.data_ptr(), x.stride(0) * x.element_size()
+    return list(range(first, first + steps * stride, stride))
 
-    def __init__(self, x: Tensor | None, still: bool = False) -> None:
-        self.x = x  # the pointer does not keep it alive
-        self.first = None if x is None else x.data_ptr()
-        self.stride = 0 if x is None or still else x.stride(0) * x.element_size()
 
-    def __getitem__(self, t: int) -> int | None:
-        return None if self.first is None else self.first + t * self.stride
+def _place(x: Tensor | None) -> int | None:
+    """Where a tensor lies that is the same for every step."""
+    return None if x is None else x.data_ptr()
 
 
 class UnrollNative(torch.autograd.Function):
@@ -82,32 +83,32 @@ class UnrollNative(torch.autograd.Function):
         stale = True  # whether base is yet to be made from the held directions
         recur_packed = packed(recur, batch)
         quick_packed = None if quick is None else packed(networks[quick][0][0], batch)
-        at = {name: _Rows(x) for name, x in {
+        at = {name: _rows(x, steps + 1) for name, x in {
             "gates": gates, "drive": drive, "z1": z1, "z2": z2, "z3": z3, "hidden": hidden, "directions": directions,
             "squash": squash, "fast": fast,
         }.items()}  # fmt: skip
-        surprise_at, matrix_at, base_at = (_Rows(x, still=True)[0] for x in (surprise, matrix, base))
+        surprise_at, matrix_at, base_at = (_place(x) for x in (surprise, matrix, base))
         level, root = (0.0 if rate is None else rate.item()), math.sqrt(width)
         quick_mix = mixes[quick] if quick is not None else 0.0
+        h_steps, z1_steps = hidden.unbind(0), z1.unbind(0)
         for t in range(steps):
-            logits = product(hidden[t], recur_packed)
+            logits = product(h_steps[t], recur_packed)
             lib.gate_forward(
                 batch, width, threads, logits.data_ptr(), at["drive"][t], at["gates"][t], at["z3"][t], at["z1"][t],
                 surprise_at, level, root, at["squash"][t],
             )  # fmt: skip
             for k in plan.ticks(t):
                 if k != quick:
-                    acts[k].append(network_forward(networks[k], z1[t]))
+                    acts[k].append(network_forward(networks[k], z1_steps[t]))
                     held[k], stale = acts[k][-1][-1], True
             if slow and stale:
                 torch.mul(held[slow[0]], mix[slow[0]], out=base)
                 for k in slow[1:]:
                     base.addcmul_(held[k], mix[k])
                 stale = False
-            logits = None if quick is None else product(z1[t], quick_packed, networks[quick][0][1])
+            logits = None if quick is None else product(z1_steps[t], quick_packed, networks[quick][0][1])
             lib.turn_forward(
-                batch, width, threads, at["gates"][t], at["z1"][t], None if logits is None else logits.data_ptr(),
-                at["fast"][t], quick_mix, base_at,
+                batch, width, threads, at["gates"][t], at["z1"][t], _place(logits), at["fast"][t], quick_mix, base_at,
                 at["squash"][t], RATES[0], SPAN, at["directions"][t], at["z2"][t], matrix_at, at["z3"][t + 1],
                 at["hidden"][t + 1],
             )  # fmt: skip
@@ -146,13 +147,14 @@ class UnrollNative(torch.autograd.Function):
         d_z, d_h = d_last.contiguous().clone(), torch.zeros_like(z1[0])
         recur_packed = packed(recur.t(), batch)
         quick_packed = None if quick is None else packed(networks[quick][0][0].t(), batch)
-        at = {name: _Rows(x) for name, x in {
+        at = {name: _rows(x, steps + 1) for name, x in {
             "gates": gates, "z2": z2, "z3": z3, "directions": directions, "squash": squash, "fast": fast,
             "d_hidden": d_hidden, "d_gates": d_gates, "d_turned": d_turned, "d_fast": d_fast, "d_logit": d_logit,
         }.items()}  # fmt: skip
         still = (surprise, matrix, pending, d_quick_mix, d_z)
-        surprise_at, matrix_at, pending_at, quick_mix_at, d_z_at = (_Rows(x, still=True)[0] for x in still)
+        surprise_at, matrix_at, pending_at, quick_mix_at, d_z_at = (_place(x) for x in still)
         root, quick_mix = math.sqrt(width), mix[quick].item() if quick is not None else 0.0
+        d_gates_steps, d_fast_steps = d_gates.unbind(0), () if d_fast is None else d_fast.unbind(0)
         for t in range(steps - 1, -1, -1):
             if quick is not None and t == steps - 1:  # the last output of the fast network was also put out as held
                 fast_from_held = held_part[quick] * (1 - fast[t].square())
@@ -164,7 +166,7 @@ class UnrollNative(torch.autograd.Function):
             if quick is not None:
                 if t == steps - 1:
                     d_fast[t] += fast_from_held
-                d_z += product(d_fast[t], quick_packed)
+                d_z += product(d_fast_steps[t], quick_packed)
             for k in plan.ticks(t):
                 if k != quick:
                     passed = acts[k].pop()
@@ -179,7 +181,7 @@ class UnrollNative(torch.autograd.Function):
                 batch, width, threads, at["gates"][t], at["z3"][t], at["z3"][t + 1], d_h.data_ptr(), d_z_at,
                 at["d_logit"][t], surprise_at, root, at["d_gates"][t],
             )  # fmt: skip
-            d_h = product(d_gates[t], recur_packed)
+            d_h = product(d_gates_steps[t], recur_packed)
         # --- gradients of weights, each one product over all steps
         d_recur = weight_gradient(d_gates.view(-1, 4 * width), hidden[:-1].view(-1, width))
         d_matrix = d_surprise = d_rate = None
