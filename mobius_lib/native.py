@@ -13,11 +13,16 @@ FLAGS += ("-fno-trapping-math", "-fopenmp")
 """Nothing that would let the compiler reorder sums: where a kernel allows it, it says so (omp simd reduction)."""
 
 
+class NoCompiler(RuntimeError):
+    """There is no C++ compiler: slower forms serve as well, and nobody need be told."""
+
+
 def build(source: Path) -> ctypes.CDLL:
     """The library of one C++ file that needs nothing but the standard library and headers beside it.
 
     Raises:
-        RuntimeError: when there is no C++ compiler, or it fails; the message ends with what it said.
+        NoCompiler: when there is no C++ compiler.
+        RuntimeError: when it fails; the message ends with what it said.
     """
     command = [*compiler(), *FLAGS, str(source)]
     headers = b"".join(header.read_bytes() for header in sorted(source.parent.glob("*.h")))
@@ -28,11 +33,11 @@ def compiler() -> list[str]:
     """The command of this machine's C++ compiler.
 
     Raises:
-        RuntimeError: when there is none.
+        NoCompiler: when there is none.
     """
     found = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if not found:
-        raise RuntimeError("there is no C++ compiler; install g++ or clang++, or name one in CXX")
+        raise NoCompiler("there is no C++ compiler; install g++ or clang++, or name one in CXX")
     return found.split()
 
 

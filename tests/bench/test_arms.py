@@ -101,6 +101,7 @@ def test_bf16(tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler imports what torch deprecated
 def test_the_compiled_printed_form_computes_the_same(tiny):
     case = all_cases(tiny, "gate")[0]

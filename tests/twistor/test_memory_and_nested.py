@@ -49,6 +49,7 @@ def test_memory_is_its_formula(compress):
     torch.testing.assert_close(last, trajectory[:, -1], rtol=0, atol=1e-9)
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("compress", [True, False])
 @pytest.mark.parametrize("cycles", [2, 0])
 def test_the_sweep_computes_the_scan(compress, cycles):
@@ -274,6 +275,7 @@ def run_nested(levels, x, weights):
     return [y, off, *torch.autograd.grad((y * weights).sum() + 3 * off, [x, *parameters])]
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize(("dim", "shape"), [(4, (1,)), (16, (3, 7)), (12, (5, 2, 9)), (256, (2, 64))])
 @pytest.mark.parametrize("constant", [0.0, 0.5, 3.0])
 def test_the_sweep_over_a_level_is_the_readable_level(dim, shape, constant):
@@ -295,6 +297,7 @@ def test_the_sweep_over_a_level_is_the_readable_level(dim, shape, constant):
         assert (one - true).abs().max() <= 4 * (other - true).abs().max() + rounding
 
 
+@pytest.mark.compiler
 def test_the_sweep_over_a_level_where_there_is_no_phase_and_no_length():
     """Rows of 0, and rows whose omega . pi is 0: what is moved and passed back is that of the readable form."""
     rows = torch.stack([torch.zeros(12), torch.eye(12)[0], torch.arange(12.0)]).requires_grad_()
@@ -311,6 +314,7 @@ def test_the_sweep_over_a_level_where_there_is_no_phase_and_no_length():
     torch.testing.assert_close(one, other)
 
 
+@pytest.mark.compiler
 def test_levels_do_not_depend_on_the_threads():
     networks = [part.detach() for level in (0, 1) for part in nested(period=1).omega_nets[level].parameters()]
     threads = torch.get_num_threads()

@@ -11,20 +11,14 @@ import shutil
 import pytest
 import torch
 
+from mobius_lib.native import NoCompiler
 from mobius_lib.waves import MobiusConvBlock, MobiusLens, MobiusNet, use_backend
 from mobius_lib.waves.fused import backends, function, native
 
 ASKED = os.environ.get("MOBIUS_TEST_BACKEND")
-HERE = [ASKED] if ASKED else ["eager", "native"]
+NATIVE = pytest.param("native", marks=pytest.mark.compiler)
+HERE = [ASKED] if ASKED else ["eager", NATIVE]
 SHAPES = [(3, 5, 7, 64), (2, 17), (1, 1), (4, 3, 100), (5, 2), (1, 33), (70, 9)]
-
-
-@pytest.fixture(autouse=True)
-def possible(request):
-    """Skip what this machine cannot build."""
-    backend = request.node.callspec.params.get("backend") if hasattr(request.node, "callspec") else None
-    if backend in ("native", "compiled") and not (shutil.which("c++") or shutil.which("g++")):
-        pytest.skip("no C++ compiler on this machine")
 
 
 def lens_and_twin(channels, dtype, seed):
@@ -112,6 +106,7 @@ def test_a_changed_parameter_would_be_noticed(backend):
 
 
 @pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch says of its own compiler
 @pytest.mark.parametrize("backend", ["compiled"])
@@ -340,6 +335,7 @@ def test_channels_last_from_end_to_end(backend):
 
 
 @pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch says of its own compiler
 def test_torch_compile_of_a_whole_model():
@@ -393,7 +389,7 @@ def test_a_backend_that_fails_is_left_with_one_warning(monkeypatch, way):
 
 
 @pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
-@pytest.mark.parametrize("backend", ["native"])
+@pytest.mark.parametrize("backend", [NATIVE])
 def test_threads_share_the_rows_and_change_only_roundings(backend):
     lens, printed = lens_and_twin(7, torch.float32, 1)
     lens.backend = backend
@@ -408,22 +404,35 @@ def test_threads_share_the_rows_and_change_only_roundings(backend):
         torch.set_num_threads(before)
 
 
-def test_no_compiler_is_a_clear_error(monkeypatch):
+@contextlib.contextmanager
+def as_new(monkeypatch, folder):
+    """No kernel built before, no backend tried."""
+    monkeypatch.setenv("MOBIUS_CACHE", str(folder))
+    monkeypatch.setattr(backends, "_failed", {})
+    native.library.cache_clear()
+    try:
+        yield
+    finally:
+        native.library.cache_clear()
+
+
+def test_no_compiler_is_a_clear_error_and_no_warning(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(RuntimeError, match="no C\\+\\+ compiler; install"):
-        native.recipe()
+    with as_new(monkeypatch, tmp_path):
+        with pytest.raises(NoCompiler, match="no C\\+\\+ compiler; install"):
+            native.recipe()
+        assert backends.fastest("cpu") == "eager"  # warnings are errors here
 
 
 def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
     if not shutil.which("false"):
         pytest.skip("no program `false` on this machine")
     monkeypatch.setenv("CXX", "false")
-    monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path))
-    native.library.cache_clear()
-    try:
+    with as_new(monkeypatch, tmp_path):
         with pytest.raises(RuntimeError, match=r"false could not build kernel\.cpp"):
             native.library()
         assert not list(tmp_path.rglob("*.so"))
-    finally:
-        native.library.cache_clear()
+        with pytest.warns(RuntimeWarning, match="native backend does not work here .*; eager takes over"):
+            assert backends.fastest("cpu") == "eager"
+        assert backends.fastest("cpu") == "eager" and not backends.available("native")  # says it once

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib.native import NoCompiler
 from mobius_lib.waves.fused.function import Gated, Kernel
 
 BACKENDS = ("printed", "eager", "compiled", "native", "triton", "auto")
@@ -34,7 +35,7 @@ def fastest(device: str) -> str:
     Args:
         device: "cpu", "cuda", or another of torch's.
     Returns:
-        triton on CUDA; on a CPU native, or eager where no C++ compiler works.
+        triton on CUDA; on a CPU native, or eager where there is no C++ compiler, or (which is said once) it fails.
     """
     if device == "cuda":
         return "triton"
@@ -43,7 +44,10 @@ def fastest(device: str) -> str:
 
         try:
             native.library()
-        except (RuntimeError, OSError):
+        except NoCompiler:
+            return "eager"
+        except (RuntimeError, OSError) as error:
+            leave("native", error, "eager")
             return "eager"
         return "native"
     return "eager"
@@ -123,14 +127,21 @@ def chosen_backend(backend: str, x: Tensor) -> str:
     return backend
 
 
-def leave(backend: str, error: Exception) -> None:
-    """Do without a backend for the rest of the process; says so once."""
+def leave(backend: str, error: Exception, successor: str | None = None) -> None:
+    """Do without a backend for the rest of the process; says so once.
+
+    Args:
+        backend: a key of `FALLBACKS`.
+        error: why.
+        successor: what takes over, where that is not the backend's own fallback.
+    """
     if backend in _failed:
         return
     lines = str(error).strip().splitlines()
     _failed[backend] = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    successor = successor or FALLBACKS[backend]
     warnings.warn(
-        f"The lens's {backend} backend does not work here ({_failed[backend]}); {FALLBACKS[backend]} takes over, "
+        f"The lens's {backend} backend does not work here ({_failed[backend]}); {successor} takes over, "
         "with the same numbers.",
         RuntimeWarning,
         stacklevel=4,

@@ -54,7 +54,8 @@ def library() -> ctypes.CDLL:
     """The built kernel, from the disk where this source, torch and compiler flags have been there before.
 
     Raises:
-        RuntimeError: when there is no C++ compiler, or it fails; the message ends with what it said.
+        NoCompiler: when there is no C++ compiler.
+        RuntimeError: when it fails; the message ends with what it said.
     """
     return build_once(*recipe())
 
