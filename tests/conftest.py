@@ -1,6 +1,9 @@
 """For all tests: one thread per worker, draws that do not depend on the machine's mood, and what a machine may lack."""
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: several workers share the cores
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -13,9 +16,45 @@ from hypothesis import settings
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
 
+NO_CHROMIUM = "no Chromium for the browser tests: `apt install chromium`, or on a Mac `brew install --cask chromium`"
+CHROMIUM_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+def _chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def _lacking(message: str) -> None:
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+
+
+@pytest.fixture(scope="session")
+def lacking() -> Callable[[str], None]:
+    """Ends a test for something that this machine lacks and could have: it is skipped, and under CI it fails."""
+    return _lacking
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=_chromium(), args=CHROMIUM_FLAGS)
+        yield opened
+        opened.close()
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips what is marked `compiler` where there is none; one that fails is no reason to skip."""
+    """What a machine lacks is said here, not in a fixture: pytest then says it once for all tests.
+
+    A compiler that is there and fails is no reason to skip.
+    """
+    if "browser" in getattr(item, "fixturenames", ()) and _chromium() is None:
+        _lacking(NO_CHROMIUM)
     if item.get_closest_marker("compiler"):
         from mobius_lib.native import NoCompiler, compiler  # here: most test files ask for no torch so early
 

@@ -2,10 +2,8 @@
 
 import functools
 import http.server
-import os
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,6 @@ import pytest
 from tools.build_book import Book
 from tools.house import notebooks, pages
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NO_CHROMIUM = "no Chromium for the browser tests: `apt install chromium`, or on a Mac `brew install --cask chromium`"
 NO_NPM = "the book was built without npm and asks CDNs for its scripts: install npm, then `make test`"
 KNOWN_MESSAGE = "THEBE_JS_URL"  # "... has already been declared": the theme's, and harmless
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -54,32 +50,16 @@ class Visit:
         )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_CHROMIUM)
-    from playwright.sync_api import sync_playwright
-
-    arguments = [
-        *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    ]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield opened
-        opened.close()
-
-
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         pass
 
 
 @pytest.fixture(scope="module")
-def site(book: Book) -> Iterator[str]:
+def site(book: Book, lacking: Callable[[str], None]) -> Iterator[str]:
     """The address of the built book on this machine."""
     if not book.record()["local"]:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_NPM)
+        lacking(NO_NPM)
     handler = functools.partial(_Quiet, directory=str(book.html))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

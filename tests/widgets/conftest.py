@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -43,15 +42,6 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="
 </script></body></html>"""
 """Two of one widget."""
 
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TO_REST = 300  # ms: several frames, also on a busy machine
 
 STICKING_OUT = """() => {
@@ -64,15 +54,6 @@ STICKING_OUT = """() => {
 }"""
 
 
-def needed(program: str, how: str) -> str:
-    """The path of a program; without it the test is skipped, and under CI it fails."""
-    path = shutil.which(program)
-    if path is None:
-        message = f"{program} is not installed; {how}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
-    return path
-
-
 @pytest.fixture(scope="session")
 def parameters() -> Callable[[Any], dict[str, Any]]:
     """What the page knows of a widget: all its own synced traits."""
@@ -83,7 +64,7 @@ def parameters() -> Callable[[Any], dict[str, Any]]:
 
 
 @pytest.fixture
-def in_node(tmp_path: Path) -> Callable[[type, str, list[Any]], list[Any]]:
+def in_node(tmp_path: Path, lacking: Callable[[str], None]) -> Callable[[type, str, list[Any]], list[Any]]:
     """Runs `script`, a function body from one case `c` to its answer, with a widget's served module as `w`."""
 
     def run(widget: type, script: str, cases: list[Any]) -> list[Any]:
@@ -95,7 +76,7 @@ def in_node(tmp_path: Path) -> Callable[[type, str, list[Any]], list[Any]]:
             const cases = JSON.parse(readFileSync({json.dumps(str(tmp_path / "cases.json"))}));
             console.log(JSON.stringify(cases.map((c) => {{ {script} }})));
         """
-        node = needed("node", "install Node.js 18 or later to check the widget's JavaScript.")
+        node = shutil.which("node") or lacking("no node: install Node.js 18 or later to check the widgets' JavaScript")
         done = subprocess.run(
             [node, "--input-type=module"], input=driver, capture_output=True, text=True, timeout=60, check=False
         )
@@ -129,17 +110,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, explorer: Any, parameters: An
         yield f"http://127.0.0.1:{server.server_port}/index.html"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = needed("chromium", "`apt install chromium` gets it.")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
