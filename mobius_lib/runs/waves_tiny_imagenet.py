@@ -40,6 +40,8 @@ def load() -> Data:
 
 def crop_and_flip(x: Tensor) -> Tensor:
     """Shift each picture by up to 8 pixels each way, over a border of the mean colour, and mirror half of them."""
+    # by hand, since torchvision's RandomCrop and RandomHorizontalFlip draw once per call: they would move all pictures
+    # of a batch alike, and a call per picture would be hundreds of small kernels on a GPU in place of a dozen
     n, _, height, width = x.shape
     padded = nn.functional.pad(x, (PADDING,) * 4)
     top, left = torch.randint(0, 2 * PADDING + 1, (2, n, 1), device=x.device)
