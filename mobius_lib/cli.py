@@ -190,7 +190,8 @@ def _results_dir() -> Path:
 def _print_runs(runs: list["Run"]) -> None:
     table = Table(title="Runs: mobius run NAME --scale SCALE --seeds N")
     for heading in ("run", "chapter", "what it does", "scales"):
-        table.add_column(heading, no_wrap=heading == "run")
+        # a word longer than its column, such as the name of an environment variable, is folded and not cut off
+        table.add_column(heading, no_wrap=heading == "run", overflow="fold")
     for each in runs:
         scales = []
         for name, scale in each.scales.items():

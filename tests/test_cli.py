@@ -145,6 +145,14 @@ def test_list_of_one_run_shows_its_notes(name):
     assert sum(other in words.split() for other in RUNS) == 1
 
 
+def test_list_cuts_nothing_off_on_a_terminal_of_80_columns():
+    with patch.object(cli, "console", Console(width=80)):
+        result = CliRunner().invoke(cli.app, ["run", "waves-tiny-imagenet", "--list"])
+    assert result.exit_code == 0 and "…" not in result.stdout
+    scales = [line.split("│")[4].strip() for line in result.stdout.splitlines() if line.startswith("│")]
+    assert "(MOBIUS_TINY_IMAGENET)" in "".join(scales)
+
+
 def test_data_names_every_file_that_was_checked(server, tmp_path):
     ended = server.run(tmp_path, "mobius data")
     assert ended.status == 0 and ended.err == ""
