@@ -25,7 +25,7 @@ from mobius_lib.errors import DataError
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DOWNLOAD = (
     "get Tiny ImageNet with `wget http://cs231n.stanford.edu/tiny-imagenet-200.zip && "
-    "unzip tiny-imagenet-200.zip -d ./data/`, or give another data_dir"
+    "unzip tiny-imagenet-200.zip -d ./data/`, or give another folder"
 )
 ANNOTATIONS = "val_annotations.txt"
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mobius_lib.errors import DataError
 from mobius_lib.runs.base import Data, Run, Scale
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
@@ -24,15 +25,19 @@ def load() -> Data:
     """Every picture of both splits, decoded and normalised.
 
     Raises:
-        DataError: when the folder is missing or laid out in another way.
+        DataError: when the folder is missing or laid out in another way; it says how another one is named.
     """
     from mobius_lib.datasets.image_folder import tiny_imagenet
 
     root = Path(os.environ.get(FOLDER, "data/tiny-imagenet-200"))
+    try:
+        splits = [tiny_imagenet(root, split, augment=False) for split in ("train", "val")]
+    except DataError as error:
+        raise DataError(f"{error} This run reads the folder that the environment variable {FOLDER} names.") from error
     workers = min(os.cpu_count() or 1, 16)
     parts = []
-    for split in ("train", "val"):
-        loader = DataLoader(tiny_imagenet(root, split, augment=False), batch_size=500, num_workers=workers)
+    for split in splits:
+        loader = DataLoader(split, batch_size=500, num_workers=workers)
         pictures, labels = zip(*loader, strict=True)
         parts.append((torch.cat(pictures), torch.cat(labels)))
     return Data(*parts, augment=crop_and_flip)

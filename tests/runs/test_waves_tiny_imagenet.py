@@ -33,8 +33,9 @@ def test_every_picture_is_some_crop_of_itself():
 
 def test_without_the_data_the_sentence_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv(run.FOLDER, str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="get Tiny ImageNet with"):
+    with pytest.raises(DataError, match=rf"get Tiny ImageNet with.*environment variable {run.FOLDER}") as error:
         run.load()
+    assert "data_dir" not in str(error.value)  # which `mobius run` does not have
 
 
 def test_the_official_layout_is_read_into_memory(monkeypatch, tmp_path):
