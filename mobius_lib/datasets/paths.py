@@ -69,9 +69,17 @@ def _verified(name: str, folder: Path) -> Path:
     if found != known[name]:
         raise DataError(
             f"{path} is damaged (SHA-256 {found[:12]}…, expected {known[name][:12]}…, {path.stat().st_size:,} bytes); "
-            f"restore it with: git checkout -- data/{name}"
+            f"{_cure(name, path)}"
         )
     return path
+
+
+def _cure(name: str, path: Path) -> str:
+    """What to do about a damaged file: git has the checkout's own; any other is fetched once it is gone."""
+    checkout = PACKAGE.parent
+    if path.resolve() == (checkout / "data" / name).resolve() and (checkout / ".git").exists():
+        return f"restore it with: git checkout -- data/{name}"
+    return "restore it from a copy, or delete it, and it is fetched from the book's repository"
 
 
 def _download(name: str, digest: str) -> Path:

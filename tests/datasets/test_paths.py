@@ -136,9 +136,28 @@ def test_one_flipped_bit(folder, position):
     (folder / FEATURES).write_bytes(content)
     with pytest.raises(DataError) as error:
         features("test")
-    sentence(error, str(folder / FEATURES), "is damaged", "SHA-256", f"git checkout -- data/{FEATURES}")
+    sentence(error, str(folder / FEATURES), "is damaged", "SHA-256", "delete it, and it is fetched")
+    assert "git" not in str(error.value), "git knows nothing of this folder"
     shutil.copy(paths.PACKAGE.parent / "data" / FEATURES, folder / FEATURES)
     assert len(features("test")[0]) == 2000, "mended, it is read: the complaint is not remembered"
+
+
+@pytest.mark.parametrize("chosen", [False, True], ids=["by itself", "by MOBIUS_DATA"])
+def test_damage_in_a_checkout_is_mended_by_git(folder, monkeypatch, chosen):
+    monkeypatch.setattr(paths, "PACKAGE", folder.parent / "mobius_lib")
+    home = folder.rename(folder.parent / "data")
+    (home / FEATURES).write_bytes(b"")
+    if chosen:
+        monkeypatch.setenv("MOBIUS_DATA", str(home / ".." / "data"))
+    else:
+        monkeypatch.delenv("MOBIUS_DATA")
+    with pytest.raises(DataError) as error:
+        features("test")
+    sentence(error, "is damaged", "delete it")  # unpacked, say: there is no git
+    (folder.parent / ".git").mkdir()
+    with pytest.raises(DataError) as error:
+        features("test")
+    sentence(error, "is damaged", f"git checkout -- data/{FEATURES}")
 
 
 @pytest.mark.parametrize("size", [0, 1, 1_500_000])
