@@ -17,7 +17,7 @@ from mobius_lib.errors import CheckpointError, DataError, MobiusError
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.david_arms import BasinObjective, groups, measure, state
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid
-from mobius_lib.training import Recipe, ResidentBatches, RunFolder, fit, load_model, read
+from mobius_lib.training import Recipe, ResidentBatches, RunFolder, fit, load_model
 from mobius_lib.training.checkpoint import write_json, write_whole
 from mobius_lib.training.hub import Uploader
 
@@ -133,8 +133,8 @@ def train_david(
         progress=progress,
         on_epoch=after,
     )
-    best = RunFolder(place.checkpoints).checkpoints / "best_model.pt"
-    load_model(model, read(best)["model"], best)
+    files = RunFolder(place.checkpoints)
+    load_model(model, files.best_weights(), files.checkpoints)
     model.eval()
     here = next(model.parameters()).device
     found = measure(model, Data(train, tuple(part.to(here) for part in validation)), outcome.history)

@@ -12,7 +12,7 @@ import torch
 
 from mobius_lib.datasets.image_folder import dataset_name, image_folder
 from mobius_lib.errors import CheckpointError, MobiusError
-from mobius_lib.training import LoaderBatches, Recipe, RunFolder, fit, load_model, read
+from mobius_lib.training import LoaderBatches, Recipe, RunFolder, fit, load_model
 from mobius_lib.training.hub import HubError, Uploader, download
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state
 
@@ -132,8 +132,8 @@ def train_tiny_imagenet(
         raise
     if uploader is not None:
         uploader.upload(f"The end, validation accuracy {outcome.final_accuracy:.4f}, best {outcome.best_accuracy:.4f}")
-    best = RunFolder(folder).checkpoints / "best_model.pt"
-    load_model(model, read(best)["model"], best)
+    files = RunFolder(folder)
+    load_model(model, files.best_weights(), files.checkpoints)
     return model.eval(), outcome.best_accuracy
 
 

@@ -115,6 +115,25 @@ class RunFolder:
             )
         return state
 
+    def best_weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the best epoch: of best_model.pt, or of the .safetensors beside it where that one is damaged.
+
+        Raises:
+            CheckpointError: when neither can be read, or best_model.pt is not of this library.
+        """
+        from safetensors.torch import load
+
+        state = self._first_intact([self.checkpoints / "best_model.pt"])
+        if state is not None:
+            return state["model"]
+        try:
+            return load((self.checkpoints / "best_model.safetensors").read_bytes())
+        except Exception as error:  # of safetensors' own kind, or the system's
+            raise CheckpointError(
+                f"Neither best_model.pt nor best_model.safetensors in {self.checkpoints} can be read; restore one from "
+                "a copy, or load the last epoch's weights, final_model.safetensors, in their place."
+            ) from error
+
     def adopt_best(self, other: "RunFolder") -> None:
         """Copies the best model of another folder here, whole, when a run goes on in a new folder."""
         for name in ("checkpoints/best_model.safetensors", "checkpoints/best_model.pt", "best_accuracy.json"):

@@ -168,6 +168,27 @@ def test_a_run(train, tmp_path):
     assert config["recipe"]["weight_decay"] == 0.05
 
 
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_a_damaged_best_model_is_read_from_the_file_beside_it(train, tmp_path, caplog):
+    done = train()
+    (folder,) = runs(tmp_path)
+    cut(folder / "checkpoints" / "best_model.pt")
+    with caplog.at_level(logging.WARNING):
+        again = train(continue_from=folder)
+    assert same_weights(again.model, done.model) and again.accuracy == done.accuracy
+    assert "best_model.pt is truncated or damaged. It is passed over." in caplog.text
+    (folder / "checkpoints" / "best_model.pt").unlink()
+    assert same_weights(train(continue_from=folder).model, done.model)
+
+    cut(folder / "checkpoints" / "best_model.safetensors")
+    with pytest.raises(CheckpointError, match=r"Neither best_model\.pt nor .* can be read; restore one") as error:
+        train(continue_from=folder)
+    assert "\n" not in str(error.value) and str(folder / "checkpoints") in str(error.value)
+
+
 def test_inference_snippet_of_the_seed(train, tmp_path):
     from safetensors.torch import load_file
 
