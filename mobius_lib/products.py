@@ -7,12 +7,15 @@ does the work.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_by_torch = False
 
 WORTH = 2**15
 """Multiply-adds below which a call costs more than it saves."""
@@ -62,8 +65,21 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+@contextmanager
+def by_torch() -> Iterator[None]:
+    """Inside, torch's own products are taken: to see what the others are worth."""
+    global _by_torch
+    before, _by_torch = _by_torch, True
+    try:
+        yield
+    finally:
+        _by_torch = before
+
+
 def works(x: Tensor) -> bool:
     """Whether oneDNN can take products of such tensors here."""
+    if _by_torch:
+        return False
     return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling() and _there()
 
 

@@ -91,6 +91,18 @@ def test_others_are_served_by_torch(how, monkeypatch):
     assert products.packed(layer.weight.double(), 64).is_mkldnn is False
 
 
+def test_inside_by_torch_the_products_are_torchs(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("oneDNN was called")
+
+    layer, x = products.Linear(96, 128), drawn(64, 96)
+    outside = layer(x)
+    with monkeypatch.context() as patch, products.by_torch():
+        patch.setattr(products, "_call", lambda: refuse)
+        assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
+    assert torch.equal(layer(x), outside) and products.works(x)
+
+
 def test_a_torch_without_the_operation_is_survived(monkeypatch):
     def broken(*_):
         raise RuntimeError("no such operation")

@@ -3,6 +3,7 @@
 A training step (forward, backward, AdamW) on the same tokens, taken in turn:
 
     ours     TwistorHopeArchitecture, its recurrence in the fastest form of the library
+    torch    the same, but that its products are torch's own, and not oneDNN's (`mobius_lib.products`)
     plain    the same model and weights, its recurrence as a loop over `TwistorTitansCell`, step by step
     scan     the form whose gates depend on the input alone, of the same sizes
     lstm     embedding, two layers of `nn.LSTM`, and a head, as wide as makes its parameters those of ours
@@ -11,6 +12,7 @@ and the time and memory of a forward pass over longer and longer sequences, besi
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from torch.nn import functional as F
 
 from mobius_lib.bench.chapters import Aim, Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
+from mobius_lib.products import by_torch
 from mobius_lib.runs.base import pick_device
 from mobius_lib.runs.language_models import equal_recurrent
 from mobius_lib.twistor import (
@@ -33,7 +36,7 @@ from mobius_lib.twistor import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-ARMS = ("ours", "plain", "scan", "lstm")
+ARMS = ("ours", "torch", "plain", "scan", "lstm")
 SEQUENCE, BATCH = 128, 16
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 
@@ -74,7 +77,7 @@ def equal_lstm(parameters: int, vocab_size: int, dim: int) -> nn.Module:
 
 
 def make_model(arm: str, preset: str, device: torch.device) -> nn.Module:
-    """The model of an arm; ours and plain start from the same weights."""
+    """The model of an arm; ours, torch and plain start from the same weights."""
     torch.manual_seed(0)
     config = create_full_config(preset, bidirectional=False, dropout=0.0)
     model = TwistorHopeArchitecture(config, form="scan" if arm == "scan" else "recurrent")
@@ -94,6 +97,10 @@ def make_step(arm: str, preset: str, batch: int, sequence: int, device: torch.de
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def step() -> tuple[Tensor, ...]:
+        with by_torch() if arm == "torch" else nullcontext():
+            return once()
+
+    def once() -> tuple[Tensor, ...]:
         loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten()) if arm == "lstm" else model.loss(x, y)[0]
         loss.backward()
         optimizer.step()
