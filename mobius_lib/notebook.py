@@ -9,6 +9,12 @@ import torch
 SCALES = ("quick", "full")
 # Okabe and Ito's palette: told apart by all common kinds of colour vision
 COLOURS = {"lens": "#0072B2", "gelu": "#D55E00", "linear": "#009E73", "other": "#CC79A7", "reported": "#555555"}
+WAVES = {
+    "l": ("#0072B2", "-"),
+    "m": ("#008561", (0, (3.5, 2))),
+    "r": ("#D55E00", (0, (5, 1.5, 1, 1.5))),
+}
+"""Colour and line of a lens's three waves, as chapter 1's widget draws them."""
 
 
 def setup(seed: int = 0) -> tuple[torch.device, str]:

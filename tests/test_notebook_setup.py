@@ -1,10 +1,12 @@
 """The first cell of every chapter, and how its figures are shown."""
 
 import base64
+import re
 import struct
 import warnings
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 
 import IPython.display
 import matplotlib as mpl
@@ -54,6 +56,14 @@ def test_the_scale_is_what_is_asked_for_else_what_the_machine_can_do(gpu, monkey
     printed = capsys.readouterr().out
     name = "NVIDIA H100" if there else f"CPU, {torch.get_num_threads()} threads"
     assert printed == f"device: {name} · scale: {expected} · torch {torch.__version__}\n"
+
+
+def test_the_waves_have_the_colours_of_the_widget():
+    style = (Path(notebook.__file__).parent / "widgets" / "shared.css").read_text("utf-8")
+    light = style.split(".mw.dark")[0]
+    assert {name: colour.lower() for name, (colour, _) in notebook.WAVES.items()} == {
+        name: re.search(rf"--{name}: (#\w+);", light)[1] for name in "lmr"
+    }
 
 
 @pytest.mark.parametrize("asked", ["Full", "medium", " quick", "1"])

@@ -45,11 +45,15 @@ def step_ratio(cost: dict[str, Any]) -> tuple[str, float] | None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Arms against accuracy, parameters and cost of a training step, as a Markdown table."""
+    """Arms against accuracy, parameters and cost of a training step, as a Markdown table.
+
+    The last column's heading is short, so that the table fits a phone: "× GELU" is the time of a step over that of the
+    GELU twin, which the text around the table says.
+    """
     ratios = {arm: ratio for arm, cost in result["cost"].items() if (ratio := step_ratio(cost))}
     baseline = next((name for name, _ in ratios.values()), "gelu")
-    named = "GELU twin" if baseline == "gelu" else baseline
-    rows = [f"| arm | test accuracy | seeds | parameters | step time / {named} |", "|---|---|---|---|---|"]
+    named = "GELU" if baseline == "gelu" else baseline
+    rows = [f"| arm | test accuracy | seeds | parameters | × {named} |", "|---|---|---|---|---|"]
     for arm, runs in result["arms"].items():
         cost = ratios[arm][1] if arm in ratios else None
         rows.append(

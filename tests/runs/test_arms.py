@@ -198,7 +198,7 @@ def test_sizes_facts_and_histories_of_a_scale():
         assert result["arms"]["mlp"][0]["parameters"] == 5 * width + 3 * width + 3
         assert result["bayes"] == {"accuracy": width / 10} and result["arms"]["mlp"][0]["history"] == []
         assert result["cost"]["linear"]["ratio_to_linear"] == 1 and result["cost"]["mlp"]["ratio_to_linear"] > 0
-        assert "step time / linear" in summary.table(result)
+        assert "| × linear |" in summary.table(result)
 
 
 def test_stopped_in_the_search_and_continued(tmp_path, monkeypatch):
