@@ -47,31 +47,32 @@ def step_ratio(cost: dict[str, Any]) -> tuple[str, float] | None:
 def table(result: dict[str, Any]) -> str:
     """Arms against accuracy, parameters and cost of a training step, as a Markdown table.
 
-    The last column's heading is short, so that the table fits a phone: "× GELU" is the time of a step over that of the
-    GELU twin, which the text around the table says.
+    So narrow that it fits a phone: the last column, "× GELU" say, is the time of a step over that of the GELU twin, as
+    the text around the table says, and the number of seeds stands in `setting`.
     """
     ratios = {arm: ratio for arm, cost in result["cost"].items() if (ratio := step_ratio(cost))}
     baseline = next((name for name, _ in ratios.values()), "gelu")
     named = "GELU" if baseline == "gelu" else baseline
-    rows = [f"| arm | test accuracy | seeds | parameters | × {named} |", "|---|---|---|---|---|"]
+    rows = [f"| arm | test accuracy | parameters | × {named} |", "|---|---|---|---|"]
     for arm, runs in result["arms"].items():
         cost = ratios[arm][1] if arm in ratios else None
         rows.append(
-            f"| {arm} | {mean_and_spread(accuracies(result, arm))} | {len(runs)} | {runs[0]['parameters']:,} "
+            f"| {arm} | {mean_and_spread(accuracies(result, arm))} | {runs[0]['parameters']:,} "
             f"| {'' if cost is None else f'{cost:.2f}'} |"
         )
     for arm, found in result.get("extra", {}).items():
-        rows.append(f"| {arm} | {mean_and_spread([found['accuracy']])} | | {found['parameters']:,} | |")
+        rows.append(f"| {arm} | {mean_and_spread([found['accuracy']])} | {found['parameters']:,} | |")
     return "\n".join(rows)
 
 
 def setting(result: dict[str, Any]) -> str:
-    """One line: how much was trained, where, and by which command."""
+    """One line: how much was trained, how often, where, and by which command."""
     used = result["configuration"]
     rows = used["train_samples"] or "all"
+    seeds = f"{used['seeds']} seed{'s' if used['seeds'] > 1 else ''}"
     rate = "rates chosen on held-out rows" if "tuning" in result else f"{used['lr']:g}"
     lenses = "" if used["backend"] is None else f"lenses {used['backend']}, "
     return (
-        f"{used['epochs']} epochs over {rows} training rows, batch {used['batch_size']}, AdamW at {rate}, "
+        f"{used['epochs']} epochs over {rows} training rows, {seeds}, batch {used['batch_size']}, AdamW at {rate}, "
         f"{lenses}{result['device']}; `{result['command']}`"
     )

@@ -127,6 +127,13 @@ def test_mathematics_is_typeset(name: str, site: str, visit: Any):
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_what_a_cell_prints_stands_in_one_box(name: str, site: str, visit: Any):
+    """However many pieces the kernel sent it in."""
+    seen = visit(_address(site, name))
+    assert seen.page.locator(".cell_output > .output.stream + .output.stream").count() == 0
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_every_widget_of_the_notebook_is_in_the_page(name: str, site: str, book: Book, visit: Any):
     seen = visit(_address(site, name))
     expected = _widgets(book, name)

@@ -125,6 +125,7 @@ def test_each_arm_finds_its_rate_on_held_out_rows(fits):
     assert [each.recipe.lr for each in rest] == [0.1, 0.1, 0.5] * 2
     assert all(each.train.samples == 120 for each in rest)
     assert [result["arms"][name][0]["lr"] for name in arms] == [0.1, 0.1, 0.5]
+    assert "training rows, 2 seeds, batch" in summary.setting(result)
     assert "rates chosen on held-out rows" in summary.setting(result) and "lenses" not in summary.setting(result)
 
 

@@ -221,6 +221,13 @@ def test_a_dragged_slider_redraws_its_own_widget_alone(opened, picture) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1000])
+def test_presets_are_equally_wide(opened, width) -> None:
+    page = opened(width)
+    widths = "all => all.map((e) => Math.round(e.getBoundingClientRect().width))"
+    assert len(set(page.eval_on_selector_all("#one .mw-presets button", widths))) == 1
+
+
 def test_presets_say_broad_and_winner_take_all(opened, picture) -> None:
     page = opened(1000)
     seen = set()
