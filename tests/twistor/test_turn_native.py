@@ -9,6 +9,8 @@ from mobius_lib import native
 from mobius_lib.twistor import AdaptiveMobiusLayer, MobiusCycles, MobiusLayer, choice, mobius, turn_native, turning
 from mobius_lib.twistor import math as twistor
 
+pytestmark = pytest.mark.compiler
+
 # Rows: one; fewer than a block of 32; blocks of 32 that the rows do not fill; blocks of more than 32. Pairs: no wide
 # register, a part of one, and several.
 SHAPES = [((), 3), ((1,), 64), ((5, 7), 1), ((33,), 3), ((3, 2, 40), 64), ((2500,), 3)]
