@@ -17,22 +17,25 @@ from torch.nn import functional as F
 
 _by_torch = False
 
-WORTH = 2**15
-"""Multiply-adds below which a call costs more than it saves."""
+WORTH = 2**20
+"""Multiply-adds below which a call costs more than it saves; measured on one processor."""
+MANY = 8
+"""Products for which putting a weight in order is worth its while, measured likewise."""
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight^T + bias, not to be differentiated: `linear` is.
 
     Args:
-        x: (M, K); weight: (N, K); bias: (N,). x and weight may be transposed views.
+        x: (M, K); weight: (N, K), or what `packed` made of it; bias: (N,). All may be views of any kind.
     Returns:
-        (M, N), contiguous.
+        (M, N).
     """
     if weight.is_mkldnn:  # it is packed
-        return _call()(x, weight, bias, "none", [], "")
-    if x.shape[0] * weight.numel() < WORTH or not works(x):
+        return _call()(x.contiguous(), weight, None if bias is None else bias.contiguous(), "none", [], "")
+    if not worth(x, weight, bias):
         return F.linear(x, weight, bias)
+    bias = None if bias is None else bias.contiguous()  # oneDNN would not mind its stride
     # what is neither a matrix nor a transpose, such as some columns of one, oneDNN takes with a thousandfold delay
     x, weight = (
         part if part.is_contiguous() or part.t().is_contiguous() else part.contiguous() for part in (x, weight)
@@ -40,20 +43,20 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _call()(x, weight, bias, "none", [], "")
 
 
-def packed(weight: Tensor, rows: int) -> Tensor:
-    """A weight in the order in which oneDNN reads it, for many products with so many rows: (N, K), for `product` alone.
+def packed(weight: Tensor, rows: int, products: int) -> Tensor:
+    """A weight in the order in which oneDNN reads it, or as it is where that does not pay: for `product` alone.
 
     Args:
-        weight: (N, K). rows: M of the products.
+        weight: (N, K). rows: M of the products. products: how many there will be.
     """
-    if rows * weight.numel() < WORTH or not works(weight):
+    if products < MANY or rows * weight.numel() < WORTH or not works(weight):
         return weight
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `F.linear`: x (..., K), weight (N, K), bias (N,) to (..., N)."""
-    if not works(x) or torch.is_autocast_enabled(x.device.type) or x.numel() // x.shape[-1] * weight.numel() < WORTH:
+    if not worth(x, weight, bias) or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     return _Linear.apply(x, weight, bias)
 
@@ -63,6 +66,16 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
+
+
+def worth(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether oneDNN can take x weight^T + bias here, and soon enough. What torch would refuse is left to torch."""
+    if not works(x) or x.ndim == 0 or weight.ndim != 2 or not x.shape[-1] == weight.shape[1] > 0:
+        return False
+    alike = weight.dtype == x.dtype and weight.device == x.device
+    if bias is not None:
+        alike = alike and bias.shape == weight.shape[:1] and bias.dtype == x.dtype and bias.device == x.device
+    return alike and x.numel() * weight.shape[0] >= WORTH
 
 
 @contextmanager
@@ -95,7 +108,8 @@ def _there() -> bool:
         return False
     try:
         with torch.no_grad():
-            x, weight = torch.ones(2, 3), torch.arange(12.0).view(4, 3)
+            plain = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults are just now
+            x, weight = torch.ones(2, 3, **plain), torch.arange(12, **plain).view(4, 3)
             ready = torch.ops.mkldnn._reorder_linear_weight(weight, 2)
             found = _call()(x, ready, None, "none", [], "")
             return torch.equal(found, F.linear(x, weight))
@@ -111,16 +125,27 @@ class _Linear(torch.autograd.Function):
         return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        grad = grad.reshape(-1, grad.shape[-1])
+        rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        # a gradient that is to be differentiated again is left to torch
+        again = torch.is_grad_enabled()
+        by_x, by_weight = (torch.mm, _weight_gradient_by_torch) if again else (_times, weight_gradient)
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
-        return (
-            product(grad, weight.t()).view(x.shape) if wants_x else None,
-            weight_gradient(grad, x.reshape(-1, x.shape[-1])) if wants_weight else None,
-            grad.sum(0) if ctx.biased and wants_bias else None,
-        )
+        with torch.autocast("cpu", enabled=False):
+            return (
+                by_x(rows, weight).view(x.shape) if wants_x else None,
+                by_weight(rows, inputs) if wants_weight else None,
+                rows.sum(0) if ctx.biased and wants_bias else None,
+            )
+
+
+def _times(grad: Tensor, weight: Tensor) -> Tensor:
+    return product(grad, weight.t())
+
+
+def _weight_gradient_by_torch(grad: Tensor, x: Tensor) -> Tensor:
+    return grad.t() @ x
 
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:

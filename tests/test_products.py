@@ -32,14 +32,13 @@ def test_product_is_that_of_torch(m, k, n, looks):
         return torch.stack([x, x], dim=1).flatten(0, 1)[::2] if looks == "rows apart" else x
 
     x, weight, bias = drawn(m, k), drawn(n, k), drawn(n)
-    for b in (None, bias):
+    for b in (None, bias, bias.expand(2, -1).t().contiguous()[:, 0]):  # the last with a stride
         found = products.product(dressed(x), dressed(weight), b)
-        assert found.is_contiguous()
         torch.testing.assert_close(
             found, F.linear(x.double(), weight.double(), None if b is None else b.double()).float(), **CLOSE
         )
     torch.testing.assert_close(
-        products.product(x, products.packed(dressed(weight), m), bias), F.linear(x, weight, bias), **CLOSE
+        products.product(x, products.packed(dressed(weight), m, 99), bias), F.linear(x, weight, bias), **CLOSE
     )
     torch.testing.assert_close(products.weight_gradient(dressed(drawn(m, n)), dressed(x)), drawn(m, n).t() @ x, **CLOSE)
 
@@ -64,7 +63,7 @@ def test_linear_and_its_gradients_are_those_of_torch(m, k, n, biased):
 
 
 def test_only_what_is_asked_for_gets_a_gradient():
-    x, weight, bias = drawn(64, 96), drawn(128, 96).requires_grad_(), drawn(128)
+    x, weight, bias = drawn(512, 96), drawn(128, 96).requires_grad_(), drawn(128)
     y = products.linear(x, weight, bias)
     assert "Linear" in y.grad_fn.name()
     y.sum().backward()
@@ -81,21 +80,64 @@ def test_others_are_served_by_torch(how, monkeypatch):
     monkeypatch.setattr(products, "_call", lambda: refuse)
     if how == "missing":
         monkeypatch.setattr(products, "_there", lambda: False)
-    layer, x = products.Linear(96, 128), drawn(64, 96)
+    layer, x = products.Linear(96, 128), drawn(512, 96)
     if how == "float64":
         layer, x = layer.double(), x.double()
     with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
         y = layer(x)
         assert y.dtype == (torch.bfloat16 if how == "autocast" else x.dtype)
     y.sum().backward()
-    assert products.packed(layer.weight.double(), 64).is_mkldnn is False
+    assert products.packed(layer.weight.double(), 64, 99).is_mkldnn is False
+
+
+def outcome(function, *given):
+    """What comes of it: the kind of error, or the shape."""
+    try:
+        return function(*given).shape
+    except (RuntimeError, ValueError) as error:
+        return type(error)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "bias"),
+    [
+        ((64, 96), (2, 128, 96), None),
+        ((64, 96), (96,), None),
+        ((64, 96), (128, 96), (1,)),
+        ((64, 96), (128, 96), (127,)),
+        ((64, 96), (128, 95), None),
+        ((4, 0), (5, 0), (5,)),
+        ((0, 96), (128, 96), (128,)),
+        ((96,), (20_000, 96), (20_000,)),
+    ],
+)
+def test_what_torch_takes_or_refuses_is_taken_or_refused(x, weight, bias):
+    given = [None if shape is None else drawn(*shape) for shape in (x, weight, bias)]
+    assert outcome(products.linear, *given) == outcome(F.linear, *given)
+    double = [given[0], given[1].double(), given[2]]
+    assert outcome(products.linear, *double) == outcome(F.linear, *double)
+
+
+def test_gradients_under_autocast_and_of_gradients():
+    x, weight = drawn(512, 96).requires_grad_(), drawn(128, 96).requires_grad_()
+    found = []
+    for function in (products.linear, F.linear):
+        y = function(x, weight)
+        (once,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(once.square().sum(), [x, weight]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one / other.abs().max(), other / other.abs().max(), **CLOSE)
+    y = products.linear(x, weight)
+    expected = torch.autograd.grad(y.sum(), weight, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(torch.autograd.grad(y.sum(), weight), expected)
 
 
 def test_inside_by_torch_the_products_are_torchs(monkeypatch):
     def refuse(*_):
         raise AssertionError("oneDNN was called")
 
-    layer, x = products.Linear(96, 128), drawn(64, 96)
+    layer, x = products.Linear(96, 128), drawn(512, 96)
     outside = layer(x)
     with monkeypatch.context() as patch, products.by_torch():
         patch.setattr(products, "_call", lambda: refuse)
@@ -111,7 +153,7 @@ def test_a_torch_without_the_operation_is_survived(monkeypatch):
     monkeypatch.setattr(products, "_call", lambda: broken)
     try:
         assert not products._there()
-        layer, x = products.Linear(96, 128), drawn(64, 96)
+        layer, x = products.Linear(96, 128), drawn(512, 96)
         torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
     finally:
         products._there.cache_clear()

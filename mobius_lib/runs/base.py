@@ -239,7 +239,7 @@ def trained(run: Run, scale: str, name: str, data: Data, seed: int) -> nn.Module
     Args:
         run: a run that trains models.
         scale: a name in `run.scales`.
-        name: of the arm, which takes the scale's learning rate.
+        name: of an arm that is a plain function, which takes the scale's learning rate and all of the data.
         data: as `run.data()`.
         seed: of model and data order.
     """

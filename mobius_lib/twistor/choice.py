@@ -9,8 +9,23 @@ from torch import Tensor
 
 from mobius_lib.native import NoCompiler
 
+BACKENDS = ("loop", "eager", "native", "auto")
+"""How many steps are computed, with the same numbers: `cell.step` again and again; all steps of a product at once
+(`unroll.py`); that with C++ between the products, for float32 on a CPU; the fastest of them that works here."""
+
 failed: list[str] = []
 """Why the C++ forms do not work in this process; empty where they do."""
+
+
+def known_backend(name: str) -> str:
+    """The name.
+
+    Raises:
+        ValueError: when there is no such backend, with those there are.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"There is no backend {name!r}; the backends are {', '.join(BACKENDS)}.")
+    return name
 
 
 def works(library: Callable[[], ctypes.CDLL], x: Tensor) -> bool:
@@ -25,7 +40,7 @@ def works(library: Callable[[], ctypes.CDLL], x: Tensor) -> bool:
     except (RuntimeError, OSError) as error:
         failed.append(str(error))
         warnings.warn(
-            f"The recurrence's C++ form does not work here ({error}); a slower one takes over, with the same numbers.",
+            f"The twistors' C++ forms do not work here ({error}); slower ones take over, with the same numbers.",
             RuntimeWarning,
             stacklevel=4,
         )

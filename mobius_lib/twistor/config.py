@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mobius_lib.twistor.cell import SCALES
+from mobius_lib.twistor.choice import BACKENDS
 from mobius_lib.twistor.recurrent import FORMS
-from mobius_lib.twistor.unroll import BACKENDS
 
 PRESETS: dict[str, dict[str, Any]] = {
     name: dict(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from mobius_lib.products import Linear
 from mobius_lib.twistor.checks import check_twistor, check_width
-from mobius_lib.twistor.choice import works
+from mobius_lib.twistor.choice import known_backend, works
 from mobius_lib.twistor.memory_native import MemoryNative, library
 from mobius_lib.twistor.mobius import MobiusCycles, matrices
 from mobius_lib.twistor.scan import linear_scan
@@ -85,7 +85,7 @@ class TwistorMemorySystem(nn.Module):
         num_cycles: Moebius cycles of every slot; 0 leaves them out.
         update_rate: alpha of the fastest slot at first; each further one is slower by a factor 1/2.
         use_phase_compression: read the slots as `PhaseCompression` gives them back.
-        backend: "eager" is the scan, "native" the sweep, "auto" the faster; the same numbers.
+        backend: one of `choice.BACKENDS`; "eager" is the scan, the others the sweep in C++; the same numbers.
     Shape:
         (batch, time, 4n) and slots (batch, K, 4n), or None for the learned start, to (batch, time, 4n) and the slots
         after the last step. Causal.
@@ -111,7 +111,7 @@ class TwistorMemorySystem(nn.Module):
             raise ValueError(f"num_memories must be at least 1, not {num_memories}.")
         if not 0 < update_rate < 1:
             raise ValueError(f"update_rate must lie between 0 and 1, not {update_rate!r}.")
-        self.dim, self.num_memories, self.backend = dim, num_memories, backend
+        self.dim, self.num_memories, self.backend = dim, num_memories, known_backend(backend)
         paces = update_rate * 0.5 ** torch.arange(num_memories)
         self.pace = nn.Parameter(torch.logit(paces))
         self.start = nn.Parameter(torch.randn(num_memories, dim) / 8)

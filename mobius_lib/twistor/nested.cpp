@@ -2,8 +2,8 @@
 // output to the row, and move the sum until |omega . pi| is as asked. `nested_native.py` calls these; `nested.py` and
 // `math.hold_pairing` say it in torch.
 //
-// Rows are independent. z, held and their gradients are two matrices one after the other, omega and pi, each (rows, 2n):
-// real parts and imaginary parts. What the networks put out are two matrices, too, wherever they lie.
+// Rows are independent. z, held and their gradients are two matrices one after the other, omega and pi, each of (rows,
+// 2n): real parts and imaginary parts. What the networks put out are two matrices, too, wherever they lie.
 
 #include <cmath>
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace {
 // How a row is moved: z + (u + iv) (conj pi, conj omega).
 struct Move {
     float real, imag, norm, size, gap, mean, root, mu, u, v;  // mean: norm + root, the divisor of mu
-    bool flat, bounded, rootless;                             // no phase; a divisor, or what is under the root, at its bound
+    bool flat, bounded, rootless;  // no phase; the divisor, or what is under the root, at its bound
 };
 
 // A row of omega and of pi.
@@ -86,7 +86,8 @@ void level_forward(int64_t rows, int64_t n, int threads, const float* z, const f
 // From the gradients of held and size: d_sum, that of the sums, and d_weight (rows, 2), what each row adds to that of
 // the two weights.
 void level_backward(int64_t rows, int64_t n, int threads, const float* z, const float* step_omega,
-                    const float* step_pi, const float* weight, float modulus, const float* d_held, const float* d_size, float* d_sum, float* d_weight) {
+                    const float* step_pi, const float* weight, float modulus, const float* d_held, const float* d_size,
+                    float* d_sum, float* d_weight) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
         const Sum sum{{z, rows, n, row}, {step_omega, step_pi, row * 2 * n}, weight[0], weight[1]};

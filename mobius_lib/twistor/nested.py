@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.twistor.checks import check_rows, check_width
-from mobius_lib.twistor.choice import works
+from mobius_lib.twistor.choice import known_backend, works
 from mobius_lib.twistor.holding import hold
 from mobius_lib.twistor.nested_native import LevelNative, library
 
@@ -42,8 +42,8 @@ class TwistorNestedLearning(nn.Module):
         level_factor: of the learning rate, from one level to the next.
         constant: what |omega . pi| / n is held at; None holds nothing.
         dynamic_weights: False keeps a_l at 1 times its factor.
-        backend: "eager" is torch's operations one by one, "native" C++ between the products, "auto" the faster; the
-            same numbers.
+        backend: one of `choice.BACKENDS`; "eager" is torch's operations one by one, the others C++ between the
+            products; the same numbers.
     Shape:
         (..., 4n) to (..., 4n) and the constraint loss, a scalar: each row is treated alone, so it is causal.
     Attributes:
@@ -74,7 +74,7 @@ class TwistorNestedLearning(nn.Module):
             raise ValueError(f"constant must not be negative, or None, not {constant!r}.")
         self.dim, self.num_nested_levels, self.period = dim, num_nested_levels, period
         self.level_factor, self.constant, self.dynamic_weights = level_factor, constant, dynamic_weights
-        self.backend = backend
+        self.backend = known_backend(backend)
         self.omega_nets = nn.ModuleList(_network(dim // 2) for _ in range(num_nested_levels))
         self.pi_nets = nn.ModuleList(_network(dim // 2) for _ in range(num_nested_levels))
         self.weights = nn.Parameter(torch.zeros(2, num_nested_levels))
@@ -122,8 +122,8 @@ class TwistorNestedLearning(nn.Module):
         # omega and pi as two matrices of rows
         z = torch.stack((_normal(x) + self.origin.to(x.dtype)).chunk(2, dim=-1)).flatten(1, -2)
         networks = [self._networks(level, clock if learns else None) for level in range(self.num_nested_levels)]
-        plain = self.backend == "eager" or self.constant is None or torch.is_autocast_enabled(x.device.type)
-        if not plain and works(library, z):
+        plain = self.backend == "eager" or self.constant is None or not works(library, z)
+        if not plain and not torch.is_autocast_enabled("cpu"):
             z, off = self._native(z, networks, weights)
         else:
             z, off = self._readable(z, networks, weights)

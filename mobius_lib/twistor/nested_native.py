@@ -54,6 +54,11 @@ class LevelNative(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_held: Tensor, d_size: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast("cpu", enabled=False):  # C++ reads float32
+            return LevelNative._backward(ctx, d_held, d_size)
+
+    @staticmethod
+    def _backward(ctx: Any, d_held: Tensor, d_size: Tensor) -> tuple[Tensor | None, ...]:
         z, weights, *kept = ctx.saved_tensors
         before, inner, step, networks = kept[:2], kept[2:4], kept[4:6], kept[6:]
         d_held, d_size = d_held.contiguous(), d_size.contiguous()

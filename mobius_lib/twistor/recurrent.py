@@ -104,7 +104,7 @@ class TwistorTitansRecurrent(nn.Module):
         return self.out(x).transpose(0, 1).contiguous(), None if self.bidirectional else tuple(after)
 
     def _run(self, cell: nn.Module, x: Tensor, state: CellState | None) -> tuple[Tensor, CellState]:
-        drive = linear(x, cell.input.weight, cell.input.bias)
+        drive = cell.input(x) if self.backend == "loop" else linear(x, cell.input.weight, cell.input.bias)
         if state is None:
             state = cell.initial(x.shape[1], cell.input.weight)
         cell.check(state, x.shape[1])

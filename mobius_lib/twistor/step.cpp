@@ -36,9 +36,9 @@ void gate_forward(int64_t rows, int64_t width, int threads, const float* logits,
 
 // logits: those of the fast network; base: what the held directions of the others give. Fills fast (the network's
 // output), direction, z2 (which may be z1 where nothing evolves), z3 (which may be z2 where nothing turns) and hidden.
-void turn_forward(int64_t rows, int64_t width, int threads, const float* gates, const float* z1,
-                  const float* logits, float* fast, float mix, const float* base, const float* squash, float least, float span, float* direction, float* z2,
-                  const float* matrix, float* z3, float* hidden) {
+void turn_forward(int64_t rows, int64_t width, int threads, const float* gates, const float* z1, const float* logits,
+                  float* fast, float mix, const float* base, const float* squash, float least, float span,
+                  float* direction, float* z2, const float* matrix, float* z3, float* hidden) {
     const int64_t n = width / 4;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {

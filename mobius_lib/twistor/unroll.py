@@ -14,17 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
-from mobius_lib.twistor.choice import works
+from mobius_lib.twistor.choice import known_backend, works
 from mobius_lib.twistor.plan import Plan, network_backward, network_forward, network_products
 from mobius_lib.twistor.unroll_native import UnrollNative, library
 
 EPS = 1e-12
 """As in `math.turn`."""
-
-
-BACKENDS = ("loop", "eager", "native", "auto")
-"""How many steps are computed, with the same numbers: `cell.step` again and again; this file; this file with
-`step.cpp` between the products, for float32 on a CPU; the fastest of them that works here."""
 
 
 def unroll(cell: TwistorTitansCell, drive: Tensor, state: CellState, backend: str = "auto") -> tuple[Tensor, CellState]:
@@ -34,14 +29,13 @@ def unroll(cell: TwistorTitansCell, drive: Tensor, state: CellState, backend: st
         cell: whose parameters are used.
         drive: (T, B, 4H), the input's part of the gates with its bias; T >= 1.
         state: before the first step.
-        backend: one of `BACKENDS`. Only "loop" can be differentiated twice.
+        backend: one of `choice.BACKENDS`. Only "loop" can be differentiated twice.
     Returns:
         the outputs, (T, B, H), and the state after the last step.
     Raises:
         ValueError: when there is no such backend.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
+    known_backend(backend)
     matrix = None if cell.mobius is None else cell.mobius.matrix()
     if backend == "loop":
         made = []

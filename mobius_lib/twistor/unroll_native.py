@@ -45,7 +45,7 @@ def _rows(x: Tensor | None, steps: int) -> list[int | None]:
     if x is None:
         return [None] * steps
     first, stride = x.data_ptr(), x.stride(0) * x.element_size()
-    return list(range(first, first + steps * stride, stride))
+    return [first + t * stride for t in range(steps)]
 
 
 def _place(x: Tensor | None) -> int | None:
@@ -79,10 +79,10 @@ class UnrollNative(torch.autograd.Function):
         fast = torch.empty_like(z1) if quick is not None else None
         matrix = None if matrix is None else matrix.contiguous()
         acts: list[list[list[Tensor]]] = [[] for _ in networks]
-        held, base = list(held0.unbind(0)), torch.zeros_like(h0) if slow else None
+        held, base = list(held0.unbind(0)), drive.new_zeros(batch, width) if slow else None
         stale = True  # whether base is yet to be made from the held directions
-        recur_packed = packed(recur, batch)
-        quick_packed = None if quick is None else packed(networks[quick][0][0], batch)
+        recur_packed = packed(recur, batch, steps)
+        quick_packed = None if quick is None else packed(networks[quick][0][0], batch, steps)
         at = {name: _rows(x, steps + 1) for name, x in {
             "gates": gates, "drive": drive, "z1": z1, "z2": z2, "z3": z3, "hidden": hidden, "directions": directions,
             "squash": squash, "fast": fast,
@@ -124,6 +124,11 @@ class UnrollNative(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_hidden: Tensor, d_last: Tensor, d_held: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast("cpu", enabled=False):  # C++ reads float32
+            return UnrollNative._backward(ctx, d_hidden, d_last, d_held)
+
+    @staticmethod
+    def _backward(ctx: Any, d_hidden: Tensor, d_last: Tensor, d_held: Tensor) -> tuple[Tensor | None, ...]:
         (z3, hidden, held0, recur, matrix, mix, surprise, gates, z1, z2, directions, squash, fast, *weights) = (
             ctx.saved_tensors
         )
@@ -137,7 +142,7 @@ class UnrollNative(torch.autograd.Function):
         d_turned = torch.empty_like(z1) if matrix is not None else None
         d_fast = torch.empty_like(fast) if fast is not None else None
         d_logit = torch.empty_like(squash) if evolves else None
-        d_quick_mix = torch.zeros(batch) if quick is not None else None
+        d_quick_mix = gates.new_zeros(batch) if quick is not None else None
         # every slow network's direction has the same gradient; each takes what came since its own last tick
         pending = torch.zeros_like(z1[0]) if slow else None
         taken = {k: torch.zeros_like(z1[0]) for k in slow}
@@ -145,8 +150,8 @@ class UnrollNative(torch.autograd.Function):
         d_net: list[list[list[Tensor]]] = [[] for _ in networks]
         held_part = list(d_held.unbind(0))
         d_z, d_h = d_last.contiguous().clone(), torch.zeros_like(z1[0])
-        recur_packed = packed(recur.t(), batch)
-        quick_packed = None if quick is None else packed(networks[quick][0][0].t(), batch)
+        recur_packed = packed(recur.t(), batch, steps)
+        quick_packed = None if quick is None else packed(networks[quick][0][0].t(), batch, steps)
         at = {name: _rows(x, steps + 1) for name, x in {
             "gates": gates, "z2": z2, "z3": z3, "directions": directions, "squash": squash, "fast": fast,
             "d_hidden": d_hidden, "d_gates": d_gates, "d_turned": d_turned, "d_fast": d_fast, "d_logit": d_logit,

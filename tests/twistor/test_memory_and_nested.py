@@ -359,3 +359,24 @@ def test_evaluation_neither_counts_nor_holds():
         levels(torch.randn(2, 3, 16))
     levels.eval()(torch.randn(2, 3, 16, requires_grad=True))[0].sum().backward()
     assert all(torch.equal(value, levels.state_dict()[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("module", [TwistorMemorySystem, TwistorNestedLearning])
+def test_an_unknown_backend_is_named(module):
+    with pytest.raises(ValueError, match="no backend 'natve'; the backends are loop, eager, native, auto"):
+        module(16, 2, backend="natve")
+
+
+def test_levels_on_meta_tensors_and_with_a_backward_pass_inside_autocast():
+    with torch.device("meta"):
+        levels = TwistorNestedLearning(16, 2).eval()
+        assert levels(torch.randn(3, 16))[0].shape == (3, 16)
+    levels, x = nested(period=1), torch.randn(64, 16)
+    found = []
+    for inside in (False, True):
+        y, off = levels(x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            found.append(torch.autograd.grad(y.square().sum() + off, list(levels.parameters())))
+    for one, other in zip(*found, strict=True):
+        # the levels keep float32; what torch multiplies around them in there has the three digits of bfloat16
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-2 * other.abs().max().clamp_min(1).item())

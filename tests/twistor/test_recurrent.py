@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mobius_lib import products
 from mobius_lib.native import NoCompiler
 from mobius_lib.twistor import (
     AdaptiveMobiusLayer,
@@ -22,9 +23,11 @@ from mobius_lib.twistor import (
 )
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor import unroll as unrolling
+from mobius_lib.twistor.cell import CellState
+from mobius_lib.twistor.choice import BACKENDS
 from mobius_lib.twistor.scan import linear_scan
 from mobius_lib.twistor.turning import turn
-from mobius_lib.twistor.unroll import BACKENDS, unroll
+from mobius_lib.twistor.unroll import unroll
 
 ALL = ("fast", "medium", "slow")
 VARIANTS = [
@@ -345,3 +348,56 @@ def test_each_backend_trains_alike_under_autocast():
         outs[backend] = y.detach().float()
     for y in outs.values():
         torch.testing.assert_close(y, outs["eager"], rtol=0, atol=0.02)  # bf16 has 8 bits
+
+
+# --- odd surroundings ------------------------------------------------------------------------------------------------
+
+
+def gradients(backend, x, autocast=False, width=32):
+    torch.manual_seed(0)
+    layers = TwistorTitansRecurrent(width, num_layers=1, backend=backend)
+    y, _ = layers(x)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        return torch.autograd.grad(y.square().sum(), list(layers.parameters()), allow_unused=True)
+
+
+@pytest.mark.parametrize("backend", ["eager", "native"])
+@pytest.mark.parametrize("by_torch", [True, False])
+def test_a_backward_pass_inside_autocast(backend, by_torch):
+    x = torch.randn(3, 40, 32)
+    expected = gradients("loop", x)
+    with products.by_torch() if by_torch else contextlib.nullcontext():
+        found = gradients(backend, x, autocast=True)
+    # what torch itself multiplies in there, it multiplies in bfloat16, which has three digits
+    agree([g for g in found if g is not None], [g for g in expected if g is not None], 2e-2)
+
+
+def test_the_loop_can_be_differentiated_twice():
+    torch.manual_seed(0)
+    layers = TwistorTitansRecurrent(64, num_layers=1, backend="loop")
+    x = torch.randn(16, 9, 64, requires_grad=True)
+    (once,) = torch.autograd.grad(layers(x)[0].square().sum(), x, create_graph=True)
+    (twice,) = torch.autograd.grad(once.square().sum(), x)
+    assert twice.isfinite().all() and twice.abs().max() > 0
+
+
+@pytest.mark.compiler
+def test_states_and_drives_that_lie_anyhow():
+    torch.manual_seed(0)
+    cell = TwistorTitansCell(8, 8)
+    held = 0.1 * torch.randn(3, 8, 3).mT
+    state = CellState(torch.randn(8, 3).t(), torch.randn(8, 3).t(), held, 3)
+    drive = torch.randn(1, 3, 32).expand(5, 3, 32)[:1]
+    expected, _ = unroll(cell, drive, state, "loop")
+    found, _ = unroll(cell, drive, state, "native")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)  # float32, one step
+    torch.set_default_dtype(torch.float64)
+    try:
+        rows = torch.randn(6, 3, 32, dtype=torch.float32)
+        grads = [
+            torch.autograd.grad(unroll(cell, rows, state, form)[0].square().sum(), cell.scale_weights)
+            for form in ("native", "loop")
+        ]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)

@@ -16,6 +16,7 @@ from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Measurement, Wor
 from mobius_lib.ledger.checks.runs import reported_number
 from mobius_lib.ledger.claims import Claim
 from mobius_lib.ledger.results import Results
+from mobius_lib.products import by_torch
 from mobius_lib.twistor import (
     PRESETS,
     IncidenceAttention,
@@ -191,7 +192,7 @@ def _power(model: nn.Module, lengths: list[int], make: Any) -> float:
     """Slope of log multiply-adds against log length, from the first length to the last."""
     counts = []
     for length in (lengths[0], lengths[-1]):
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with by_torch(), torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(make(length))
         counts.append(counter.get_total_flops())
     return math.log(counts[1] / counts[0]) / math.log(lengths[-1] / lengths[0])
