@@ -170,7 +170,8 @@ def test_data_that_is_damaged(server, tmp_path):
     ended = server.run(tmp_path, "mobius data", MOBIUS_DATA=str(folder))
     assert ended.status == 2 and ended.out == ""
     assert ended.err.startswith(f"Error: {folder / name} is damaged (SHA-256 ") and ended.err.count("\n") == 1
-    assert ended.err.endswith(f"restore it with: git checkout -- data/{name}\n")
+    assert "git checkout" not in ended.err  # the folder is no checkout's
+    assert "; restore it from a copy, or delete it, and it is fetched" in ended.err
 
 
 def test_ledger_judges_a_folder_of_results(server, tmp_path):
