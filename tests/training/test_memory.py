@@ -22,9 +22,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_is_used_again():
     """Page faults of 200 tensors of 1024 pages each: next to none, where the system's default makes thousands."""
-    faults = {}
-    for mode in ("kept", "default"):
+
+    def faults(mode: str) -> int:
         done = subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True)
-        faults[mode] = int(done.stdout)
-    assert faults["kept"] < 2000  # the pages of two tensors, for what else Python asks for
-    assert faults["default"] > 10 * faults["kept"]
+        return int(done.stdout)
+
+    kept = faults("kept")
+    assert kept < 2000  # the pages of two tensors, for what else Python asks for
+    # now and then something small that lies at the heap's end keeps the system from taking it back
+    assert max(faults("default") for _ in range(3)) > 10 * kept
