@@ -27,7 +27,7 @@ def test_freed_memory_is_used_again():
         done = subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True)
         return int(done.stdout)
 
-    kept = faults("kept")
-    assert kept < 2000  # the pages of two tensors, for what else Python asks for
+    pages = 1024  # of one tensor, 200 of which are made
+    assert faults("kept") < 5 * pages  # those of the four that are held at once, and what else Python asks for
     # now and then something small that lies at the heap's end keeps the system from taking it back
-    assert max(faults("default") for _ in range(3)) > 10 * kept
+    assert max(faults("default") for _ in range(3)) > 100 * pages
