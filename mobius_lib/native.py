@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
 FLAGS += ("-fno-trapping-math", "-fopenmp")
@@ -27,6 +28,11 @@ def build(source: Path) -> ctypes.CDLL:
     command = [*compiler(), *FLAGS, str(source)]
     headers = b"".join(header.read_bytes() for header in sorted(source.parent.glob("*.h")))
     return build_once(command, kept_as(source.stem, source.read_bytes() + headers, *command[:-1]))
+
+
+def addresses(*tensors: Any) -> list[int | None]:
+    """Where tensors lie in memory, for a kernel; None for None. The caller keeps them alive, and contiguous."""
+    return [None if each is None else each.data_ptr() for each in tensors]
 
 
 def compiler() -> list[str]:

@@ -1,9 +1,8 @@
 """Matrix products of float32 on a CPU by oneDNN, where PyTorch has it: the same numbers as `F.linear`, sooner.
 
-PyTorch takes MKL for these products. On processors that are not Intel's that leaves the widest registers idle, and
-oneDNN takes about half the time (`mobius bench --what twistor` measures what that is worth in a training step). What is
-called is an operation that PyTorch's own compiler uses; where it is missing, or anything else does not fit, `F.linear`
-does the work.
+PyTorch takes MKL for these products, which is not at its best on processors that are not Intel's; `mobius bench --what
+twistor` measures what oneDNN's are worth in a training step. What is called is an operation that PyTorch's own compiler
+uses; where it is missing, or anything else does not fit, `F.linear` does the work.
 """
 
 import functools
@@ -20,7 +19,7 @@ _by_torch = False
 WORTH = 2**20
 """Multiply-adds below which a call costs more than it saves; measured on one processor."""
 MANY = 8
-"""Products for which putting a weight in order is worth its while, measured likewise."""
+"""Products for which putting a weight in order pays: about what it costs at 16 x 256 x 1024, on the same processor."""
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

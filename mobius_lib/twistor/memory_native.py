@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib.native import build
+from mobius_lib.native import addresses, build
 
 
 @functools.cache
@@ -40,7 +40,7 @@ class MemoryNative(torch.autograd.Function):
         (rows, steps, width), count = value.shape, weight.shape[-1]
         slots, mixed = value.new_empty(rows, steps, count, width), torch.empty_like(given[0])
         library().memory_forward(
-            rows, steps, count, width, min(torch.get_num_threads(), rows), *_at(*given, start, slots, mixed)
+            rows, steps, count, width, min(torch.get_num_threads(), rows), *addresses(*given, start, slots, mixed)
         )  # fmt: skip
         ctx.save_for_backward(*given, start, slots)
         return mixed, slots[:, -1].clone()
@@ -57,13 +57,8 @@ class MemoryNative(torch.autograd.Function):
         made = (d_value, d_matrices, d_weight, d_attention, d_profile, d_start)
         library().memory_backward(
             rows, steps, count, width, min(torch.get_num_threads(), rows),
-            *_at(value, matrices, weight, attention, profile, start, slots, d_mixed, d_last, *made),
+            *addresses(value, matrices, weight, attention, profile, start, slots, d_mixed, d_last, *made),
         )  # fmt: skip
         sums = (None if each is None else each.sum(0) for each in (d_matrices, d_profile))
         d_matrices, d_profile = sums
         return d_value, d_matrices, d_weight, d_attention, d_profile, d_start
-
-
-def _at(*tensors: Tensor | None) -> list[int | None]:
-    """Where they lie; the caller keeps them alive."""
-    return [None if each is None else each.data_ptr() for each in tensors]

@@ -1,7 +1,5 @@
-"""A level of `TwistorNestedLearning` for a CPU and float32: its products by torch, all between them by `nested.cpp`.
-
-The readable form keeps omega and pi as two matrices and sweeps over them some forty times a level and training step.
-Here one sweep each way does what is not a product.
+"""A level of `TwistorNestedLearning` for a CPU and float32: its products, and between them one sweep each way,
+`nested.cpp`, where the readable form has one for each of torch's operations.
 """
 
 import ctypes
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobius_lib.native import build
+from mobius_lib.native import addresses, build
 from mobius_lib.products import product, weight_gradient
 
 ROWS_PER_THREAD = 16
@@ -46,7 +44,7 @@ class LevelNative(torch.autograd.Function):
         inner = [F.gelu(x) for x in before]
         step = [product(x, networks[4 * part + 2], networks[4 * part + 3]) for part, x in enumerate(inner)]
         held, size = torch.empty_like(z), z.new_empty(z.shape[1])
-        library().level_forward(*_sizes(z), *_at(z, *step, weights), modulus, *_at(held, size))
+        library().level_forward(*_sizes(z), *addresses(z, *step, weights), modulus, *addresses(held, size))
         ctx.save_for_backward(z, weights, *before, *inner, *step, *networks)
         ctx.modulus = modulus
         return held, size
@@ -64,7 +62,7 @@ class LevelNative(torch.autograd.Function):
         d_held, d_size = d_held.contiguous(), d_size.contiguous()
         d_sum, d_weights = torch.empty_like(z), z.new_empty(z.shape[1], 2)
         library().level_backward(
-            *_sizes(z), *_at(z, *step, weights), ctx.modulus, *_at(d_held, d_size, d_sum, d_weights)
+            *_sizes(z), *addresses(z, *step, weights), ctx.modulus, *addresses(d_held, d_size, d_sum, d_weights)
         )
         made: list[Tensor] = []
         for part, weight in enumerate(weights):
@@ -82,8 +80,3 @@ def _sizes(z: Tensor) -> tuple[int, int, int]:
     """Rows, n and threads."""
     rows, width = z.shape[1:]
     return rows, width // 2, max(1, min(torch.get_num_threads(), rows // ROWS_PER_THREAD))
-
-
-def _at(*tensors: Tensor) -> list[int]:
-    """Where they lie; the caller keeps them alive."""
-    return [each.data_ptr() for each in tensors]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib.native import build
+from mobius_lib.native import addresses, build
 
 ROWS_PER_THREAD = 4
 
@@ -51,8 +51,8 @@ class ScanNative(torch.autograd.Function):
         cos, sin = torch.cos(angle), torch.sin(angle)
         level = 0.0 if rate is None else rate.item()
         library().scan_forward(
-            steps, rows, width, _threads(rows), *_at(drive, start, cos, sin, surprise), level, math.sqrt(width),
-            *_at(acts, z, squash),
+            steps, rows, width, _threads(rows), *addresses(drive, start, cos, sin, surprise), level, math.sqrt(width),
+            *addresses(acts, z, squash),
         )  # fmt: skip
         ctx.save_for_backward(acts, start, z, cos, sin, surprise, squash)
         return z, acts[..., width : 2 * width].clone(), squash
@@ -69,8 +69,8 @@ class ScanNative(torch.autograd.Function):
         d_logit = None if squash is None else torch.empty_like(squash)
         root = math.sqrt(width)
         library().scan_backward(
-            steps, rows, width, _threads(rows), *_at(acts, start, z, cos, sin, surprise), root,
-            *_at(squash, d_z, d_open, d_squash, d_drive, d_logit, d_start, d_angle),
+            steps, rows, width, _threads(rows), *addresses(acts, start, z, cos, sin, surprise), root,
+            *addresses(squash, d_z, d_open, d_squash, d_drive, d_logit, d_start, d_angle),
         )  # fmt: skip
         d_surprise = None
         if surprise is not None:
@@ -90,7 +90,7 @@ class ReadNative(torch.autograd.Function):
         direction = None if direction is None else direction.contiguous()
         rows, width = z.shape[0] * z.shape[1], z.shape[-1]
         library().read_forward(
-            rows, width, _threads(rows), *_at(opened, z, squash), least, span, *_at(direction, hidden)
+            rows, width, _threads(rows), *addresses(opened, z, squash), least, span, *addresses(direction, hidden)
         )  # fmt: skip
         ctx.save_for_backward(z, opened, squash, direction)
         ctx.least, ctx.span = least, span
@@ -106,15 +106,10 @@ class ReadNative(torch.autograd.Function):
         d_squash = None if squash is None else torch.zeros_like(squash)
         d_direction = None if direction is None else torch.empty_like(direction)
         library().read_backward(
-            rows, width, _threads(rows), *_at(opened, z, squash), ctx.least, ctx.span,
-            *_at(direction, d_hidden, d_z, d_open, d_squash, d_direction),
+            rows, width, _threads(rows), *addresses(opened, z, squash), ctx.least, ctx.span,
+            *addresses(direction, d_hidden, d_z, d_open, d_squash, d_direction),
         )  # fmt: skip
         return d_z, d_open, d_squash, d_direction, None, None
-
-
-def _at(*tensors: Tensor | None) -> list[int | None]:
-    """Where they lie; the caller keeps them alive."""
-    return [None if each is None else each.data_ptr() for each in tensors]
 
 
 def _threads(rows: int) -> int:

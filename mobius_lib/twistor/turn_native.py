@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib.native import build
+from mobius_lib.native import addresses, build
 
 ROWS, BLOCKS = 32, 64
 """Rows of a block at least, and blocks at most: of more threads than 64 some would have nothing to do."""
@@ -40,7 +40,7 @@ class TurnNative(torch.autograd.Function):
         z, matrix = z.contiguous(), matrix.contiguous()
         n, rows, _, threads = _sizes(z)
         turned = torch.empty_like(z)
-        library().turn_forward(rows, n, threads, *_at(z, matrix, turned))
+        library().turn_forward(rows, n, threads, *addresses(z, matrix, turned))
         ctx.save_for_backward(z, matrix)
         return turned
 
@@ -51,7 +51,7 @@ class TurnNative(torch.autograd.Function):
         grad = grad.contiguous()
         n, rows, block, threads = _sizes(z)
         d_z, d_matrix, sums = torch.empty_like(z), torch.empty_like(matrix), z.new_empty(-(-rows // block), 16 * n)
-        library().turn_backward(rows, n, block, threads, *_at(z, matrix, grad, d_z, sums, d_matrix))
+        library().turn_backward(rows, n, block, threads, *addresses(z, matrix, grad, d_z, sums, d_matrix))
         return d_z, d_matrix
 
 
@@ -64,7 +64,7 @@ class ShearNative(torch.autograd.Function):
         n, rows, _, threads = _sizes(z)
         acts, sheared = torch.empty_like(logits), torch.empty_like(z)
         ctx.strength = strength.item()
-        library().shear_forward(rows, n, threads, *_at(z, logits), ctx.strength, *_at(acts, sheared))
+        library().shear_forward(rows, n, threads, *addresses(z, logits), ctx.strength, *addresses(acts, sheared))
         ctx.save_for_backward(z, acts)
         return sheared
 
@@ -77,7 +77,13 @@ class ShearNative(torch.autograd.Function):
         d_z, d_logits, d_strength = torch.empty_like(z), torch.empty_like(acts), z.new_empty(())
         sums = z.new_empty(-(-rows // block))
         library().shear_backward(
-            rows, n, block, threads, *_at(z, acts), ctx.strength, *_at(grad, d_z, d_logits, sums, d_strength)
+            rows,
+            n,
+            block,
+            threads,
+            *addresses(z, acts),
+            ctx.strength,
+            *addresses(grad, d_z, d_logits, sums, d_strength),
         )
         return d_z, d_logits, d_strength
 
@@ -87,8 +93,3 @@ def _sizes(z: Tensor) -> tuple[int, int, int, int]:
     rows = z.numel() // z.shape[-1]
     block = max(ROWS, -(-rows // BLOCKS))
     return z.shape[-1] // 4, rows, block, max(1, min(torch.get_num_threads(), -(-rows // block)))
-
-
-def _at(*tensors: Tensor) -> list[int]:
-    """Where they lie; the caller keeps them alive."""
-    return [each.data_ptr() for each in tensors]
