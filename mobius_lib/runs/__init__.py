@@ -13,6 +13,7 @@ from mobius_lib.runs import (
     simplex_robustness,
     twistor_continual,
     twistor_length,
+    twistor_maps,
     twistor_text,
     waves_clip,
     waves_features,
@@ -41,6 +42,7 @@ RUNS: dict[str, Run] = {
         gauge_lens.RUN,
         gauge_encoder.RUN,
         twistor_text.RUN,
+        twistor_maps.RUN,
         twistor_continual.RUN,
         twistor_length.RUN,
     )

@@ -117,10 +117,12 @@ class Run:
     """The run as it is at a scale, where that changes models or data as well; None: as it stands here."""
     facts: Callable[[], dict[str, Any]] | None = None
     """Further entries of the result: what is known of the data without any model."""
-    compute: Callable[[Data, int], Mapping[str, dict[str, Any]]] | None = None
+    compute: Callable[..., Mapping[str, dict[str, Any]]] | None = None
     """From the data and the seed to the record of every arm, on the CPU: for a run that compares something else than
     models trained by the recipe above. Then `Scale` has nothing that could be changed, and `work` keeps the seeds that
     are done."""
+    keeps_parts: bool = False
+    """Whether `compute` takes a third argument, `_Computer.part`, by which `work` keeps what is done of a seed."""
     on_any_device: bool = False
     """Whether `compute` computes where its data lie, which is then the device that was asked for."""
     keep_history: bool = True
@@ -425,37 +427,52 @@ class _Computer:
         self.seed, self.found = -1, {}
         self.earlier = 0.0
         """Seconds that the seeds took that were kept."""
+        self.resumed = 0.0
+        """Seconds that the parts took that were kept of a seed that was stopped."""
 
     def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
         return dict.fromkeys(self.run.arms, 0.0), {}
 
     def record(self, name: str, seed: int, rate: float) -> dict[str, Any]:
         if seed != self.seed:
-            self.seed, self.found = seed, self._kept(seed) or self._computed(seed)
+            self.seed, self.found = seed, self._whole(seed)
         return {"seed": seed, **self.found[name]}
 
-    def _file(self, seed: int) -> Path | None:
-        return None if self.work is None else self.work / f"seed{seed}.json"
+    def part(self, name: str, seed: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` makes, or what was kept of it under that name. It belongs to the work of that seed.
 
-    def _kept(self, seed: int) -> Mapping[str, dict[str, Any]] | None:
-        file = self._file(seed)
-        if file is None or not file.is_file():
-            return None
-        kept = json.loads(file.read_text())
-        if kept["of"] != json.loads(json.dumps(self.of)):  # through JSON, in which a tuple is a list
-            return None
-        self.earlier += kept["seconds"]
-        return kept["arms"]
-
-    def _computed(self, seed: int) -> Mapping[str, dict[str, Any]]:
-        started = time.perf_counter()
-        found = finite(dict(self.run.compute(self.data, seed)))
-        seconds = time.perf_counter() - started
-        if (file := self._file(seed)) is not None:
-            write_json(file, {"of": self.of, "seconds": seconds, "arms": found})
-        if self.announced is not None:
-            print(f"{self.run.name}: seed {seed + 1} of {self.announced} took {seconds:.0f} s", flush=True)
+        A part of an earlier seed may be asked for again: a search for rates, which all seeds share.
+        """
+        found, seconds, kept = self._obtained(f"seed{seed}-{name}", "part", make)
+        if kept and seed == self.seed:
+            self.resumed += seconds
+        elif not kept and self.announced is not None:
+            print(f"{self.run.name}: seed {seed}, {name} took {seconds:.0f} s", flush=True)
         return found
+
+    def _whole(self, seed: int) -> Mapping[str, dict[str, Any]]:
+        parts, self.resumed = (self.part,) if self.run.keeps_parts else (), 0.0
+        found, seconds, kept = self._obtained(f"seed{seed}", "arms", lambda: self.run.compute(self.data, seed, *parts))
+        if kept:
+            self.earlier += seconds
+        elif self.announced is not None:
+            print(f"{self.run.name}: seed {seed + 1} of {self.announced} took {seconds:.0f} s", flush=True)
+        self.earlier += self.resumed
+        return found
+
+    def _obtained(self, name: str, key: str, make: Callable[[], Mapping]) -> tuple[dict[str, Any], float, bool]:
+        """What is kept under a name or else made and kept, the seconds that it took, and whether it was kept."""
+        file = None if self.work is None else self.work / (re.sub(r"[^\w.-]+", "-", name) + ".json")
+        if file is not None and file.is_file():
+            kept = json.loads(file.read_text())
+            if kept["of"] == json.loads(json.dumps(self.of)):  # through JSON, in which a tuple is a list
+                return kept[key], kept["seconds"], True
+        started = time.perf_counter()
+        found = finite(dict(make()))
+        seconds = time.perf_counter() - started + (self.resumed if key == "arms" else 0.0)
+        if file is not None:
+            write_json(file, {"of": self.of, "seconds": seconds, key: found})
+        return found, seconds, False
 
     def cost(self) -> dict[str, Any]:
         return {}

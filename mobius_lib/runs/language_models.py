@@ -31,14 +31,22 @@ class RecurrentModel(nn.Module):
         vocab_size, dim: of the embedding.
         hidden: width of every layer.
         dropout: after the embedding, between the layers and before the head.
+        head: "bare", or "twistor": the twistor's, which halves the width and norms it before the logits.
     """
 
-    def __init__(self, kind: str, vocab_size: int, dim: int, hidden: int, layers: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, kind: str, vocab_size: int, dim: int, hidden: int, layers: int, dropout: float = 0.0, head: str = "bare"
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, dim)
         self.cells = KINDS[kind](dim, hidden, layers, batch_first=True, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden, vocab_size)
+        half = hidden // 2
+        self.head = (
+            nn.Linear(hidden, vocab_size)
+            if head == "bare"
+            else nn.Sequential(nn.Linear(hidden, half), nn.LayerNorm(half), nn.Linear(half, vocab_size))
+        )
 
     def stream(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits of a piece of a text, and the state with which the next piece goes on."""
@@ -114,16 +122,20 @@ class Block(nn.Module):
         return x + self.dropout(self.second(F.gelu(self.first(self.between(x)))))
 
 
-def equal_recurrent(kind: str, parameters: int, vocab_size: int, dim: int, layers: int = 2, **given: Any) -> nn.Module:
+def equal_recurrent(
+    kind: str, parameters: int, vocab_size: int, dim: int, layers: int = 2, head: str = "bare", **given: Any
+) -> nn.Module:
     """The recurrent model whose number of parameters is nearest to one that is given, by the width of its layers."""
     gates = {"lstm": 4, "gru": 3}[kind]
 
     def count(hidden: int) -> int:
         inner = gates * hidden * (dim + hidden + 2) + (layers - 1) * gates * hidden * (2 * hidden + 2)
-        return vocab_size * dim + inner + (hidden + 1) * vocab_size
+        half = hidden // 2
+        last = (hidden + 1) * vocab_size if head == "bare" else (hidden + 3) * half + (half + 1) * vocab_size
+        return vocab_size * dim + inner + last
 
     hidden = min(range(1, 4096), key=lambda hidden: abs(count(hidden) - parameters))
-    return RecurrentModel(kind, vocab_size, dim, hidden, layers, **given)
+    return RecurrentModel(kind, vocab_size, dim, hidden, layers, head=head, **given)
 
 
 def equal_transformer(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mobius_lib.runs.language_models import LanguageModel
 from mobius_lib.runs.language_text import Pieces, Streams
@@ -159,18 +160,32 @@ def bits_per_character(model: nn.Module, text: Pieces) -> float:
     return evaluate(Flat(model), text, text.x.device)[0] / math.log(2)
 
 
-def search(rates: Sequence[float], attempt: Callable[[float], float]) -> tuple[float, Mapping[str, float]]:
+def bits_of_pieces(model: nn.Module, text: Pieces) -> list[float]:
+    """As `bits_per_character`, of every piece by itself: their mean is that of the text."""
+    model.eval()
+    found: list[float] = []
+    with torch.inference_mode():
+        for x, y in text.epoch(0):
+            loss = F.cross_entropy(model(x).flatten(0, 1).float(), y, reduction="none")
+            found += (loss.view(x.shape).double().mean(1) / math.log(2)).tolist()
+    return found
+
+
+def search(
+    rates: Sequence[float], attempt: Callable[[float], float], further: int = 2
+) -> tuple[float, Mapping[str, float]]:
     """The rate that leaves the fewest bits, and the bits of each that was tried.
 
     Where the best is the first or the last it goes on past it, by the same step, until there is a worse one on either
-    side, but no more than twice. A rate that leads to no number is worse than any.
+    side, but only so many times. A rate that leads to no number is worse than any.
 
     Args:
         rates: at least two, rising.
         attempt: from a rate to bits per character.
+        further: how many are tried at most beyond those that are given.
     """
     found = {rate: attempt(rate) for rate in rates}
-    for _ in range(2):
+    for _ in range(further):
         tried = sorted(found)
         best = min(tried, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
         if best not in (tried[0], tried[-1]):

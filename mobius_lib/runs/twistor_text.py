@@ -47,7 +47,7 @@ from mobius_lib.runs.twistor_measures import (
     slots_over_time,
     trajectory,
 )
-from mobius_lib.twistor import TwistorHopeArchitecture, create_full_config
+from mobius_lib.twistor import TwistorConfig, TwistorHopeArchitecture, create_full_config
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no mobius": {"use_mobius": False},
@@ -116,11 +116,8 @@ def load(sizes: Sizes) -> Data:
 
 def make_models(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Module]]:
     """Arm to a function that makes a fresh model, for all arms that are trained."""
-    config = create_full_config(
-        "small", vocab_size, bidirectional=False, dim=sizes.dim, num_nested_levels=sizes.levels, dropout=sizes.dropout
-    )
-    with torch.random.fork_rng(devices=[]):
-        parameters = count(TwistorHopeArchitecture(config))
+    config = configuration(sizes, vocab_size)
+    parameters = parameters_of(config)
     given = {"dropout": sizes.dropout}
     made: dict[str, Callable[[], nn.Module]] = {"twistor": partial(TwistorHopeArchitecture, config)}
     made |= {name: partial(TwistorHopeArchitecture, config, **part) for name, part in ABLATIONS.items()}
@@ -130,6 +127,19 @@ def make_models(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Modu
     return made | {name: made[kind] for name, (kind, _) in LONGER.items()}
 
 
+def configuration(sizes: Sizes, vocab_size: int) -> TwistorConfig:
+    """Of the twistor of a scale."""
+    return create_full_config(
+        "small", vocab_size, bidirectional=False, dim=sizes.dim, num_nested_levels=sizes.levels, dropout=sizes.dropout
+    )
+
+
+def parameters_of(config: TwistorConfig) -> int:
+    """How many a twistor has. Nothing is drawn by this."""
+    with torch.random.fork_rng(devices=[]):
+        return count(TwistorHopeArchitecture(config))
+
+
 def count(model: nn.Module) -> int:
     """Its parameters."""
     return sum(p.numel() for p in model.parameters())
@@ -137,6 +147,9 @@ def count(model: nn.Module) -> int:
 
 class Comparison:
     """Computes the records of all arms, a seed at a time. The rates are searched for once, with seed 0."""
+
+    make = staticmethod(make_models)
+    """From sizes and vocabulary to the arms that are trained."""
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -149,7 +162,7 @@ class Comparison:
         self.whole_validation, self.test_text = validation, test
         self.validation = book.Pieces(validation[: self.sizes.validation + 1], self.sizes.piece)
         self.test = book.Pieces(test, self.sizes.piece)
-        self.models = make_models(self.sizes, self.vocab_size)
+        self.models = self.make(self.sizes, self.vocab_size)
 
     def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
         self.prepare(data)
@@ -199,12 +212,7 @@ class Comparison:
         model, outcome = self.trained(name, seed, rate, steps, intervals)
         record = {
             "bits_per_character": bits_per_character(model, self.test),
-            "parameters": count(model),
-            "seconds": outcome.seconds,
-            "steps": self._each(steps, intervals) * intervals,
-            "characters": outcome.history[-1]["characters"],
-            "lr": rate,
-            "skipped_batches": outcome.skipped_batches,
+            **told(model, outcome, rate, self._each(steps, intervals) * intervals),
             "held_out": dict(found),
             "history": outcome.history,
         }
@@ -238,6 +246,18 @@ class Comparison:
             "order": order,
             "bits_by_order": {str(n): found for n, found in enumerate(bits, start=1)},
         }
+
+
+def told(model: nn.Module, outcome: Trained, rate: float, steps: int) -> dict[str, Any]:
+    """What every record of a trained model tells beside its bits and its curves."""
+    return {
+        "parameters": count(model),
+        "seconds": outcome.seconds,
+        "steps": steps,
+        "characters": outcome.history[-1]["characters"],
+        "lr": rate,
+        "skipped_batches": outcome.skipped_batches,
+    }
 
 
 def at_scale(scale: str) -> Run:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from mobius_lib.datasets import text
-from mobius_lib.runs import RunError, execute, get_run, twistor_continual, twistor_length, twistor_text
+from mobius_lib.runs import RunError, execute, get_run, twistor_continual, twistor_length, twistor_maps, twistor_text
 from mobius_lib.runs import language_text as book
 from mobius_lib.runs.language_models import RecurrentModel, TransformerModel, equal_recurrent, equal_transformer
 from mobius_lib.runs.language_ngram import NGrams
-from mobius_lib.runs.language_training import bits_per_character, search, train
+from mobius_lib.runs.language_training import bits_of_pieces, bits_per_character, search, train
 from mobius_lib.runs.twistor_measures import different_memories, level_change, memory_summary, pairing_spread
 from mobius_lib.twistor import TwistorHopeArchitecture, create_full_config
 
@@ -250,6 +250,7 @@ def test_search_goes_past_an_end():
         best, found = search((0.03, 0.1, 0.3), lambda rate, lowest=lowest: abs(math.log(rate / lowest)))
         assert len(found) == tried
         assert f"{best:.3g}" == min(found, key=found.get)
+    assert search((1.0, 2.0), lambda rate: rate, further=5)[0] == 1 / 32
     assert search((1.0, 2.0, 4.0), lambda rate: math.nan if rate > 2 else 1 / rate)[0] == 2.0
 
 
@@ -322,6 +323,100 @@ def test_record_of_the_text(text_record):
         assert {"training_bits", "validation_bits", "gradient_norm", "level_weights"} <= set(row)
     assert "different_memories" not in arms["no memory"]
     assert arms["n-gram, same text"]["characters"] == twistor["characters"]
+
+
+# What the maps add.
+
+
+@pytest.mark.parametrize("scale", ["short", "full"])
+def test_arms_of_the_maps_have_equal_parameters(scale):
+    sizes = twistor_text.SIZES[scale]
+    models = {name: make() for name, make in twistor_maps.make_models(sizes, 66).items()}
+    assert tuple(models) == twistor_maps.ARMS
+    whole = twistor_text.count(twistor_text.make_models(sizes, 66)["twistor"]())
+    for name, model in models.items():
+        assert twistor_text.count(model) == pytest.approx(whole, rel=twistor_maps.EQUAL), name
+    for name in ("bare", "bare + maps", "bare + mixing"):
+        config = models[name].config
+        assert config.dim > sizes.dim and abs(config.dim - config.hidden_dim) <= 2
+
+
+def test_bare_is_an_lstm_with_the_twistors_head():
+    model = twistor_maps.make_models(TINY, V)["bare"]().eval()
+    cells = model.self_modifying.recurrent.forwards
+    width = 2 * model.config.dim
+    lstm = RecurrentModel("lstm", V, width, 2 * model.config.hidden_dim, len(cells), head="twistor").eval()
+    assert 2 * model.config.hidden_dim == width, "so the head halves the same width"
+    with torch.no_grad():
+        lstm.embedding.weight.copy_(model.embedding.weight)
+        for number, cell in enumerate(cells):
+            for name, ours in (("ih", cell.input.weight), ("hh", cell.recur.weight)):
+                i, f, o, g = ours.chunk(4)
+                getattr(lstm.cells, f"weight_{name}_l{number}").copy_(torch.cat([i, f, g, o]))  # torch's order
+            i, f, o, g = cell.input.bias.chunk(4)
+            getattr(lstm.cells, f"bias_ih_l{number}").copy_(torch.cat([i, f, g, o]))
+            getattr(lstm.cells, f"bias_hh_l{number}").zero_()
+        for theirs, ours in zip(lstm.head, (model.out, model.norm, model.head), strict=True):
+            theirs.load_state_dict(ours.state_dict())
+        given = tokens(40).view(2, 20)
+        assert torch.allclose(model(given), lstm(given), atol=1e-5)  # float32, 20 steps
+
+
+def test_a_mixing_stands_where_the_maps_stand():
+    torch.manual_seed(0)
+    models = twistor_maps.make_models(twistor_text.SIZES["short"], V)
+    maps, mixing = models["bare + maps"](), models["bare + mixing"]()
+
+    def matrices(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {name: part.matrix().detach() for name, part in model.named_modules() if hasattr(part, "matrix")}
+
+    ours, free = matrices(maps), matrices(mixing)
+    assert ours.keys() == free.keys() and len(free) == 4, "two cells, between them, and after them"
+    for name, matrix in free.items():
+        assert matrix.shape[:2] == (4, 4) == ours[name].shape[:2]
+        from_one = [
+            (each - torch.eye(4)[..., None]).square().sum((0, 1)).mean().sqrt() for each in (ours[name], matrix)
+        ]
+        assert from_one[1] == pytest.approx(from_one[0], rel=0.25), "as far from the identity at first"
+    z = torch.randn(3, 5, mixing.self_modifying.mobius.dim)
+    adaptive = mixing.self_modifying.mobius
+    moved = adaptive(z)
+    pairs = [each.unflatten(-1, (4, -1)) for each in (z, moved)]
+    assert torch.allclose(*(each.norm(dim=-2) for each in pairs), atol=1e-5), "lengths stay, as the maps' do"
+    text = tokens(60).view(2, 30)
+    changed = text.clone()
+    changed[:, 20:] = (changed[:, 20:] + 1) % V
+    assert torch.allclose(mixing(text)[:, :20], mixing(changed)[:, :20], atol=1e-5), "causal"
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer", "twistor"])
+def test_bits_of_the_pieces_are_those_of_the_text(name):
+    pieces = book.Pieces(tokens(200), 12, rows=4)
+    found = bits_of_pieces(small(name), pieces)
+    assert len(found) == len(pieces.x)
+    assert sum(found) / len(found) == pytest.approx(bits_per_character(small(name), pieces), abs=1e-5)
+
+
+def test_record_of_the_maps(monkeypatch, tmp_path):
+    monkeypatch.setattr(twistor_maps, "FURTHER", 1)
+    sizes = replace(TINY, rates=(5e-3, 1e-2))
+    run = replace(
+        get_run("twistor-maps"),
+        at_scale=None,
+        data=lambda: twistor_text.load(sizes),
+        compute=twistor_maps.Maps(sizes),
+    )
+    record = execute(run, "quick", seeds=2, work=tmp_path, progress=False)
+    json.dumps(record, allow_nan=False)
+    assert tuple(record["arms"]) == twistor_maps.ARMS
+    for name, rows in record["arms"].items():
+        for row in rows:
+            assert f"{row['lr']:.3g}" == min(row["held_out"], key=row["held_out"].get) and len(row["held_out"]) == 3
+            assert row["bits_per_character"] == pytest.approx(np.mean(row["bits_by_piece"]), abs=1e-4), name
+            assert row["history"][-1]["characters"] == row["characters"]
+        assert rows[0]["held_out"][f"{rows[0]['lr']:.3g}"] == rows[0]["history"][-1]["validation_bits"]
+    trained = len(twistor_maps.ARMS) * (3 + 1)
+    assert len(list(tmp_path.glob("seed?-*.json"))) == trained, "the first seed's training is that of the search"
 
 
 def test_same_seed_same_numbers():
