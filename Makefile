@@ -23,25 +23,12 @@ help: ## say what there is to make
 
 setup: ## make .venv, with everything the book and its tests need (the others call it)
 	@if [ -f $(READY) ] && $(PY) -c '' 2>/dev/null; then exit 0; fi; \
-	set -euo pipefail; \
-	if ! $(PY) -c '' 2>/dev/null; then \
-	  python=; \
-	  for candidate in $(CANDIDATES); do \
-	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	      python="$$candidate"; break; fi; \
-	  done; \
-	  if [ -z "$$python" ]; then \
-	    echo "The book needs Python 3.11 or newer, and none of these is: $(strip $(CANDIDATES))." \
-	      "Install one, or name it: make book PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
-	  echo "Making $(VENV) with $$("$$python" --version)."; \
-	  "$$python" -m venv --clear $(VENV) || { \
-	    echo "Python could not make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
-	fi; \
-	rm -f $(VENV)/.ready-*; \
-	echo "Installing the pinned requirements (a few minutes the first time)."; \
-	$(PY) -m pip install -qq --disable-pip-version-check -r requirements.txt; \
-	$(PY) -m pip install -qq --disable-pip-version-check --no-deps -e .; \
-	touch $(READY)
+	for candidate in $(CANDIDATES) $(PY); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    exec "$$candidate" -m tools.set_up $(VENV) $(READY); fi; \
+	done; \
+	echo "The book needs Python 3.11 or newer, and none of these is: $(strip $(CANDIDATES))." \
+	  "Install one, or name it: make book PYTHON=/path/to/python3.12" >&2; exit 1
 
 book: setup ## execute the notebooks, build the book to _build/html, print the line that opens it
 	@$(PY) -m tools.build_book

@@ -1,9 +1,11 @@
 """`make book`: execute what is stale, build the HTML, say how to open it.
 
-1. Each notebook whose fingerprint (tools/dependencies.py) has changed is executed by nbmake in an empty folder, and its
-   outputs go into the Jupyter cache. This is the only execution: `make test` and `make book` share it.
+1. Each notebook whose fingerprint (tools/dependencies.py) has changed is executed (tools/execute.py) in an empty
+   folder, and its outputs go into the Jupyter cache. This is the only execution: `make test` and `make book` share it.
 2. Jupyter Book builds `_build/html` from that cache, with warnings as errors.
-3. When nothing has changed since the last time, neither happens.
+3. When nothing has changed since the last time, and nothing that was built is missing, neither happens.
+
+One build at a time: a second one in the same checkout waits for the first.
 """
 
 import json
@@ -24,7 +26,8 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 
 from tools.dependencies import digest, fingerprint
-from tools.house import BUILD, ROOT, BuildError, notebooks, pages
+from tools.house import BUILD, ROOT, BuildError, listing, notebooks, pages
+from tools.one_at_a_time import one_at_a_time
 from tools.vendor_assets import npm_available, overlay, vendor
 
 
@@ -54,8 +57,12 @@ class Book:
 
     def is_current(self) -> bool:
         """Whether `_build/html` is what these sources give (with or without local copies of the pages' scripts)."""
+        return self._holds(self.inputs(bool(self.record().get("local"))))
+
+    def _holds(self, inputs: str) -> bool:
+        """Whether `_build/html` was made of these inputs, and is still whole."""
         record = self.record()
-        return (self.html / "index.html").is_file() and record.get("inputs") == self.inputs(bool(record.get("local")))
+        return record.get("inputs") == inputs and record.get("files", {}).items() <= listing(self.html).items()
 
     def executed(self, notebook: Path) -> nbformat.NotebookNode:
         """The notebook with the outputs of its last execution.
@@ -74,7 +81,7 @@ class Book:
             try:
                 self.executed(notebook)
                 same = known.get(self._name(notebook), {}).get("fingerprint") == fingerprint(notebook, self.root)
-            except KeyError:
+            except (KeyError, ValueError):  # never executed, or what was kept is damaged
                 same = False
             if not same:
                 found.append(notebook)
@@ -84,25 +91,19 @@ class Book:
         """Run every cell, in a folder of its own, and keep the outputs.
 
         Raises:
-            BuildError: when a cell fails; nbmake has then printed the traceback.
+            BuildError: when a cell fails or does not come to an end; its traceback has then been printed.
         """
         name, mark, started = self._name(notebook), fingerprint(notebook, self.root), time.perf_counter()
         print(f"Executing {name} ...", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            # nbmake passes over paths with `_build` in them, and a chapter must not depend on where it is run.
+            # a chapter must not depend on where it is run
             copy = Path(folder) / notebook.name
             shutil.copy(notebook, copy)
-            (Path(folder) / "pytest.ini").write_text("[pytest]\n", "utf-8")
-            command = [
-                *(sys.executable, "-m", "pytest", "-q", "-rN", "--no-header", "-p", "no:cacheprovider"),
-                *("--nbmake", "--overwrite", f"--nbmake-timeout={self.config['execute']['timeout']}"),
-                *("--nbmake-kernel=python3", str(copy)),
-            ]
-            run = subprocess.run(command, cwd=folder, env=self._environment(folder), capture_output=True, text=True)
+            command = [sys.executable, "-m", "tools.execute", str(copy), name, str(self.config["execute"]["timeout"])]
+            run = subprocess.run(command, cwd=ROOT, env=self._environment(folder))
             seconds = time.perf_counter() - started
             result = nbformat.read(copy, nbformat.NO_CONVERT)
         if run.returncode:
-            print(run.stdout, run.stderr, sep="\n", flush=True)
             raise BuildError(f"{name} failed after {seconds:.0f} s: the cell and its traceback are above.")
         self._keep(notebook, result, seconds)
         record = self.record()
@@ -147,7 +148,10 @@ class Book:
         Raises:
             BuildError: when a notebook, a package or a page fails.
         """
-        self.build_dir.mkdir(exist_ok=True)
+        with one_at_a_time(self.build_dir / "lock", "building the book in this checkout"):
+            return self._make()
+
+    def _make(self) -> bool:
         local = npm_available()
         if local:
             try:
@@ -158,7 +162,7 @@ class Book:
         else:
             print("There is no npm: the pages will load require.js, the widget host and MathJax from CDNs.", flush=True)
         inputs = self.inputs(local)
-        if (self.html / "index.html").is_file() and self.record().get("inputs") == inputs:
+        if self._holds(inputs):
             return False
         failures = []
         for notebook in self.stale():
@@ -168,10 +172,11 @@ class Book:
                 failures.append(str(error))
         if failures:
             raise BuildError(" ".join(failures))
-        self.build_html(local)
         known = self.record().get("notebooks", {})
         kept = {name: known[name] for name in map(self._name, notebooks(self.root))}
-        self._write({"inputs": inputs, "local": local, "notebooks": kept})
+        self._write({"notebooks": kept})  # if it is killed now, half a folder of pages passes for no earlier whole one
+        self.build_html(local)
+        self._write({"inputs": inputs, "local": local, "notebooks": kept, "files": listing(self.html)})
         return True
 
     def _name(self, notebook: Path) -> str:
@@ -212,11 +217,14 @@ class Book:
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Turn a BuildError into its sentence and exit status 1."""
+    """Turn a BuildError into its sentence and exit status 1, and Ctrl-C into status 130."""
     try:
         yield
     except BuildError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("Stopped; the same command continues.", file=sys.stderr)
+        sys.exit(130)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Facts about the checkout that several tools need: where things are, and the repository's address."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -99,6 +100,12 @@ def pages(root: Path = ROOT) -> list[Path]:
 def notebooks(root: Path = ROOT) -> list[Path]:
     """The pages that are executed."""
     return [page for page in pages(root) if page.suffix == ".ipynb"]
+
+
+def listing(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file under a folder, by its path there; empty where there is no such folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def source_files(root: Path = ROOT) -> Iterator[Path]:

@@ -7,6 +7,7 @@ configuration laid over `_config.yml` hands to Sphinx as static files.
 import base64
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tools.house import BUILD, ROOT, BuildError
+from tools.house import BUILD, ROOT, BuildError, listing
 
 PACKAGES = {
     "requirejs@2.3.8": "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
@@ -51,7 +52,10 @@ def npm_available() -> bool:
 
 
 def vendor(root: Path = ROOT) -> Path:
-    """Fill `_build/vendor`, unless it is already filled with the same; returns it.
+    """Fill `_build/vendor`, unless everything that this file asks for is there, unchanged; returns the folder.
+
+    It is made beside its place, and put there whole. What it holds stands in `_build/vendor.json`, so that a file that
+    went missing or was changed is noticed.
 
     Raises:
         BuildError: when npm cannot fetch a package, or what it fetched is not what was published.
@@ -59,10 +63,17 @@ def vendor(root: Path = ROOT) -> Path:
     anywidget = _anywidget_file()
     key = hashlib.sha256(Path(__file__).read_bytes() + anywidget.read_bytes()).hexdigest()
     target = root / BUILD / "vendor"
-    stamp = target / ".key"
-    if stamp.is_file() and stamp.read_text("utf-8") == key:
-        return target
-    with tempfile.TemporaryDirectory() as folder:
+    record = target.with_suffix(".json")
+    try:
+        known = json.loads(record.read_text("utf-8"))
+        if known["key"] == key and known["files"].items() <= listing(target).items():
+            return target
+    except (OSError, ValueError, KeyError):
+        pass  # never filled, or the filling was cut short
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob("vendor-*"):  # by a build that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="vendor-") as folder:
         fetched = _fetch(Path(folder))
         static = Path(folder) / "static"
         (static / "mathjax").mkdir(parents=True)
@@ -76,10 +87,13 @@ def vendor(root: Path = ROOT) -> Path:
             source, goal = fetched["mathjax"] / "es5" / part, static / "mathjax" / part
             goal.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy)(source, goal)
-        (static / ".key").write_text(key, "utf-8")
+        known = {"key": key, "files": listing(static)}
+        record.unlink(missing_ok=True)
         shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(static, target)
+        static.rename(target)
+    part = record.with_suffix(".part")
+    part.write_text(json.dumps(known, indent=1), "utf-8")
+    part.replace(record)
     return target
 
 
@@ -131,7 +145,3 @@ def _fetch(folder: Path) -> dict[str, Path]:
             tar.extractall(unpacked, filter="data")
         found[name.rsplit("/", 1)[-1]] = unpacked / "package"
     return found
-
-
-if __name__ == "__main__":
-    print(vendor())

@@ -1,7 +1,9 @@
 """`make book`: what is executed, when, and what happens when a cell fails."""
 
+import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +12,14 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from nbclient.exceptions import CellExecutionError
 
+from tools import set_up, vendor_assets
 from tools.build_book import Book
 from tools.dependencies import code_of, dependencies, fingerprint, imports, reached
+from tools.execute import Execution
 from tools.house import ROOT, BuildError, notebooks, pages
+from tools.one_at_a_time import one_at_a_time
 
 
 def _write(root: Path, files: dict[str, str]) -> None:
@@ -149,9 +155,14 @@ def test_a_book_is_built_once_and_again_when_the_library_changes(small_book: Boo
     marks, page = root / "marks.txt", small_book.html / "book/page.html"
     assert not small_book.is_current()
     assert small_book.make()
-    assert marks.read_text("utf-8") == "1\n"  # executed once: nbmake's outputs are those that the page shows
+    assert marks.read_text("utf-8") == "1\n"  # executed once, and these outputs are those that the page shows
     assert "There is no npm" in capfd.readouterr().out
     assert small_book.is_current() and not small_book.make()
+
+    page.unlink()  # only the first page is there
+    assert not small_book.is_current()
+    assert small_book.make() and page.is_file()
+    assert marks.read_text("utf-8") == "1\n"
 
     _write(root, {"book/intro.md": "# The same book\n\n[a page](page.ipynb)\n"})
     assert small_book.make()
@@ -175,6 +186,208 @@ def test_a_failing_cell_stops_the_build_with_its_traceback(small_book: Book, cap
     assert not small_book.html.exists() and not small_book.is_current()
     with pytest.raises(BuildError):  # and the failure is not taken for a result
         small_book.make()
+
+
+@pytest.mark.slow
+def test_outputs_that_were_damaged_are_made_again(small_book: Book):
+    small_book.execute(small_book.root / "book/page.ipynb")
+    assert small_book.stale() == []
+    (kept,) = (small_book.build_dir / ".jupyter_cache").rglob("*.ipynb")
+    kept.write_text(kept.read_text("utf-8")[:100], "utf-8")
+    assert len(small_book.stale()) == 1
+    small_book.execute(small_book.root / "book/page.ipynb")
+    assert small_book.stale() == []
+
+
+@pytest.mark.slow
+def test_a_build_that_was_killed_passes_for_no_earlier_one(small_book: Book, monkeypatch: pytest.MonkeyPatch):
+    assert small_book.make()
+    first = (small_book.root / "book/intro.md").read_text("utf-8")
+    _write(small_book.root, {"book/intro.md": "# Another book\n\n[a page](page.ipynb)\n"})
+    with monkeypatch.context() as patch:
+        # the pages are there, and the process ends before it has written that down
+        patch.setattr("tools.build_book.listing", lambda folder: sys.exit(137))
+        patch.setattr(Book, "_holds", lambda book, inputs: False)
+        with pytest.raises(SystemExit):
+            small_book.make()
+    _write(small_book.root, {"book/intro.md": first})
+    assert not small_book.is_current()
+    assert small_book.make() and "The book" in (small_book.html / "book/intro.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_two_builds_at_once(small_book: Book):
+    """The second waits for the first, says so, and finds everything done."""
+    code = (
+        "import sys; from pathlib import Path; from tools import build_book; "
+        "build_book.npm_available = lambda: False; print(build_book.Book(Path(sys.argv[1])).make())"
+    )
+    command = [sys.executable, "-c", code, str(small_book.root)]
+    builds = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [build.communicate(timeout=300)[0] for build in builds]
+    assert [build.returncode for build in builds] == [0, 0]
+    assert sorted(text.splitlines()[-1] for text in said) == ["False", "True"]
+    waited = next(text for text in said if text.endswith("False\n"))
+    assert waited.startswith("Another process is building the book in this checkout; waiting")
+    assert (small_book.root / "marks.txt").read_text("utf-8") == "1\n"
+
+
+def test_a_lock_ends_with_its_holder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    code = (
+        "import sys, time; from pathlib import Path; from tools.one_at_a_time import one_at_a_time\n"
+        "with one_at_a_time(Path(sys.argv[1]), 'busy'): print('held', flush=True); time.sleep(600)"
+    )
+    lock = tmp_path / "a folder to be made" / "lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+    with one_at_a_time(lock, "busy") as waited:
+        assert not waited
+    assert capsys.readouterr().out == ""
+
+
+class TestExecution:
+    """A cell may take its time, and not for ever."""
+
+    @staticmethod
+    def execute(folder: Path, *cells: str, limit: float, beat: float = 60.0) -> Execution:
+        path = folder / "page.ipynb"
+        path.write_text(_notebook(*cells), "utf-8")
+        execution = Execution(path, "a page", limit, beat)
+        asyncio.run(execution.run())
+        return execution
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("cell", "why"),
+        [("import time; time.sleep(600)", "it did nothing for"), ("while True:\n    pass", "it took .* s of the time")],
+        ids=["waiting", "endless"],
+    )
+    def test_a_cell_that_does_not_come_to_an_end(self, tmp_path: Path, cell: str, why: str):
+        path = tmp_path / "page.ipynb"
+        path.write_text(_notebook("1", "", cell, "2"), "utf-8")
+        execution = Execution(path, "a page", limit=2.0)
+        with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
+            asyncio.run(execution.run())
+        assert re.fullmatch(rf"Cell 2 of 3 was given up: {why}.*\.", execution.reason)
+
+    @pytest.mark.slow
+    def test_a_slow_machine_fails_no_cell(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+        """Four times the limit by the clock, but never idle, and less than the limit of all processors."""
+        monkeypatch.setattr(os, "cpu_count", lambda: 64)
+        cell = "import time\nend = time.monotonic() + 6\nwhile time.monotonic() < end: time.sleep(1e-4)\nprint('done')"
+        execution = self.execute(tmp_path, cell, limit=1.5, beat=0.5)
+        assert execution.reason == ""
+        assert nbformat.read(execution.path, nbformat.NO_CONVERT).cells[1].outputs[0].text == "done\n"
+        lines = capfd.readouterr().out.splitlines()
+        assert len(lines) > 2 and all(line.startswith("  a page, cell 1 of 1, for ") for line in lines)
+        assert lines[0].endswith(" s: import time")
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Stands in for npm; gives the folders into which was fetched."""
+    folders: list[Path] = []
+
+    def fetch(folder: Path) -> dict[str, Path]:
+        folders.append(folder)
+        found = {name: folder / name for name in ("requirejs", "html-manager", "mathjax")}
+        files = ["requirejs/require.js", "html-manager/dist/embed-amd.js", "html-manager/dist/a.woff2"]
+        files += [f"mathjax/es5/{part}" + ("" if "." in part else "/a.js") for part in vendor_assets.MATHJAX_PARTS]
+        _write(folder, {name: f"what is in {name}" for name in files})
+        return found
+
+    monkeypatch.setattr(vendor_assets, "_fetch", fetch)
+    return folders
+
+
+class TestVendoredScripts:
+    def test_they_are_fetched_once(self, tmp_path: Path, fetched: list[Path]):
+        target = vendor_assets.vendor(tmp_path)
+        assert target == vendor_assets.vendor(tmp_path) and len(fetched) == 1
+        assert (target / "mathjax/tex-mml-chtml.js").is_file() and (target / "anywidget.js").is_file()
+        (target / ".DS_Store").touch()  # what a file manager leaves is no reason
+        vendor_assets.vendor(tmp_path)
+        assert len(fetched) == 1
+        assert {path.name for path in target.parent.iterdir()} == {"vendor", "vendor.json"}
+
+    @pytest.mark.parametrize("name", ["embed-amd.js", "mathjax/output/chtml/fonts/a.js", "widget-host.js"])
+    @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("cut sh", "utf-8")])
+    def test_what_is_missing_or_damaged_is_fetched_anew(self, tmp_path: Path, fetched: list[Path], name: str, damage):
+        target = vendor_assets.vendor(tmp_path)
+        whole = (target / name).read_bytes()
+        damage(target / name)
+        vendor_assets.vendor(tmp_path)
+        assert len(fetched) == 2 and (target / name).read_bytes() == whole
+
+    def test_a_folder_of_which_nobody_wrote_down_the_content(self, tmp_path: Path, fetched: list[Path]):
+        target = vendor_assets.vendor(tmp_path)
+        target.with_suffix(".json").write_text("{", "utf-8")
+        vendor_assets.vendor(tmp_path)
+        assert len(fetched) == 2
+
+    def test_filling_that_was_killed(self, tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch):
+        """It fills a folder beside the target, on the same file system, and the next build clears it away."""
+        with monkeypatch.context() as patch:
+            patch.setattr(vendor_assets, "listing", lambda folder: os._exit(137))
+            killed = os.fork()
+            if not killed:
+                vendor_assets.vendor(tmp_path)
+            assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == 137
+        built = tmp_path / "_build"
+        (left,) = built.iterdir()
+        assert left.name.startswith("vendor-") and (left / "static/embed-amd.js").is_file()
+        vendor_assets.vendor(tmp_path)
+        assert {path.name for path in built.iterdir()} == {"vendor", "vendor.json"}
+
+
+class TestSetUp:
+    def test_progress_shows_each_step_and_keeps_the_last_words(self, capsys, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(set_up, "BEAT", 0.0)
+        lines = ["Collecting torch\n", "  Downloading torch.whl (900 MB)\n", "Looking\n", "ERROR: no space left\n"]
+        assert set_up.progress(lines)[-1] == "ERROR: no space left"
+        assert capsys.readouterr().out.splitlines() == [
+            *("  1 packages: Collecting torch", "  1 packages: Downloading torch.whl (900 MB)")
+        ]
+
+    @pytest.mark.slow
+    def test_an_environment_is_made_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+        """And made anew where its making was cut short."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("PATH", "/usr/bin:/bin")  # without a person's own uv
+        Path("requirements.txt").touch()
+        calls = []
+        monkeypatch.setattr(set_up, "pip", lambda python, *arguments: calls.append(arguments))
+        environment = Path("environment")
+        set_up.set_up(environment, environment / ".ready-1")
+        assert len(calls) == 2 and (environment / ".ready-1").is_file()
+        set_up.set_up(environment, environment / ".ready-1")
+        assert len(calls) == 2
+        set_up.set_up(environment, environment / ".ready-2")
+        assert len(calls) == 4 and [path.name for path in environment.glob(".ready*")] == [".ready-2"]
+        assert capfd.readouterr().out.count("Making environment") == 1
+        (pip,) = environment.glob("lib/python*/site-packages/pip")
+        shutil.rmtree(pip)
+        set_up.set_up(environment, environment / ".ready-2")
+        assert len(calls) == 6 and "Making environment" in capfd.readouterr().out
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("status", [0, 1])
+    def test_uv_is_used_where_it_is_and_works(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int):
+        monkeypatch.chdir(tmp_path)
+        _write(tmp_path, {"requirements.txt": "", "bin/uv": f'#!/bin/sh\necho "$@" >> said.txt\nexit {status}\n'})
+        (tmp_path / "bin/uv").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+        calls = []
+        monkeypatch.setattr(set_up, "pip", lambda python, *arguments: calls.append(arguments))
+        monkeypatch.setattr(set_up, "works", lambda python: True)
+        Path("environment").mkdir()
+        set_up.set_up(Path("environment"), Path("environment/.ready-1"))
+        python = Path("environment/bin/python")
+        assert Path("said.txt").read_text("utf-8") == f"pip install --python {python} -r requirements.txt\n"
+        assert calls == [("-r", "requirements.txt")] * status + [("--quiet", "--no-deps", "-e", ".")]
 
 
 @pytest.mark.slow
