@@ -1,13 +1,12 @@
 """What every rung of the ladder has in common: a linear map that stores fewer numbers than its matrix."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-FLOAT_BITS = 32
+from mobius_lib.gauge.bits import FLOAT_BITS
 
 
 class Stored(NamedTuple):
@@ -105,7 +104,7 @@ class Rung(nn.Module):
         return Compression(dense / stored, dense, stored)
 
     def stored_bits(self, float_bits: int = FLOAT_BITS) -> int:
-        """Bits of everything that `storage` names, and of the bias.
+        """Bits of everything that `storage` names, and of the bias, by the rule of `gauge/bits.py`.
 
         Args:
             float_bits: for each floating-point number.
@@ -152,13 +151,3 @@ def relative_error(w: Tensor, approximation: Tensor) -> float:
     size = w.norm().item()
     error = (w - approximation).norm().item()
     return error / size if size else float(error > 0)
-
-
-def index_bits(values: int) -> int:
-    """Bits of one whole number that has so many possible values."""
-    return max(1, math.ceil(math.log2(values))) if values > 1 else 0
-
-
-def permutation_bits(size: int) -> int:
-    """Bits of one of the size! orders: the fewest that can tell them apart."""
-    return math.ceil(math.lgamma(size + 1) / math.log(2))

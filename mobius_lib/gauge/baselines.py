@@ -1,7 +1,8 @@
 """The plain ways to store a matrix in fewer bits, which the ladder is measured against.
 
-Each gives the approximation and the bits of everything that is needed to rebuild it. `at_bits` asks one of them for the
-best it can do within a number of bits.
+Each gives the approximation and the bits of everything that is needed to rebuild it, by the rule of `gauge/bits.py`. So
+each keeps a matrix that is symmetric as such: half its entries, or half its coefficients, or one factor in place of
+two. `at_bits` asks one of them for the best it can do within a number of bits.
 
 Source: textbook facts; the code is ours.
 """
@@ -13,11 +14,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mobius_lib.gauge.base import FLOAT_BITS, check_matrix, index_bits
+from mobius_lib.gauge.base import check_matrix
+from mobius_lib.gauge.bits import FLOAT_BITS, entries, is_symmetric, places_bits
 from mobius_lib.gauge.fit import seeded_svd
 
 GROUP = 64
 """Weights that share one scale, when quantised."""
+
+EXACT = 2_000
+"""Up to so many rows or columns a singular value decomposition is exact."""
 
 
 class Approximation(NamedTuple):
@@ -32,7 +37,8 @@ class Approximation(NamedTuple):
 def truncated_svd(w: Tensor, rank: int, *, float_bits: int = FLOAT_BITS) -> Approximation:
     """The nearest matrix of a rank, as U sqrt(S) and sqrt(S) V^T: rank (M + V) floats.
 
-    Up to 2,000 rows or columns exact; beyond that by random projection with four power iterations.
+    Of a symmetric matrix U and V are the same but for signs, and eigenvectors: rank V floats, and rank signs. Up to
+    2,000 rows or columns exact; beyond that by random projection with four power iterations.
 
     Args:
         w: (M, V).
@@ -43,12 +49,20 @@ def truncated_svd(w: Tensor, rank: int, *, float_bits: int = FLOAT_BITS) -> Appr
     """
     w = check_matrix(w)
     _check_count("rank", rank, min(w.shape))
-    if min(w.shape) <= 2000:
+    small = min(w.shape) <= EXACT
+    if is_symmetric(w):
+        # what a random projection finds is a span; eight more directions are drawn, so that the last are good too
+        basis = None if small else seeded_svd(w, rank + 8)[0]
+        s, turn = torch.linalg.eigh(w if basis is None else basis.mT @ w @ basis)
+        kept = s.abs().argsort(descending=True)[:rank]
+        s, turn = s[kept], turn[:, kept]
+        u = v = turn if basis is None else basis @ turn
+    elif small:
         u, s, vh = torch.linalg.svd(w, full_matrices=False)
         u, s, v = u[:, :rank], s[:rank], vh[:rank].mT
     else:
         u, s, v = seeded_svd(w, rank)
-    return Approximation((u * s) @ v.mT, rank * sum(w.shape) * float_bits)
+    return Approximation((u * s) @ v.mT, _svd_bits(w, rank, float_bits))
 
 
 def top_k_dct(w: Tensor, k: int, *, float_bits: int = FLOAT_BITS) -> Approximation:
@@ -56,16 +70,15 @@ def top_k_dct(w: Tensor, k: int, *, float_bits: int = FLOAT_BITS) -> Approximati
 
     Args:
         w: (M, V).
-        k: 0 ... M V.
+        k: 0 ... M V; of a symmetric matrix, whose transform is symmetric too, 0 ... V (V + 1) / 2.
         float_bits: of each number.
     Raises:
         ValueError: as `truncated_svd`.
     """
     w = check_matrix(w)
-    _check_count("k", k, w.numel())
-    transformed = dct(dct(w).mT).mT
-    kept = _largest(transformed, k)
-    return Approximation(inverse_dct(inverse_dct(kept.mT).mT), k * float_bits + places_bits(w.numel(), k))
+    _check_count("k", k, entries(w))
+    kept = _largest(dct(dct(w).mT).mT, k, is_symmetric(w))
+    return Approximation(inverse_dct(inverse_dct(kept.mT).mT), _sparse_bits(w, k, float_bits))
 
 
 def magnitude_pruning(w: Tensor, k: int, *, float_bits: int = FLOAT_BITS) -> Approximation:
@@ -73,14 +86,14 @@ def magnitude_pruning(w: Tensor, k: int, *, float_bits: int = FLOAT_BITS) -> App
 
     Args:
         w: (M, V).
-        k: 0 ... M V.
+        k: 0 ... M V; of a symmetric matrix 0 ... V (V + 1) / 2.
         float_bits: of each number.
     Raises:
         ValueError: as `truncated_svd`.
     """
     w = check_matrix(w)
-    _check_count("k", k, w.numel())
-    return Approximation(_largest(w, k), k * float_bits + places_bits(w.numel(), k))
+    _check_count("k", k, entries(w))
+    return Approximation(_largest(w, k, is_symmetric(w)), _sparse_bits(w, k, float_bits))
 
 
 def quantised(w: Tensor, bits: int = 4, *, group: int = GROUP, float_bits: int = FLOAT_BITS) -> Approximation:
@@ -97,14 +110,18 @@ def quantised(w: Tensor, bits: int = 4, *, group: int = GROUP, float_bits: int =
     w = check_matrix(w)
     if not 1 <= bits <= 16 or group < 1:
         raise ValueError(f"bits must be from 1 to 16, and group at least 1, not bits={bits}, group={group}.")
-    flat = w.flatten()
+    symmetric, above = is_symmetric(w), torch.ones_like(w, dtype=torch.bool)
+    if symmetric:
+        above.triu_()
+    flat = w[above]
     short = -len(flat) % group
     groups = torch.cat((flat, flat[-1:].expand(short))).view(-1, group)
     low, high = groups.aminmax(dim=1, keepdim=True)
     step = (high - low) / (2**bits - 1)
     level = ((groups - low) / torch.where(step > 0, step, 1.0)).round()
-    matrix = (low + level * step).flatten()[: len(flat)].view_as(w)
-    return Approximation(matrix, w.numel() * bits + 2 * len(groups) * float_bits)
+    matrix = torch.zeros_like(w)
+    matrix[above] = (low + level * step).flatten()[: len(flat)]
+    return Approximation(_mirrored(matrix, symmetric), _quantised_bits(w, bits, group, float_bits))
 
 
 def at_bits(name: str, w: Tensor, bits: int, *, float_bits: int = FLOAT_BITS) -> Approximation | None:
@@ -124,17 +141,13 @@ def at_bits(name: str, w: Tensor, bits: int, *, float_bits: int = FLOAT_BITS) ->
         raise ValueError(f"There is no baseline {name!r}; there are {', '.join(BASELINES)}.")
     w = check_matrix(w)
     if name == "svd":
-        most = min(bits // (sum(w.shape) * float_bits), *w.shape)
+        most = min(bits // _svd_bits(w, 1, float_bits), *w.shape)
     elif name == "quantised":
-        most = min(16, (bits - 2 * math.ceil(w.numel() / GROUP) * float_bits) // w.numel())
+        most = min(16, (bits - _quantised_bits(w, 0, GROUP, float_bits)) // entries(w))
     else:
-        most = _most(lambda k: k * float_bits + places_bits(w.numel(), k), bits, w.numel())
+        all_of_them = entries(w)
+        most = _most(lambda k: k * float_bits + places_bits(all_of_them, k), bits, all_of_them)
     return None if most < 1 else BASELINES[name](w, most, float_bits=float_bits)
-
-
-def places_bits(size: int, k: int) -> int:
-    """Bits that say which k of `size` entries are kept: a list of places, or one bit for each entry if that is less."""
-    return min(size, k * index_bits(size))
 
 
 def dct(x: Tensor) -> Tensor:
@@ -181,11 +194,34 @@ def _lengths(size: int, like: Tensor) -> Tensor:
     return lengths
 
 
-def _largest(x: Tensor, k: int) -> Tensor:
+def _svd_bits(w: Tensor, rank: int, float_bits: int) -> int:
+    return rank * (len(w) * float_bits + 1 if is_symmetric(w) else sum(w.shape) * float_bits)
+
+
+def _sparse_bits(w: Tensor, k: int, float_bits: int) -> int:
+    return k * float_bits + places_bits(entries(w), k)
+
+
+def _quantised_bits(w: Tensor, bits: int, group: int, float_bits: int) -> int:
+    return entries(w) * bits + 2 * math.ceil(entries(w) / group) * float_bits
+
+
+def _largest(x: Tensor, k: int, symmetric: bool) -> Tensor:
+    """The k numbers that hold most of x's norm, and 0; where x is symmetric, k pairs or numbers of the diagonal."""
+    worth = x.abs()
+    if symmetric:
+        worth.diagonal().mul_(0.5**0.5)  # beside a pair, which stands for two
+        worth.masked_fill_(torch.ones_like(x, dtype=torch.bool).tril_(-1), -1.0)
+    places = worth.flatten().topk(k, sorted=False).indices
     kept = torch.zeros_like(x).flatten()
-    places = x.flatten().abs().topk(k, sorted=False).indices
     kept[places] = x.flatten()[places]
-    return kept.view_as(x)
+    kept = kept.view_as(x)
+    return _mirrored(kept, symmetric)
+
+
+def _mirrored(upper: Tensor, symmetric: bool) -> Tensor:
+    """What stands above the diagonal also below it, if that is asked for."""
+    return upper + upper.triu(1).mT if symmetric else upper
 
 
 def _most(cost: Callable[[int], int], bits: int, limit: int) -> int:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, check_matrix, permutation_bits
+from mobius_lib.gauge.base import Rung, Stored, check_matrix
+from mobius_lib.gauge.bits import permutation_bits
 from mobius_lib.gauge.meta import WINDOWS, MetaMobiusLinear
 
 TERMS = 16

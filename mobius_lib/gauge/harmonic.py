@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, check_matrix, check_terms, index_bits
+from mobius_lib.gauge.base import Rung, Stored, check_matrix, check_terms
+from mobius_lib.gauge.bits import index_bits
 from mobius_lib.gauge.fit import essence, pursue_rows, pursue_shared, seeded_svd, width_grid
 
 
@@ -59,7 +60,7 @@ class HarmonicLinear(Rung):
         count = self.out_features * self.terms
         return {
             "amplitudes": Stored(count),
-            "mu": Stored(count, count * index_bits(self.in_features)),
+            "mu": Stored(count, index_bits(self.in_features, count)),
             "sigma": Stored(self.terms),
         }
 

@@ -17,9 +17,6 @@ from torch import Tensor
 KPZ = 1 / 3
 """Exponent of the cascade's widths. In the Kardar-Parisi-Zhang class heights spread as time^(1/3)."""
 
-EXACT_KERNEL = 2000
-"""Up to this side `kernel` takes all eigenvalues; beyond it Lanczos' method, which needs no decomposition."""
-
 SMALLEST_EIGENVALUE = 1e-6
 """Beside the largest: what is not above this counts as zero or negative (float32 rounding of a large matrix)."""
 
@@ -194,7 +191,7 @@ def diagonal_sums(d: Tensor) -> Tensor:
     return sums.to(d.dtype)
 
 
-def kernel(d: Tensor, eps: float = 0.1, *, floor: float = SMALLEST_EIGENVALUE, steps: int = 256) -> Tensor:
+def kernel(d: Tensor, eps: float = 0.1, *, floor: float = SMALLEST_EIGENVALUE) -> Tensor:
     """k0, the first row of Q diag(lambda^(eps - 1)) Q^T, where D = Q diag(lambda) Q^T.
 
     A power of a negative eigenvalue is no real number, and that of 0 is infinite; D = log(1 + counts) has about as many
@@ -204,14 +201,13 @@ def kernel(d: Tensor, eps: float = 0.1, *, floor: float = SMALLEST_EIGENVALUE, s
     Laws: for eps = 1 and D positive definite it is the first unit vector; for a positive circulant D,
     D circ(k0) = D^eps.
 
-    Up to `EXACT_KERNEL` columns all eigenvalues are computed. Beyond that, `steps` steps of Lanczos' method from the
-    first unit vector: exact when steps reach V, otherwise what a polynomial of that degree sees of the spectrum.
+    All eigenvalues are computed, in float64, whatever the size: lambda^(eps - 1) lives on the smallest, which Lanczos'
+    method finds last, so that it would be no faster.
 
     Args:
         d: (V, V), symmetric (of another matrix, the symmetric part is taken).
         eps: small and positive.
         floor: what counts as zero, beside the largest eigenvalue.
-        steps: of Lanczos' method.
     Returns:
         (V,).
     Raises:
@@ -219,44 +215,13 @@ def kernel(d: Tensor, eps: float = 0.1, *, floor: float = SMALLEST_EIGENVALUE, s
     """
     if d.dim() != 2 or d.shape[0] != d.shape[1]:
         raise ValueError(f"d must be a square matrix of co-occurrences, but has the shape {tuple(d.shape)}.")
-    exact = len(d) <= EXACT_KERNEL
-    if exact:
-        symmetric = d.double()
-        values, basis = torch.linalg.eigh((symmetric + symmetric.mT) / 2)
-        first = basis[0]
-    else:
-        values, basis, first = _lanczos(d, steps)
+    values, basis = torch.linalg.eigh(d.to(torch.float64, copy=True).add_(d.mT).div_(2))
     kept = values > floor * values[-1]
     if values[-1] <= 0 or not kept.any():
         raise ValueError(
             "d has no positive eigenvalue, so lambda^(eps - 1) is defined for none; is it a matrix of co-occurrences?"
         )
-    return (basis[:, kept] @ (values[kept] ** (eps - 1) * first[kept])).to(d.dtype)
-
-
-def _lanczos(d: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ritz values of D's symmetric part from e_1, their vectors (V, m), and the share of e_1 in each."""
-    steps = min(steps, len(d))
-    basis = d.new_zeros(steps, len(d))
-    basis[0, 0] = 1
-    diagonal, beside = [], []
-    for step in range(steps):
-        v = basis[step]
-        w = (d @ v + v @ d) / 2
-        diagonal.append((w @ v).item())
-        for _ in range(2):  # once leaves rounding that grows
-            w = w - (basis[: step + 1] @ w) @ basis[: step + 1]
-        norm = w.norm().item()
-        if step + 1 == steps or norm <= 1e-6 * max(map(abs, diagonal)):
-            break
-        beside.append(norm)
-        basis[step + 1] = w / norm
-    t = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-    if beside:
-        off = torch.tensor(beside, dtype=torch.float64)
-        t = t + torch.diag(off, 1) + torch.diag(off, -1)
-    values, vectors = torch.linalg.eigh(t)
-    return values, basis[: len(t)].double().mT @ vectors, vectors[0]
+    return (basis @ torch.where(kept, values.abs() ** (eps - 1) * basis[0], 0.0)).to(d.dtype)
 
 
 # --- transport --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, check_matrix, check_terms, permutation_bits
+from mobius_lib.gauge.base import Rung, Stored, check_matrix, check_terms
+from mobius_lib.gauge.bits import permutation_bits
 from mobius_lib.gauge.bridge import MobiusHarmonicBridge, resolve
 from mobius_lib.gauge.harmonic import spread_positions
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mobius_lib.gauge import Rung
-from mobius_lib.gauge.base import FLOAT_BITS
 from mobius_lib.gauge.baselines import quantised
+from mobius_lib.gauge.bits import FLOAT_BITS, entries
 from mobius_lib.runs.gauge_cooccurrence import BASELINES, RUNGS, TERMS
 
 ARMS: dict[str, Callable[..., Any]] = {
@@ -94,8 +94,8 @@ def _baseline(name: str, baseline: Callable, weights: list[Tensor], allowed: lis
 
 
 def dense_bits(w: Tensor) -> int:
-    """Of the matrix as it is, with 32 bits an entry."""
-    return w.numel() * FLOAT_BITS
+    """Of the matrix as it is, with 32 bits for each entry that has to be kept."""
+    return entries(w) * FLOAT_BITS
 
 
 def size(weights: Iterable[Tensor], form: Form) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def size(weights: Iterable[Tensor], form: Form) -> dict[str, Any]:
     return {
         **form.known,
         "bits": sum(form.bits),
-        "ratio_in_bits": sum(map(dense_bits, weights)) / sum(form.bits),
+        "ratio_in_bits": sum(w.numel() * FLOAT_BITS for w in weights) / sum(form.bits),
         "relative_error": error(weights, form.matrices),
         "layers_kept": sum(bits == dense_bits(w) for w, bits in zip(weights, form.bits, strict=True)),
     }
