@@ -130,15 +130,16 @@ def bench(
     what: Annotated[str, typer.Option(help="lens, simplex (chapter 3), gauge (4) or twistor (5)")] = "lens",
 ) -> None:
     """Time the lens, its block and its network in every form, beside the same with a GELU; or another chapter's."""
-    from mobius_lib.bench import BenchError, print_bench
-    from mobius_lib.bench import bench as measure
+    from mobius_lib.bench.base import BenchError
+    from mobius_lib.bench.waves import bench as measure
+    from mobius_lib.bench.waves import print_bench
 
     if what not in ("lens", "simplex", "gauge", "twistor"):
         raise BenchError(f"There is no benchmark {what!r}; --what is lens, simplex, gauge or twistor.")
     if what != "lens":
         if only or form or backend or precision != "no" or rows is not None:
             raise BenchError("--only, --form, --backend, --precision and --rows are the lens's; leave them out.")
-        from mobius_lib.bench.gauge import bench_gauge, print_gauge
+        from mobius_lib.bench.gauge.rungs import bench_gauge, print_gauge
         from mobius_lib.bench.simplex import bench_simplex, print_simplex
         from mobius_lib.bench.twistor import bench_twistor, print_twistor
 

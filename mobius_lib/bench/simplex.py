@@ -3,7 +3,7 @@
 The step is taken in three forms that start from the same weights, meet the same batch, have the same loss and the same
 fused AdamW, and differ in how they compute cosine and distance:
 
-    ours           `mobius_lib.simplex.products`
+    ours           `mobius_lib.simplex.fast.products`
     transcription  the formulas as they are written: all differences q - v, B x C x (k+1) x D, their norms, the least
     cdist          the same through `torch.cdist`, as one who knows torch would write it
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.bench.chapters import Aim, Recorder, check, on_threads
+from mobius_lib.bench.base import Aim, Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.runs.base import pick_device
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, Geometry, ScaleGeometry, parameter_groups

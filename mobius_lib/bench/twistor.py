@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.bench.chapters import Aim, Recorder, check, on_threads
+from mobius_lib.bench.base import Aim, Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.products import by_torch
 from mobius_lib.runs.base import pick_device
-from mobius_lib.runs.language_models import equal_recurrent
+from mobius_lib.runs.twistor.models import equal_recurrent
 from mobius_lib.twistor import (
     IncidenceAttention,
     TwistorHopeArchitecture,

@@ -1,26 +1,24 @@
 """Every reproduction of the book, by name. One file per run; each joins a chapter, a data set and the training loop."""
 
-from mobius_lib.runs import (
-    cantor_alpha,
-    cantor_mask,
-    gauge_cooccurrence,
-    gauge_encoder,
-    gauge_lens,
-    gauge_network,
-    simplex_features,
-    simplex_imagenet,
-    simplex_mixture,
-    simplex_robustness,
-    twistor_continual,
-    twistor_length,
-    twistor_maps,
-    twistor_text,
-    waves_clip,
-    waves_features,
-    waves_images,
-    waves_tiny_imagenet,
-)
 from mobius_lib.runs.base import Arm, Run, RunError, Scale, execute, load_result, pick_device
+from mobius_lib.runs.cantor import alpha as cantor_alpha
+from mobius_lib.runs.cantor import mask as cantor_mask
+from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
+from mobius_lib.runs.gauge import encoder as gauge_encoder
+from mobius_lib.runs.gauge import lens as gauge_lens
+from mobius_lib.runs.gauge import network as gauge_network
+from mobius_lib.runs.simplex import features as simplex_features
+from mobius_lib.runs.simplex import imagenet as simplex_imagenet
+from mobius_lib.runs.simplex import mixture as simplex_mixture
+from mobius_lib.runs.simplex import robustness as simplex_robustness
+from mobius_lib.runs.twistor import continual as twistor_continual
+from mobius_lib.runs.twistor import length as twistor_length
+from mobius_lib.runs.twistor import maps as twistor_maps
+from mobius_lib.runs.twistor import text as twistor_text
+from mobius_lib.runs.waves import clip as waves_clip
+from mobius_lib.runs.waves import features as waves_features
+from mobius_lib.runs.waves import images as waves_images
+from mobius_lib.runs.waves import tiny_imagenet as waves_tiny_imagenet
 
 RUNS: dict[str, Run] = {
     run.name: run

@@ -358,7 +358,7 @@ class _Trainer:
 
     def _model(self, arm: Arm, seed: int) -> nn.Module:
         from mobius_lib.waves import MobiusLens, use_backend
-        from mobius_lib.waves.fused import fastest
+        from mobius_lib.waves.fast import fastest
 
         torch.manual_seed(seed)
         # channels last: the lens reads channels, so no copy is made between it and the convolutions

@@ -15,7 +15,7 @@ from mobius_lib.cantor.staircase import CantorStaircase
 from mobius_lib.errors import CheckpointError
 from mobius_lib.simplex import math as simplex
 from mobius_lib.simplex.config import TERMS, DavidConfig, sizes_of
-from mobius_lib.simplex.products import cosine_and_distance
+from mobius_lib.simplex.fast.products import cosine_and_distance
 
 LR_FACTORS = {"heads": 1.0, "fusion": 0.5, "cantor": 0.1}
 """Of the learning rate of each group of parameters (seed 002): scales, fusion weights, staircase."""

@@ -1,7 +1,7 @@
 """Simplices, their basins, and how well a feature fits a class: pure functions.
 
 Each function is one equation of chapter 3. They import only torch and hold no state. `mobius_lib.simplex.david` binds
-them to parameters, and `mobius_lib.simplex.products` computes the two costly ones together.
+them to parameters, and `mobius_lib.simplex.fast.products` computes the two costly ones together.
 
 Shapes: `B` the batch, `C` the classes, `k` the dimension of a simplex (it has k+1 vertices), `D` the dimension of the
 space it lies in, `...` any number of leading axes. Lengths have no unit: features lie on the unit sphere.

@@ -1,4 +1,4 @@
-"""Chapter 5: twistors, Moebius maps, and a recurrence made of them (MT-HOPE)."""
+"""Chapter 5: twistors, Möbius maps, and a recurrence made of them (MT-HOPE)."""
 
 from mobius_lib.twistor.attention import IncidenceAttention
 from mobius_lib.twistor.cell import CellState, TwistorTitansCell

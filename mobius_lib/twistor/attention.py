@@ -13,7 +13,7 @@ class IncidenceAttention(nn.Module):
     """Each step attends to those whose rays meet its own.
 
     Two null twistors meet where <z, w> = 0 (`math.hermitian`); so the score is -(|<q, k>|^2 + m |<q, Jk>|^2) over the
-    width of a head, where the second, the Moebius term with its learned m >= 0, asks the same of the conjugate ray.
+    width of a head, where the second, the Möbius term with its learned m >= 0, asks the same of the conjugate ray.
     The two together measure q against the quaternionic line through k.
 
     Args:
@@ -23,7 +23,7 @@ class IncidenceAttention(nn.Module):
     Shape:
         (batch, time, 4n) to the same; time and memory grow with time squared.
     Source:
-        seed 004 asks for attention by incidence with a Moebius term; the score is ours.
+        seed 004 asks for attention by incidence with a Möbius term; the score is ours.
     """
 
     def __init__(self, dim: int, heads: int = 4, causal: bool = True) -> None:

@@ -38,7 +38,7 @@ class CellState:
 
 
 class TwistorTitansCell(nn.Module):
-    """Gates, evolution on several time scales, a Moebius map of the state: one step.
+    """Gates, evolution on several time scales, a Möbius map of the state: one step.
 
     With x the input and h, z the carried output and state (gates i, f, o by sigmoid, the candidate g by tanh, from one
     product each of x and h):
@@ -46,7 +46,7 @@ class TwistorTitansCell(nn.Module):
         z' = f z + i g                             as in an LSTM, on the parts of a twistor
         e  = sum_s softmax(w)_s E_s                E_s(z') anew every period_s steps, held in between
         r  = r_min + (r_max - r_min) sigmoid(v . |g - z| / sqrt H + b)
-        z  = turn(z' + r e)                        each pair by its Moebius cycles, length kept
+        z  = turn(z' + r e)                        each pair by its Möbius cycles, length kept
         h  = o tanh(z)
 
     g - z is the gradient by which the state would learn the candidate, (1/2)|g - z|^2: the rate is drawn from the
@@ -55,7 +55,7 @@ class TwistorTitansCell(nn.Module):
     Args:
         input_dim: width of x.
         hidden_dim: width H of the state, a multiple of 4.
-        use_mobius: apply the Moebius cycles.
+        use_mobius: apply the Möbius cycles.
         num_mobius_cycles: how many; see `math.cycle_matrix`.
         use_adaptive_evolution_rate: draw the rate from the surprise; else it is one learned number.
         scales: which of `SCALES` there are; none leaves the evolution out.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mobius_lib.twistor.cell import SCALES
-from mobius_lib.twistor.choice import BACKENDS
+from mobius_lib.twistor.fast.choice import BACKENDS
 from mobius_lib.twistor.recurrent import FORMS
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -50,7 +50,7 @@ class TwistorConfig:
     form: str = "recurrent"
     """recurrent, or scan: gates from the input alone (`scan_cell.py` says what that loses)."""
     use_mobius: bool = True
-    """False leaves out all Moebius layers, also those in the cells."""
+    """False leaves out all Möbius layers, also those in the cells."""
     use_memory: bool = True
     use_phase_compression: bool = True
     use_nested_learning: bool = True

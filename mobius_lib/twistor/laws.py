@@ -273,7 +273,7 @@ def cycles_are_one_matrix(seed: int, dtype: torch.dtype) -> None:
 
 
 def turning_keeps_lengths_and_moves_points(seed: int, dtype: torch.dtype) -> None:
-    """Each pair keeps its length; omega / pi moves by the Moebius map."""
+    """Each pair keeps its length; omega / pi moves by the Möbius map."""
     d = Draw(seed, dtype)
     m = d.m[:6]
     turned = twistor.turn(d.z, twistor.real_form(m).permute(1, 2, 0))

@@ -1,4 +1,4 @@
-"""Twistors and Moebius maps as pure functions.
+"""Twistors and Möbius maps as pure functions.
 
 A twistor is a pair (omega, pi) of complex vectors of n components each; Penrose's has n = 2, a token of chapter 5 has
 as many as its model is wide. It is stored as one row of 4n real numbers, [Re omega | Im omega | Re pi | Im pi], so that
@@ -6,12 +6,12 @@ half precision, matrix products and compilers need know nothing of complex numbe
 between this form and torch.complex64.
 
 Each component pair (omega_k, pi_k) is also a point of the Riemann sphere, z_k = omega_k / pi_k, in homogeneous
-coordinates. A Moebius map z -> (az + b)/(cz + d) is then the matrix [[a, b], [c, d]] on that pair: nothing is divided,
+coordinates. A Möbius map z -> (az + b)/(cz + d) is then the matrix [[a, b], [c, d]] on that pair: nothing is divided,
 and the pole, where pi_k becomes 0, is a point like any other.
 
 Shapes: `...` is any number of leading axes; maps are complex (..., 2, 2) with determinant 1.
 
-Source: Penrose's twistors and the classical theory of Moebius maps; J and the coupling z + cJz are those of the public
+Source: Penrose's twistors and the classical theory of Möbius maps; J and the coupling z + cJz are those of the public
 code of seed 004 (FACTS, section 5), the map (az + b)/(cz + d) is the seed's. `hold_pairing` and `turn` are ours.
 """
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 KINDS = ("identity", "elliptic", "parabolic", "hyperbolic", "loxodromic")
-"""Classes of Moebius maps, in the order of `classify`'s numbers."""
+"""Classes of Möbius maps, in the order of `classify`'s numbers."""
 
 
 # --- twistors --------------------------------------------------------------------------------------------------------
@@ -159,11 +159,11 @@ def incident(point: Tensor, pi: Tensor) -> Tensor:
     return from_complex(omega, pi)
 
 
-# --- Moebius maps ----------------------------------------------------------------------------------------------------
+# --- Möbius maps ----------------------------------------------------------------------------------------------------
 
 
 def special_linear(generator: Tensor) -> Tensor:
-    """exp [[x, y], [w, -x]]: a Moebius map with ad - bc = 1, whatever the three numbers are.
+    """exp [[x, y], [w, -x]]: a Möbius map with ad - bc = 1, whatever the three numbers are.
 
     It is cosh(q) + sinh(q)/q [[x, y], [w, -x]] with q^2 = x^2 + yw; both are even in q, so entire in q^2, and no root's
     branch matters.
@@ -336,7 +336,7 @@ def classify(m: Tensor, tolerance: float = 1e-5) -> Tensor:
 def cross_ratio(p: Tensor, q: Tensor, r: Tensor, s: Tensor) -> Tensor:
     """(p, q; r, s) = [pr][qs] / [ps][qr], [uv] the determinant of two points: for numbers (p-r)(q-s) / (p-s)(q-r).
 
-    Laws: kept by every Moebius map; real exactly where the four lie on one circle or line; 1 - (p,q;r,s) = (p,r;q,s).
+    Laws: kept by every Möbius map; real exactly where the four lie on one circle or line; 1 - (p,q;r,s) = (p,r;q,s).
 
     Args:
         p, q, r, s: (..., 2) complex, homogeneous.
@@ -369,7 +369,7 @@ def sphere(point: Tensor) -> Tensor:
     return torch.stack([cross.real, cross.imag, up - down], dim=-1) / (up + down).unsqueeze(-1)
 
 
-# --- Moebius maps on twistors ----------------------------------------------------------------------------------------
+# --- Möbius maps on twistors ----------------------------------------------------------------------------------------
 
 
 def real_form(m: Tensor) -> Tensor:
@@ -394,9 +394,9 @@ def conjugation_matrix(like: Tensor) -> Tensor:
 
 
 def cycle_matrix(generators: Tensor, couplings: Tensor) -> Tensor:
-    """Some cycles in a row, each a Moebius map and then (z + c Jz) / sqrt(1 + c^2), as one real matrix per pair.
+    """Some cycles in a row, each a Möbius map and then (z + c Jz) / sqrt(1 + c^2), as one real matrix per pair.
 
-    Without J between them, cycles of Moebius maps would be one Moebius map, for composition is the matrix product.
+    Without J between them, cycles of Möbius maps would be one Möbius map, for composition is the matrix product.
 
     Laws: equal to doing the cycles one by one; determinant 1.
 
@@ -422,7 +422,7 @@ def turn(z: Tensor, matrix: Tensor, eps: float = 1e-12) -> Tensor:
     What moves is the point omega_k / pi_k of the sphere; the length |(omega_k, pi_k)|, which the point does not depend
     on, stays, so that no map can make a state grow or vanish.
 
-    Laws: keeps the length of every pair; for a Moebius matrix, omega_k / pi_k moves by (az + b)/(cz + d); real scaling
+    Laws: keeps the length of every pair; for a Möbius matrix, omega_k / pi_k moves by (az + b)/(cz + d); real scaling
     of z scales the result.
 
     Args:

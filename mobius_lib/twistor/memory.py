@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from mobius_lib.products import Linear
 from mobius_lib.twistor.checks import check_twistor, check_width
-from mobius_lib.twistor.choice import known_backend, works
-from mobius_lib.twistor.memory_native import MemoryNative, library
+from mobius_lib.twistor.fast.choice import known_backend, works
+from mobius_lib.twistor.fast.linear_scan import linear_scan
+from mobius_lib.twistor.fast.memory import MemoryNative, library
+from mobius_lib.twistor.fast.turning import turn
 from mobius_lib.twistor.mobius import MobiusCycles, matrices
-from mobius_lib.twistor.scan import linear_scan
-from mobius_lib.twistor.turning import turn
 
 
 class PhaseCompression(nn.Module):
@@ -72,7 +72,7 @@ class TwistorMemorySystem(nn.Module):
         M_k(t) = (1 - w_k(t)) M_k(t-1) + w_k(t) turn_k(v(t)),  w_k(t) = alpha_k softmax_k(key x(t)),
         y(t) = x(t) + out(sum_k softmax_k(query x(t)) phase(M_k(t)))
 
-    What makes slots different, where the public code's stay identical: each has a pace alpha_k of its own, Moebius
+    What makes slots different, where the public code's stay identical: each has a pace alpha_k of its own, Möbius
     cycles of its own that start far from those of the others, a learned start, and its share of the writing. Slots
     belong to a row of the batch, not to the model: they start anew with each sequence, or go on from a given state, and
     no row sees another's.
@@ -82,7 +82,7 @@ class TwistorMemorySystem(nn.Module):
     Args:
         dim: width 4n of the twistors.
         num_memories: K, at least 1.
-        num_cycles: Moebius cycles of every slot; 0 leaves them out.
+        num_cycles: Möbius cycles of every slot; 0 leaves them out.
         update_rate: alpha of the fastest slot at first; each further one is slower by a factor 1/2.
         use_phase_compression: read the slots as `PhaseCompression` gives them back.
         backend: one of `choice.BACKENDS`; "eager" is the scan, the others the sweep in C++; the same numbers.

@@ -1,4 +1,4 @@
-"""Moebius maps as layers: of every component pair of a twistor, with learned maps, or with maps that the input sets."""
+"""Möbius maps as layers: of every component pair of a twistor, with learned maps, or with maps that the input sets."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from torch.nn import functional as F
 from mobius_lib.products import Linear
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.checks import check_rows, check_width
-from mobius_lib.twistor.choice import works
-from mobius_lib.twistor.turn_native import ShearNative, library
-from mobius_lib.twistor.turning import turn
+from mobius_lib.twistor.fast.choice import works
+from mobius_lib.twistor.fast.turn import ShearNative, library
+from mobius_lib.twistor.fast.turning import turn
 
 EPS = 1e-12
 """As in `math.turn`."""
 
 
 class MobiusCycles(nn.Module):
-    """The learned cycles of a width of twistors: for each component pair and cycle a Moebius map, and c of each cycle.
+    """The learned cycles of a width of twistors: for each component pair and cycle a Möbius map, and c of each cycle.
 
     Determinant 1 holds by construction, for the parameters are generators; they start near the identity. The couplings
     start at 0.1 (k + 1) / cycles, as in the public code.
@@ -48,7 +48,7 @@ class MobiusCycles(nn.Module):
         return twistor.cycle_matrix(self.generators.float(), self.couplings.float()).to(self.generators.dtype)
 
     def maps(self) -> Tensor:
-        """The Moebius map of each cycle and pair, without the couplings: (cycles, n, 2, 2) complex."""
+        """The Möbius map of each cycle and pair, without the couplings: (cycles, n, 2, 2) complex."""
         x = self.generators.detach().float()
         return twistor.special_linear(torch.complex(x[..., :3], x[..., 3:]))
 
@@ -73,7 +73,7 @@ def _rotations(pairs: int) -> Tensor:
 
 
 class MobiusLayer(nn.Module):
-    """Learned Moebius cycles: each pair's point omega_k / pi_k moves, its length stays.
+    """Learned Möbius cycles: each pair's point omega_k / pi_k moves, its length stays.
 
     Every row is treated alone, so the layer is causal over any axis.
 
@@ -98,7 +98,7 @@ class MobiusLayer(nn.Module):
 
 
 class AdaptiveMobiusLayer(nn.Module):
-    """Moebius cycles, and then a map that each row sets for itself, from its own content: causal over any axis.
+    """Möbius cycles, and then a map that each row sets for itself, from its own content: causal over any axis.
 
     The row's map is [[1, d], [0, 1]] [[1, 0], [c, 1]] [[1, b], [0, 1]], with determinant 1 whatever b, c and d are.
     They come from the row through a narrow network and are bounded by `strength`. The public code takes its coupling

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.twistor.checks import check_rows, check_width
-from mobius_lib.twistor.choice import known_backend, works
-from mobius_lib.twistor.holding import hold
-from mobius_lib.twistor.nested_native import LevelNative, library
+from mobius_lib.twistor.fast.choice import known_backend, works
+from mobius_lib.twistor.fast.holding import hold
+from mobius_lib.twistor.fast.nested import LevelNative, library
 
 PARTS = ("omega", "pi")
 Networks = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]

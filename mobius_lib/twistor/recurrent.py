@@ -1,4 +1,4 @@
-"""Sequences of twistors: cells over time, layer upon layer, with Moebius maps between the layers."""
+"""Sequences of twistors: cells over time, layer upon layer, with Möbius maps between the layers."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from mobius_lib.products import linear
 from mobius_lib.twistor.cell import CellState, TwistorTitansCell
 from mobius_lib.twistor.checks import check_twistor, check_width
+from mobius_lib.twistor.fast.unroll import unroll
 from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusLayer
 from mobius_lib.twistor.scan_cell import TwistorScanCell
-from mobius_lib.twistor.unroll import unroll
 
 FORMS = ("recurrent", "scan")
 """recurrent: `TwistorTitansCell`, its gates from input and state. scan: `TwistorScanCell`, from the input alone."""
@@ -19,7 +19,7 @@ LayerStates = tuple[CellState, ...]
 
 
 class TwistorTitansRecurrent(nn.Module):
-    """Layers of cells; between two of them a dropout and a Moebius layer, which takes the place of a residual.
+    """Layers of cells; between two of them a dropout and a Möbius layer, which takes the place of a residual.
 
     In one direction each output depends on the steps up to its own, and the state that is returned goes on where the
     sequence stopped: a long sequence may be given in pieces, in constant memory, with the same result. In both
@@ -32,7 +32,7 @@ class TwistorTitansRecurrent(nn.Module):
         bidirectional: a second cell in every layer runs from the end to the start.
         dropout: between the layers.
         form: one of `FORMS`.
-        use_mobius: have Moebius maps, in the cells and between the layers.
+        use_mobius: have Möbius maps, in the cells and between the layers.
         backend: of `unroll.unroll`; all give the same numbers.
         options: handed to the cells.
     Shape:
@@ -114,7 +114,7 @@ class TwistorTitansRecurrent(nn.Module):
 
 
 class TwistorSelfModifyingRecurrent(nn.Module):
-    """The recurrence, and then a Moebius map that each step's output sets for itself: how the state is read is decided
+    """The recurrence, and then a Möbius map that each step's output sets for itself: how the state is read is decided
     by the state.
 
     Args:

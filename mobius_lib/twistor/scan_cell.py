@@ -8,9 +8,9 @@ from torch import Tensor
 
 from mobius_lib.products import linear
 from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
-from mobius_lib.twistor.choice import works
-from mobius_lib.twistor.scan import linear_scan
-from mobius_lib.twistor.scan_native import ReadNative, ScanNative, library
+from mobius_lib.twistor.fast.choice import works
+from mobius_lib.twistor.fast.linear_scan import linear_scan
+from mobius_lib.twistor.fast.scan import ReadNative, ScanNative, library
 
 
 class TwistorScanCell(TwistorTitansCell):
@@ -23,7 +23,7 @@ class TwistorScanCell(TwistorTitansCell):
     1. gates and candidate cannot depend on the state, so what to keep is decided without knowing what is kept (a
        counter that resets on what it has counted is out of reach of one layer);
     2. evolution and its rate act on what is read out, and do not flow back into the state;
-    3. the learned maps are one rotation each, not any Moebius map, and have no J between them.
+    3. the learned maps are one rotation each, not any Möbius map, and have no J between them.
 
     Args:
         as `TwistorTitansCell`, without num_mobius_cycles; use_mobius=False leaves theta out.

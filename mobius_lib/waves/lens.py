@@ -8,11 +8,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.waves import fused, products
+from mobius_lib.waves import fast
 from mobius_lib.waves import math as waves
+from mobius_lib.waves.fast import products
 
-BACKENDS = fused.BACKENDS
-"""How a lens computes its gate; `mobius_lib.waves.fused` says what each is. All give the same numbers."""
+BACKENDS = fast.BACKENDS
+"""How a lens computes its gate; `mobius_lib.waves.fast` says what each is. All give the same numbers."""
 
 
 class MobiusLens(nn.Module):
@@ -96,7 +97,7 @@ class MobiusLens(nn.Module):
             *(self.omega, self.alpha, self.accum_weights, self.xor_weight),
         )
         norm = self.gate_norm
-        return fused.gated(self.backend, x, small, self.scales, norm.weight, norm.bias, norm.eps)
+        return fast.gated(self.backend, x, small, self.scales, norm.weight, norm.bias, norm.eps)
 
     @property
     def folds(self) -> bool:

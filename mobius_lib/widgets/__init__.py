@@ -7,7 +7,7 @@ does without.
 from mobius_lib.widgets.cantor import CantorExplorer
 from mobius_lib.widgets.gauge import GaugeExplorer
 from mobius_lib.widgets.simplex import BasinExplorer
-from mobius_lib.widgets.twistor import MoebiusExplorer
+from mobius_lib.widgets.twistor import MobiusExplorer
 from mobius_lib.widgets.waves import WaveLensExplorer
 
-__all__ = ["BasinExplorer", "CantorExplorer", "GaugeExplorer", "MoebiusExplorer", "WaveLensExplorer"]
+__all__ = ["BasinExplorer", "CantorExplorer", "GaugeExplorer", "MobiusExplorer", "WaveLensExplorer"]

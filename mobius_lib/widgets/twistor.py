@@ -1,4 +1,4 @@
-"""Chapter 5's widget: a Moebius map of the plane and the sphere, and a recurrent state along a text."""
+"""Chapter 5's widget: a Möbius map of the plane and the sphere, and a recurrent state along a text."""
 
 import cmath
 import math
@@ -51,7 +51,7 @@ def presets() -> list[dict[str, Any]]:
     return [{"name": name, "note": note, "state": {"matrix": matrix}} for name, (note, matrix) in CLASSES.items()]
 
 
-class MoebiusExplorer(anywidget.AnyWidget):
+class MobiusExplorer(anywidget.AnyWidget):
     """The plane and the sphere under z -> (az + b)/(cz + d), with a, b, c and d to drag.
 
     `matrix` holds a, b, c, d as [real, imaginary]; the map is that of the matrix divided by the root of its
@@ -106,8 +106,8 @@ class MoebiusExplorer(anywidget.AnyWidget):
         return value
 
     @classmethod
-    def from_cell(cls, cell: TwistorTitansCell, pair: int = 0, cycle: int = 0, **traits: Any) -> "MoebiusExplorer":
-        """A widget with one of the Moebius maps that a cell has learned.
+    def from_cell(cls, cell: TwistorTitansCell, pair: int = 0, cycle: int = 0, **traits: Any) -> "MobiusExplorer":
+        """A widget with one of the Möbius maps that a cell has learned.
 
         Args:
             cell: read, not kept.
@@ -116,12 +116,12 @@ class MoebiusExplorer(anywidget.AnyWidget):
             traits: further traits.
         Raises:
             TypeError: when cell is not a `TwistorTitansCell`.
-            ValueError: when it has no Moebius maps, or no such pair or cycle.
+            ValueError: when it has no Möbius maps, or no such pair or cycle.
         """
         if not isinstance(cell, TwistorTitansCell):
             raise TypeError(f"from_cell takes a TwistorTitansCell, got a {type(cell).__name__}.")
         if cell.mobius is None:
-            raise ValueError("cell has no Moebius maps; build it with use_mobius=True.")
+            raise ValueError("cell has no Möbius maps; build it with use_mobius=True.")
         maps = cell.mobius.maps()
         for name, index, size in (("cycle", cycle, maps.shape[0]), ("pair", pair, maps.shape[1])):
             if not 0 <= index < size:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobius_lib.bench import Setting, bench
+from mobius_lib.bench.waves import Setting, bench
 
 TINY = Setting(
     torch.device("cpu"), batch=3, size=(6, 5), channels=(5, 8), depths=(1, 2), classes=4, widths=((5, 6), (8, 2)),

@@ -8,9 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from mobius_lib.bench import BenchError, ladder
-from mobius_lib.bench import gauge as bench
-from mobius_lib.bench.chapters import aims_table
+from mobius_lib.bench.base import BenchError, aims_table
+from mobius_lib.bench.gauge import ladder
+from mobius_lib.bench.gauge import rungs as bench
 from mobius_lib.errors import MobiusError
 
 

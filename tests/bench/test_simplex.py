@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from mobius_lib import cli
-from mobius_lib.bench import BenchError
 from mobius_lib.bench import simplex as bench
+from mobius_lib.bench.base import BenchError
 from mobius_lib.errors import MobiusError
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, simplices
 

@@ -9,7 +9,7 @@ import torch
 from mobius_lib.cantor.mask import MASKS, ChannelDropout, channel_mask, drop_third, third, thirds_mask, with_mask
 from mobius_lib.waves import GELUTwin, MobiusNet, use_backend
 from mobius_lib.waves import math as waves
-from mobius_lib.waves.fold import fold
+from mobius_lib.waves.fast.fold import fold
 
 SIZES = dict(in_chans=2, num_classes=5, channels=(9, 12), depths=(2, 2))
 NETS = [MobiusNet, GELUTwin]

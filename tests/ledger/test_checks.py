@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mobius_lib.ledger import Claim, LedgerError, Verdict, judge
 from mobius_lib.ledger.base import AWAITS, PARTLY, REFUTED, REPRODUCED, WORDS
-from mobius_lib.ledger.checks import waves_laws, waves_sizes
+from mobius_lib.ledger.checks.waves import laws as waves_laws
+from mobius_lib.ledger.checks.waves import sizes as waves_sizes
 from mobius_lib.waves import PRESETS, MobiusLens, MobiusNet
 from mobius_lib.waves import math as waves
 

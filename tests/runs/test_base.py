@@ -17,7 +17,7 @@ from mobius_lib.errors import MobiusError
 from mobius_lib.runs import Run, RunError, Scale, base, execute, load_result, pick_device, provenance
 from mobius_lib.runs.base import Data, seeded_subset
 from mobius_lib.training import loop
-from mobius_lib.waves.fused import fastest
+from mobius_lib.waves.fast import fastest
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,12 +12,12 @@ from mobius_lib.twistor import (
     PiNestedOptimizer,
     TwistorMemorySystem,
     TwistorNestedLearning,
-    choice,
-    nested_native,
 )
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor import nested as nesting
-from mobius_lib.twistor.holding import hold
+from mobius_lib.twistor.fast import choice
+from mobius_lib.twistor.fast import nested as nested_native
+from mobius_lib.twistor.fast.holding import hold
 
 
 def readable_memory(memory, x, slots):

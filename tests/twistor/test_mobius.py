@@ -1,4 +1,4 @@
-"""The start of the Moebius cycles."""
+"""The start of the Möbius cycles."""
 
 import torch
 

@@ -18,16 +18,16 @@ from mobius_lib.twistor import (
     TwistorSelfModifyingRecurrent,
     TwistorTitansCell,
     TwistorTitansRecurrent,
-    choice,
     laws,
 )
 from mobius_lib.twistor import math as twistor
-from mobius_lib.twistor import unroll as unrolling
 from mobius_lib.twistor.cell import CellState
-from mobius_lib.twistor.choice import BACKENDS
-from mobius_lib.twistor.scan import linear_scan
-from mobius_lib.twistor.turning import turn
-from mobius_lib.twistor.unroll import unroll
+from mobius_lib.twistor.fast import choice
+from mobius_lib.twistor.fast import unroll as unrolling
+from mobius_lib.twistor.fast.choice import BACKENDS
+from mobius_lib.twistor.fast.linear_scan import linear_scan
+from mobius_lib.twistor.fast.turning import turn
+from mobius_lib.twistor.fast.unroll import unroll
 
 ALL = ("fast", "medium", "slow")
 VARIANTS = [

@@ -1,0 +1,131 @@
+"""What the benchmarks of single chapters share: an aim, the checks before, and the record's beginning and end."""
+
+import math
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobius_lib.errors import MobiusError
+from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
+
+SCHEMA = 1
+
+
+class BenchError(MobiusError):
+    """A benchmark that does not exist, cannot be run here, or a file that is none."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A figure that an issue asks for, and where it stands in a record."""
+
+    statement: str
+    bound: float
+    at_most: bool
+    of: Callable[[dict[str, Any]], float]
+
+    @property
+    def bound_words(self) -> str:
+        """For instance "at most 1.05"."""
+        return f"at {'most' if self.at_most else 'least'} {self.bound:g}"
+
+    def judge(self, record: dict[str, Any]) -> tuple[float, str]:
+        """The figure, and "reached", "missed" or, for NaN, "not measured"."""
+        value = self.of(record)
+        if math.isnan(value):
+            return value, "not measured"
+        return value, "reached" if (value <= self.bound if self.at_most else value >= self.bound) else "missed"
+
+    def words(self, record: dict[str, Any]) -> str:
+        """One line: figure, bound, and which of these it is."""
+        value, word = self.judge(record)
+        return f"{self.statement}: {value:.3g} (aim: {self.bound_words}): {word}"
+
+
+def aims_table(aims: Sequence[Aim], record: dict[str, Any] | None) -> str:
+    """The aims beside a record, as Markdown; without one, or with a quick one, nothing is measured."""
+    lines = ["| what | aim | measured | |", "|---|---|---|---|"]
+    for aim in aims:
+        if record is None or record["configuration"]["quick"]:
+            lines.append(f"| {aim.statement} | {aim.bound_words} | not measured | |")
+        else:
+            value, word = aim.judge(record)
+            lines.append(f"| {aim.statement} | {aim.bound_words} | {value:.3g} | **{word}** |")
+    return "\n".join(lines)
+
+
+def check(numbers: Mapping[str, int | None], output: Path | None) -> None:
+    """Refuse what cannot be measured or written, before anything is measured.
+
+    Raises:
+        BenchError: for a number below 1, or a file whose folder is not there.
+    """
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise BenchError(f"The number of {name} must be at least 1, not {value}.")
+    if output is not None and not output.parent.is_dir():
+        raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
+
+
+@contextmanager
+def on_threads(threads: int | None) -> Iterator[None]:
+    """Within the `with`, torch computes on so many threads; None leaves them."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Recorder:
+    """A record begun before the measuring, so that commit and clock are those of its start.
+
+    Args:
+        what: the benchmark, as `--what` names it.
+        place: where it runs.
+        device: what was asked for.
+        quick: whether sizes are tiny.
+        numbers: what was asked for, by the name of its option; None was not asked for.
+    """
+
+    def __init__(
+        self, what: str, place: torch.device, device: str, quick: bool, numbers: Mapping[str, int | None]
+    ) -> None:
+        words = ["mobius", "bench", "--what", what, "--device", device, *(["--quick"] if quick else [])]
+        for name, value in numbers.items():
+            words += [] if value is None else [f"--{name}", str(value)]
+        self.what, self.place, self.command = what, place, shlex.join(words)
+        self.origin, self.started = provenance(), time.perf_counter()
+
+    def finish(self, configuration: dict[str, Any], output: Path | None, **found: Any) -> dict[str, Any]:
+        """The record, written into a file where one is given. Call it while the threads are those that measured.
+
+        Raises:
+            BenchError: when the file cannot be written.
+        """
+        record = finite(
+            {
+                "bench": SCHEMA,
+                "what": self.what,
+                "command": self.command,
+                "configuration": configuration | {"device": self.place.type, "threads": torch.get_num_threads()},
+                "device": describe_device(self.place),
+                **self.origin,
+                "wall_seconds": time.perf_counter() - self.started,
+                **found,
+            }
+        )
+        if output is not None:
+            try:
+                write_json(output, record)
+            except OSError as error:
+                raise BenchError(f"{output} could not be written ({error.strerror}); give another file.") from error
+        return record

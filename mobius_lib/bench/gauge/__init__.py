@@ -1,0 +1,1 @@
+"""What the ladder of chapter 4 costs."""

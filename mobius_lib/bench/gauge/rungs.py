@@ -1,0 +1,154 @@
+"""What a rung of the ladder costs in use (`mobius bench --what gauge`): its forward beside that of its matrix.
+
+Each rung is fitted to one matrix, a sum of smooth rows and noise, and timed against `torch.nn.Linear` with that matrix,
+on the same batch, in turn. The rungs' Gaussians are computed anew at every call, as in training; nothing is kept.
+
+Beside it what fitting costs on a real text, at 5,000 words and at all of them (`bench/ladder.py`).
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.bench.base import Aim, Recorder, check, on_threads
+from mobius_lib.bench.gauge.ladder import LEVELS, TERMS, measure_apart
+from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
+from mobius_lib.gauge import RUNGS, TriLevelHarmonicLinear
+from mobius_lib.runs.base import pick_device
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SIZE, BATCH = 4096, 32
+QUICK_SIZE = 192
+VOCABULARIES: tuple[int | None, ...] = (5_000, None)
+QUICK_VOCABULARIES: tuple[int | None, ...] = (150, 200)
+
+
+def _ladder(record: dict[str, Any], place: int) -> dict[str, Any]:
+    return record["ladders"][place]
+
+
+AIMS = (
+    Aim(
+        "forward of L5 at 4096 x 4096: times as fast as its matrix",
+        10.0,
+        False,
+        lambda record: record["forms"]["L5"]["speed_up"]["median"],
+    ),
+    Aim("seconds to fit L1 to L5 at 5,000 words", 60.0, True, lambda r: sum(_ladder(r, 0)["fit_seconds"].values())),
+    Aim(
+        "seconds to count a million tokens at the windows 5, 15 and 50 (5,000 words)",
+        10.0,
+        True,
+        lambda record: sum(_ladder(record, 0)["counting_seconds"].values()),
+    ),
+    Aim(
+        "peak memory with every word, GiB",
+        8.0,
+        True,
+        lambda record: (_ladder(record, 1)["peak_bytes"] or math.nan) / 2**30,
+    ),
+)
+"""Of issue 5; "in seconds" is taken as at most ten."""
+
+
+def make_matrix(size: int, seed: int = 0) -> Tensor:
+    """A square matrix in which neighbouring columns are alike, with noise of standard deviation 1 / size^.5."""
+    generator = torch.Generator().manual_seed(seed)
+    smooth = TriLevelHarmonicLinear(size, size, TERMS)
+    with torch.no_grad():
+        smooth.hw.copy_(torch.randn(smooth.hw.shape, generator=generator))
+    noise = torch.randn(size, size, generator=generator)
+    return (smooth.to_dense().detach() + noise) * size**-0.5
+
+
+def bench_gauge(
+    device: str = "auto",
+    *,
+    batch: int | None = None,
+    threads: int | None = None,
+    quick: bool = False,
+    rounds: int | None = None,
+    output: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure, and return (and write) the record.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1".
+        batch: rows of x; 32.
+        threads: of torch on a CPU; None leaves them.
+        quick: a small matrix, to see that everything runs. Its figures say nothing.
+        rounds: how often each is timed.
+        output: where the record is written; None writes none.
+        say: told what is being measured.
+    Raises:
+        BenchError: for a number below 1, or a file that cannot be written.
+    """
+    place = pick_device(device)
+    asked = {"batch": batch, "threads": threads, "rounds": rounds}
+    check(asked, output)
+    size, batch, rounds = QUICK_SIZE if quick else SIZE, batch or BATCH, rounds or (3 if quick else 15)
+    recorder = Recorder("gauge", place, device, quick, asked)
+    with on_threads(threads), torch.inference_mode():
+        w = make_matrix(size)
+        x = torch.randn(batch, size, generator=torch.Generator().manual_seed(1)).to(place)
+        layers: dict[str, nn.Module] = {"dense": nn.Linear(size, size, bias=False, device=place)}
+        layers["dense"].weight.copy_(w)
+        fitting = {}
+        for level in LEVELS:
+            say(f"the fit of {level}")
+            before = time.perf_counter()
+            layers[level] = RUNGS[level].from_dense(w, TERMS).to(place)
+            fitting[level] = time.perf_counter() - before
+        say("forwards")
+        steps = {name: lambda layer=layer: layer(x) for name, layer in layers.items()}
+        taken = paired_seconds(steps, rounds, place)
+        forms = {
+            name: {"seconds": summary(taken[name]), "rounds": taken[name], "peak_bytes": peak_bytes(step, place)}
+            for name, step in steps.items()
+        }
+        for level in LEVELS:
+            numbers = layers[level].compression_ratio()
+            forms[level] |= {
+                "speed_up": ratio(taken["dense"], taken[level]),
+                "fit_seconds": fitting[level],
+                "stored": numbers.stored,
+                "stored_bits": layers[level].stored_bits(),
+            }
+        ladders = []
+        for vocabulary in QUICK_VOCABULARIES if quick else VOCABULARIES:
+            say(f"the ladder on {vocabulary or 'all'} words")
+            ladders.append(measure_apart(vocabulary))
+        sizes = {"size": size, "terms": TERMS, "batch": batch, "rounds": rounds, "quick": quick}
+        return recorder.finish(sizes, output, forms=forms, ladders=ladders)
+
+
+def print_gauge(console: "Console", record: dict[str, Any]) -> None:
+    """The record as sentences, and beside the aim."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    settings, forms = record["configuration"], record["forms"]
+    say(f"{record['device']}, {settings['size']} x {settings['size']}, batch {settings['batch']}, {record['command']}")
+    for name, row in forms.items():
+        words = ""
+        if "speed_up" in row:
+            words = f", {row['speed_up']['median']:.1f} times as fast as dense, {row['stored']:,} numbers stored"
+        say(f"forward, {name}: {row['seconds']['median'] * 1e3:.3f} ms{words}")
+    for found in record["ladders"]:
+        fits = ", ".join(f"{level} {seconds:.1f} s" for level, seconds in found["fit_seconds"].items())
+        counts = ", ".join(f"window {window} {seconds:.1f} s" for window, seconds in found["counting_seconds"].items())
+        say(f"{found['vocabulary']:,} words: counting {found['tokens']:,} tokens: {counts}; fitting: {fits}")
+        if found["peak_bytes"] is not None:
+            say(f"  at most {found['peak_bytes'] / 2**30:.2f} GiB in memory")
+    if not settings["quick"]:
+        for aim in AIMS:
+            say(aim.words(record))

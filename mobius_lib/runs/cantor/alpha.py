@@ -1,0 +1,66 @@
+"""Does a learned alpha matter? David with two scales, whose staircase has alpha learned, frozen, or no say at all.
+
+Source: seed 002, whose alpha went from 0.3290 to -0.0764; the comparison is ours. In "learned" alpha learns at a tenth
+of the rate, as in seed 002; in "learned fast" at the full rate, because a short run at a tenth of it cannot go far.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from mobius_lib.runs.base import Arm, Run, Scale
+from mobius_lib.runs.simplex import arms as david_arms
+from mobius_lib.runs.simplex.features import CLASSES, DIM, load
+from mobius_lib.simplex import BasinLoss, DavidConfig
+
+CONFIG = DavidConfig(feature_dim=DIM, num_classes=CLASSES, k=4, scales=(64, 128))
+FROZEN = {"frozen 0": 0.0, "frozen 1/2": 0.5, "frozen 1": 1.0}
+DEFAULTS = {name: getattr(CONFIG, name) for name in ("feature_dim", "num_classes", "k", "scales")}
+
+
+def full_rate(model: nn.Module) -> list[dict[str, Any]]:
+    """All parameters in one group."""
+    return [{"params": list(model.parameters()), "rate": 1.0}]
+
+
+def arms() -> dict[str, Arm]:
+    """Learned, learned at the full rate, frozen at three heights, and a score without the Cantor term."""
+    return {
+        "learned": david_arms.david(CONFIG),
+        "learned fast": david_arms.david(CONFIG, groups=full_rate),
+        **{
+            name: david_arms.david(DavidConfig(**DEFAULTS, alpha_init=alpha, learn_alpha=False))
+            for name, alpha in FROZEN.items()
+        },
+        # neither judged by the staircase nor pulled towards it
+        "no cantor": david_arms.david(
+            DavidConfig(**DEFAULTS, terms=("feature", "crystal")), BasinLoss(discretisation=0.0)
+        ),
+    }
+
+
+RUN = Run(
+    name="cantor-alpha",
+    chapter=2,
+    summary="the staircase's alpha learned, frozen at 0, 1/2 and 1, and no Cantor term, in a small David on features",
+    arms=arms(),
+    data=load,
+    scales={
+        "quick": Scale(
+            epochs=4,
+            batch_size=64,
+            lr=3e-3,
+            train_samples=1500,
+            test_samples=1000,
+            note="half a minute on two CPU cores",
+        ),
+        "short": Scale(
+            epochs=12, batch_size=128, lr=3e-3, train_samples=5000, note="half a minute a seed on two CPU cores"
+        ),
+        "full": Scale(epochs=50, batch_size=128, lr=3e-3, note="half an hour a seed on two CPU cores"),
+    },
+    weight_decay=david_arms.WEIGHT_DECAY,
+    state=david_arms.state,
+    measure=david_arms.measure,
+    baseline="no cantor",
+)

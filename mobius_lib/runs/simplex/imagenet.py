@@ -1,0 +1,43 @@
+"""Seed 002 at full size: ImageNet through CLIP ViT-B/16 features. Needs the network once, and a GPU.
+
+"published" is the model as its author had it: positions from the place in the batch, simplices whose centroids are all
+zero. "david" is ours: positions from the features alone, spread simplices. Beside them the linear probe that anyone
+would try first.
+
+Source: seed 002, which reports 71.40 % after 10 epochs and gives the rates of the groups. Its recipe is not public;
+batch, rate, weight decay and warm-up are those of the sibling run whose recipe is.
+"""
+
+from mobius_lib.datasets.feature_files import imagenet_clip
+from mobius_lib.runs.base import Arm, Data, Run, Scale
+from mobius_lib.runs.simplex import arms as david_arms
+from mobius_lib.runs.simplex import classifiers
+from mobius_lib.simplex import DavidConfig
+
+CONFIGURATION = "clip_vit_b16"
+PUBLISHED = DavidConfig(position="batch", init="published")
+"""k = 12, five scales, 1,000 classes, 512 dimensions: the defaults."""
+
+
+def load() -> Data:
+    """All of ImageNet as rows of 512."""
+    return Data(imagenet_clip("train", CONFIGURATION), imagenet_clip("validation", CONFIGURATION))
+
+
+RUN = Run(
+    name="simplex-imagenet",
+    chapter=3,
+    summary="seed 002's model on all of ImageNet's CLIP features, as published and as here, and a linear probe",
+    arms={
+        "published": david_arms.david(PUBLISHED),
+        "david": david_arms.david(DavidConfig()),
+        "linear": Arm(lambda: classifiers.linear_probe(512, 1000)),
+    },
+    data=load,
+    scales={"full": Scale(epochs=10, batch_size=1024, lr=0.01, note="fetches 2.7 GB; an hour or so on one GPU")},
+    weight_decay=david_arms.WEIGHT_DECAY,
+    warmup_epochs=3,
+    state=david_arms.state,
+    measure=david_arms.measure,
+    baseline="linear",
+)

@@ -1,0 +1,195 @@
+"""twistor-continual: three groups of books, one after the other, and what is left of the first ones at the end.
+
+The groups are the law and the histories, the poetry and the prophets, and the New Testament; of each some books are
+held out (those of twistor-text that belong to it). A model is trained on one group after the other, each with a fresh
+optimiser and its own ascent and cosine, and after every stage it is measured on the held-out books of all three.
+
+    bits         [stage][group], bits per character
+    forgetting   the mean over the first two groups of: bits after the last stage - bits after the group's own stage
+    learned      the mean over the groups of the bits after their own stage: who learned little has little to forget
+
+Arms: twistor and an LSTM of as many parameters, each at the best of three rates (the first seed, the first group, half
+of a stage); the twistor without its nested levels; and, for both, "mixed": the same text and as many steps, but all
+three groups together from the beginning, as what could be had without an order (`forgetting` there is 0 by what the
+word means, and is left out).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.datasets import text
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.twistor import books as book
+from mobius_lib.runs.twistor.text import COMPUTED, RATES, Sizes, count, make_models
+from mobius_lib.runs.twistor.training import bits_per_character, search, train
+from mobius_lib.twistor import TwistorHopeArchitecture
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "law and history": ("law", "history"),
+    "poetry and prophets": ("poetry", "major prophets", "minor prophets"),
+    "new testament": ("gospels and acts", "letters", "revelation"),
+}
+"""In the order in which they are read; their names of `text.book_groups`."""
+ARMS = {"twistor": "twistor", "lstm": "lstm", "no nested": "no nested", "mixed": "twistor", "lstm mixed": "lstm"}
+"""Arm to its model, a name of twistor-text."""
+RATE_OF = {"no nested": "twistor"}
+
+
+@dataclass(frozen=True)
+class Course:
+    """How large a scale is."""
+
+    model: Sizes
+    """Dimensions, rows, length, rates and lengths of text as there; its steps are not used."""
+    steps: int
+    """Of every stage."""
+    intervals: int
+    """Of every stage."""
+
+
+SIZES = {
+    "quick": Course(
+        Sizes(8, 2, 4, 16, 0, 0, 0, 0, piece=256, validation=1_000, training=30_000, test=2_000, rates=(3e-3, 1e-2)),
+        steps=20, intervals=2,
+    ),
+    "short": Course(Sizes(48, 3, 16, 64, 0, 0, 0, 0, validation=8_192, test=49_152, rates=RATES), 200, 4),
+    "full": Course(Sizes(128, 5, 64, 128, 0, 0, 0, 0, validation=60_000, dropout=0.1, rates=RATES), 2_000, 10),
+}  # fmt: skip
+
+
+def held_out(books: tuple[str, ...], group: str) -> list[str]:
+    """Those of some books that belong to one of `GROUPS`."""
+    groups = text.book_groups()
+    return [name for name in books if any(name in groups[part] for part in GROUPS[group])]
+
+
+class Continual:
+    """Computes the records of all arms, a seed at a time. The rates are searched for once, with seed 0.
+
+    The texts of the groups travel as one row of characters each, in `Data` one after the other; `lengths` parts them.
+    """
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.rates: dict[str, tuple[float, Mapping[str, float]]] = {}
+        self.lengths: list[list[int]] = []
+
+    def load(self) -> Data:
+        """(training texts, validation texts) and (test texts, nothing)."""
+        sizes = self.course.model
+        texts = [
+            [book.characters(book.training_books(parts), sizes.training) for parts in GROUPS.values()],
+            [book.characters(held_out(book.VALIDATION, group), sizes.validation) for group in GROUPS],
+            [book.characters(held_out(book.TEST, group), sizes.test) for group in GROUPS],
+        ]
+        self.lengths = [[len(part) for part in parts] for parts in texts]
+        train, validation, test = (torch.cat(parts) for parts in texts)
+        return Data((train, validation), (test, test[:0]), book.digest())
+
+    def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
+        sizes = self.course.model
+        texts = zip((*data.train, data.test[0]), self.lengths, strict=True)
+        train, validation, test = ([*whole.split(lengths)] for whole, lengths in texts)
+        self.texts = train
+        self.validation = [book.Pieces(each, sizes.piece) for each in validation]
+        self.test = [book.Pieces(each, sizes.piece) for each in test]
+        self.models = make_models(sizes, len(book.alphabet()))
+        if not self.rates:
+            for name in ("twistor", "lstm"):
+                self.rates[name] = search(sizes.rates, partial(self._attempt, name))
+        return {arm: self._record(arm, seed) for arm in ARMS}
+
+    def _attempt(self, name: str, rate: float) -> float:
+        steps = max(2, self.course.steps // 2)
+        model = self._model(name, 0, steps)
+        history, _ = self._stage(model, self.texts[0], self.validation[0], steps, rate, 0)
+        return history[-1]["validation_bits"]
+
+    def _model(self, name: str, seed: int, steps: int) -> nn.Module:
+        torch.manual_seed(seed)
+        model = self.models[name]().to(self.texts[0].device)
+        if isinstance(model, TwistorHopeArchitecture):
+            model.plan(steps)  # of the whole course: weights of the levels do not fall back between its stages
+        return model
+
+    def _stage(
+        self, model: nn.Module, words: Tensor, validation: book.Pieces, steps: int, rate: float, seed: int
+    ) -> tuple[list[dict[str, Any]], float]:
+        sizes, intervals = self.course.model, self.course.intervals
+        streams = book.Streams(words, sizes.rows, sizes.length, max(1, steps // intervals), seed)
+        outcome = train(model, streams, validation, intervals=intervals, lr=rate, seed=seed)
+        return outcome.history, outcome.seconds
+
+    def _record(self, arm: str, seed: int) -> dict[str, Any]:
+        name = ARMS[arm]
+        rate, found = self.rates[RATE_OF.get(name, name)]
+        stages = len(GROUPS)
+        model = self._model(name, seed, stages * self.course.steps)
+        bits, history, seconds = [], [], 0.0
+        if arm.endswith("mixed"):
+            parts = [(torch.cat(self._evened()), self.validation[0], stages * self.course.steps)]
+        else:
+            parts = [(words, self.validation[n], self.course.steps) for n, words in enumerate(self.texts)]
+        for words, validation, steps in parts:
+            curve, spent = self._stage(model, words, validation, steps, rate, seed)
+            history, seconds = [*history, curve], seconds + spent
+            bits.append([bits_per_character(model, test) for test in self.test])
+        return {
+            **(_lost(bits) if len(bits) == stages else {"learned": sum(bits[0]) / stages}),
+            "bits_per_character": sum(bits[-1]) / stages,
+            "bits": bits,
+            "parameters": count(model),
+            "seconds": seconds,
+            "lr": rate,
+            "held_out": dict(found),
+            "history": history,
+        }
+
+    def _evened(self) -> list[Tensor]:
+        """The texts cut to the length of the shortest: in order each group has as many steps, so mixed too."""
+        shortest = min(map(len, self.texts))
+        return [words[:shortest] for words in self.texts]
+
+
+def _lost(bits: list[list[float]]) -> dict[str, Any]:
+    """Forgetting of all groups but the last, its mean, and what had been learned."""
+    last = len(bits) - 1
+    each = [bits[last][group] - bits[group][group] for group in range(last)]
+    own = [bits[group][group] for group in range(len(bits))]
+    return {"forgetting": sum(each) / last, "forgetting_by_group": each, "learned": sum(own) / len(own)}
+
+
+def at_scale(scale: str) -> Run:
+    """The run with the sizes of that scale."""
+    course = SIZES[scale]
+    continual = Continual(course)
+
+    def facts() -> dict[str, Any]:
+        books = {group: held_out(book.TEST, group) for group in GROUPS}
+        return {"sizes": asdict(course), "groups": GROUPS, "test_books": books}
+
+    return replace(RUN, data=continual.load, compute=continual, facts=facts)
+
+
+QUICK = Continual(SIZES["quick"])
+RUN = Run(
+    name="twistor-continual",
+    chapter=5,
+    summary="three groups of books one after the other: what twistors and an LSTM forget of the first ones",
+    arms=dict.fromkeys(ARMS, make_models),
+    data=QUICK.load,
+    scales={
+        "quick": COMPUTED(note="three stages of 20 steps of tiny models; seconds on one core"),
+        "short": COMPUTED(note="three stages of 200 steps of 460,000 parameters; 4 minutes a seed on one core"),
+        "full": COMPUTED(note="three stages of 2,000 steps of the preset small; hours on a GPU"),
+    },
+    weight_decay=0.05,
+    compute=QUICK,
+    at_scale=at_scale,
+    on_any_device=True,
+)

@@ -1,0 +1,220 @@
+"""twistor-maps: is it the Möbius maps by which a twistor reads, or what stands around them?
+
+The text, the steps and the loop of twistor-text. A twistor ends in a head that halves the width and norms it, the LSTM
+of that run in a bare one; and an arm with a part removed there keeps fewer parameters. Here every arm is as large as
+the twistor, within 1 %, and has its own rate, searched for at full length (the first seed, held-out validation text)
+until the best lies between two that are worse:
+
+    twistor           `TwistorHopeArchitecture`, one direction, whole
+    no mobius, wider  the same without its maps
+    bare              without maps, memory, nested levels and scales, wider still: what is left is an LSTM, its forget
+                      gate begun at "remember", and the twistor's head
+    bare + maps       that with the Möbius maps, in the cells, between the layers and after them
+    bare + mixing     that with a free real 4 x 4 matrix in the place of every map (`Mixing`)
+    lstm              torch's, with a bare head: as in twistor-text
+    lstm + head       torch's, with the twistor's head
+    gru + head        likewise
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.products import Linear
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.twistor import books as book
+from mobius_lib.runs.twistor.models import equal_recurrent
+from mobius_lib.runs.twistor.text import (
+    COMPUTED,
+    SIZES,
+    Comparison,
+    Sizes,
+    configuration,
+    load,
+    parameters_of,
+    told,
+)
+from mobius_lib.runs.twistor.training import bits_of_pieces, search
+from mobius_lib.twistor import AdaptiveMobiusLayer, TwistorConfig, TwistorHopeArchitecture
+from mobius_lib.twistor.fast.turning import turn
+
+BARE: dict[str, Any] = {"use_memory": False, "use_nested_learning": False, "scales": ()}
+NO_MAPS = {"use_mobius": False}
+ARMS = ("twistor", "no mobius, wider", "bare", "bare + maps", "bare + mixing", "lstm", "lstm + head", "gru + head")
+RATES = (5e-3, 1e-2, 2e-2)
+"""Tried first; beyond them by the same factor."""
+FURTHER = 6
+"""Rates tried beyond those: from 1/64 to 64 times, so that only a run without a best rate ends at an edge."""
+EQUAL = 0.01
+"""By how much the arms' numbers of parameters may differ from the twistor's."""
+CURVES = ("characters", "training_bits", "validation_bits", "lr", "gradient_norm")
+"""What is kept of every interval."""
+START = 0.2
+"""Spread of a mixing's entries at first. The maps' real matrices start as far from the identity: of three cycles of
+complex generators of 0.1, and couplings that add up to 0.2, the 16 entries have (0.48 + 0.16)^(1/2) / 4."""
+
+
+class Mixing(nn.Module):
+    """In the place of `MobiusCycles`: a real 4 x 4 matrix for each component pair, in which every entry is free.
+
+    A Möbius map of a pair has 6 free numbers and J's couplings; of this no structure of complex numbers is left. Like
+    the generators of the maps its entries lie around the identity, to which weight decay draws them.
+
+    Args:
+        dim: width 4n.
+    Attributes:
+        offset: (4, 4, n).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(START * torch.randn(4, 4, dim // 4))
+
+    def matrix(self) -> Tensor:
+        """(4, 4, n), as `MobiusCycles.matrix`."""
+        return _one(self.offset) + self.offset
+
+
+class AdaptiveMixing(AdaptiveMobiusLayer):
+    """In the place of `AdaptiveMobiusLayer`: a mixing, and then one that each row sets for itself by as narrow a
+    network, every entry within `strength` of the identity."""
+
+    def __init__(self, dim: int, rank: int = 16) -> None:
+        super().__init__(dim, rank=rank)
+        self.cycles, self.up = Mixing(dim), Linear(rank, 4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = turn(x, self.cycles.matrix())
+        offset = (self.strength * torch.tanh(self._logits(x))).unflatten(-1, (4, 4, -1))
+        return turn(turned, _one(offset) + offset)
+
+
+def _one(like: Tensor) -> Tensor:
+    return torch.eye(4, dtype=like.dtype, device=like.device).unsqueeze(-1)
+
+
+def mixed(config: TwistorConfig) -> TwistorHopeArchitecture:
+    """The model with a `Mixing` in the place of all of its maps; it has no memory, whose slots have maps as well."""
+    model = TwistorHopeArchitecture(config)
+    recurrent = model.self_modifying.recurrent
+    for cell in recurrent.forwards:
+        cell.mobius = Mixing(cell.hidden_dim)
+    for layer in recurrent.between:
+        layer.cycles = Mixing(layer.dim)
+    model.self_modifying.mobius = AdaptiveMixing(2 * config.dim)
+    return model
+
+
+def widened(
+    config: TwistorConfig, parameters: int, count: Callable[[TwistorConfig], int] = parameters_of
+) -> TwistorConfig:
+    """The configuration at the width at which a model has as many parameters as another, within `EQUAL`.
+
+    Between two widths lies more than that. So where none fits, the state is a little wider or narrower than what is
+    between the layers, and of those that fit the least so, and then the nearest.
+    """
+
+    def sized(dim: int, hidden: int) -> TwistorConfig:
+        return replace(config, dim=dim, hidden_dim=hidden)
+
+    dim = config.dim
+    while count(sized(dim, dim)) < parameters:
+        dim += 2
+    near = range(max(2, dim - 4), dim + 4, 2)
+    off = {(d, h): abs(count(sized(d, h)) / parameters - 1) for d, h in product(near, near)}
+    return sized(*min(off, key=lambda pair: (off[pair] > EQUAL, abs(pair[0] - pair[1]), off[pair])))
+
+
+def make_models(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Module]]:
+    """Arm to a function that makes a fresh model."""
+    whole = configuration(sizes, vocab_size)
+    parameters = parameters_of(whole)
+    bare = replace(whole, **BARE)
+    made: dict[str, Callable[[], nn.Module]] = {"twistor": partial(TwistorHopeArchitecture, whole)}
+    for name, config in {
+        "no mobius, wider": replace(whole, **NO_MAPS),
+        "bare": replace(bare, **NO_MAPS),
+        "bare + maps": bare,
+    }.items():
+        made[name] = partial(TwistorHopeArchitecture, widened(config, parameters))
+    made["bare + mixing"] = partial(mixed, widened(bare, parameters, _parameters_mixed))
+    for name, (kind, head) in {
+        "lstm": ("lstm", "bare"), "lstm + head": ("lstm", "twistor"), "gru + head": ("gru", "twistor")
+    }.items():  # fmt: skip
+        made[name] = partial(
+            equal_recurrent, kind, parameters, vocab_size, 2 * sizes.dim, head=head, dropout=sizes.dropout
+        )
+    return made
+
+
+def _parameters_mixed(config: TwistorConfig) -> int:
+    with torch.random.fork_rng(devices=[]):
+        return sum(p.numel() for p in mixed(config).parameters())
+
+
+class Maps(Comparison):
+    """Computes the records of all arms, a seed at a time; the search's training at the rate that is taken is the first
+    seed's. What is trained is kept at once."""
+
+    make = staticmethod(make_models)
+
+    def __call__(self, data: Data, seed: int, keep: Callable[..., dict[str, Any]]) -> Mapping[str, dict[str, Any]]:
+        self.prepare(data)
+        records = {}
+        for name in ARMS:
+            if name not in self.rates:
+                found = search(self.sizes.rates, partial(self._validated, name, keep), FURTHER)
+                self.rates[name] = found
+            rate, tried = self.rates[name]
+            records[name] = self._kept(name, seed, rate, keep) | {"held_out": dict(tried)}
+        return records
+
+    def _validated(self, name: str, keep: Callable[..., dict[str, Any]], rate: float) -> float:
+        bits = self._kept(name, 0, rate, keep)["history"][-1]["validation_bits"]
+        return math.nan if bits is None else bits
+
+    def _kept(self, name: str, seed: int, rate: float, keep: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        return keep(f"{name} at {rate:.3g}", seed, partial(self._read, name, seed, rate))
+
+    def _read(self, name: str, seed: int, rate: float) -> dict[str, Any]:
+        steps, intervals = self.sizes.steps, self.sizes.intervals
+        model, outcome = self.trained(name, seed, rate, steps, intervals)
+        pieces = bits_of_pieces(model, self.test)
+        return {
+            "bits_per_character": math.fsum(pieces) / len(pieces),
+            **told(model, outcome, rate, self._each(steps, intervals) * intervals),
+            "history": [{key: row[key] for key in CURVES} for row in outcome.history],
+            "bits_by_piece": [round(bits, 4) for bits in pieces],
+        }
+
+
+def at_scale(scale: str) -> Run:
+    """The run with the sizes of that scale."""
+    sizes = replace(SIZES[scale], rates=RATES)
+    facts = {"sizes": asdict(sizes), "test_books": book.TEST, "validation_books": book.VALIDATION}
+    return replace(RUN, data=partial(load, sizes), compute=Maps(sizes), facts=lambda: facts)
+
+
+RUN = Run(
+    name="twistor-maps",
+    chapter=5,
+    summary="what the Möbius maps add at equal parameters: twistors, LSTM and GRU with the same head, a free mixing",
+    arms=dict.fromkeys(ARMS, make_models),
+    data=partial(load, SIZES["quick"]),
+    scales={
+        "quick": COMPUTED(note="20 steps of tiny models, three rates and more; a minute on one core"),
+        "short": COMPUTED(note="1,000 steps of 460,000 parameters; 20 minutes for the rates, 7 a seed on one core"),
+        "full": COMPUTED(note="4,000 steps of the preset small; days on a GPU"),
+    },
+    weight_decay=0.05,
+    compute=Maps(replace(SIZES["quick"], rates=RATES)),
+    at_scale=at_scale,
+    keeps_parts=True,
+    on_any_device=True,
+)

@@ -1,0 +1,204 @@
+"""A language model through the shared loop: carried states, curves, and the search for a rate."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobius_lib.runs.twistor.books import Pieces, Streams
+from mobius_lib.runs.twistor.models import LanguageModel
+
+Look = Callable[[nn.Module, float], dict[str, Any]]
+"""From a model and the rate of an interval to what is worth drawing, after that interval."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to."""
+
+    history: list[dict[str, Any]]
+    """Per interval: characters, training_bits, validation_bits, lr, gradient_norm, and what `look` saw."""
+    seconds: float
+    """Of training alone."""
+    skipped_batches: int
+
+
+class Flat(nn.Module):
+    """A language model with its logits in one long row, (batch * time, vocabulary), as the loop wants them."""
+
+    def __init__(self, core: nn.Module) -> None:
+        super().__init__()
+        self.core = core
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.core(tokens).flatten(0, 1)
+
+
+class Carrying:
+    """What the loop makes small: the model's own loss, its state carried from batch to batch. It counts as it goes."""
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+
+    def __call__(self, model: Flat, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        core: LanguageModel = model.core  # type: ignore[assignment]
+        total, logits, state, terms = core.loss(x, y.view_as(x), self.state)
+        good = torch.isfinite(total)
+        self.state = _detached(state) if bool(good) else None  # after a bad batch it starts anew
+        if bool(good):
+            self.steps += 1
+            for name, term in terms.items():
+                self.sums[name] = self.sums.get(name, 0.0) + term
+        return total, logits.flatten(0, 1)
+
+    def means(self) -> dict[str, float]:
+        """Of the terms since it was asked last."""
+        found = {name: float(total) / max(1, self.steps) for name, total in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        return found
+
+
+class GradientNorm:
+    """The length of the gradient before it is clipped, as the mean over steps since it was asked last."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.square: Tensor | float = 0.0
+        self.total, self.steps = 0.0, 0
+        self.hooks = [p.register_post_accumulate_grad_hook(self._add) for p in model.parameters()]
+
+    def _add(self, parameter: Tensor) -> None:
+        if parameter.grad is not None:  # a level that is not due
+            self.square = self.square + parameter.grad.square().sum()
+
+    def step(self) -> None:
+        """A step is over, if there was one."""
+        if isinstance(self.square, float):
+            return
+        norm = math.sqrt(float(self.square))
+        if math.isfinite(norm):
+            self.total, self.steps = self.total + norm, self.steps + 1
+        self.square = 0.0
+
+    def mean(self) -> float:
+        found = self.total / max(1, self.steps)
+        self.total, self.steps = 0.0, 0
+        return found
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+def train(
+    model: nn.Module,
+    streams: Streams,
+    validation: Pieces,
+    *,
+    intervals: int,
+    lr: float,
+    seed: int,
+    look: Look | None = None,
+) -> Trained:
+    """Train a language model for so many intervals (the epochs of `streams`): AdamW, a tenth of ascent, then a cosine.
+
+    Args:
+        model: a `LanguageModel`; its `parameter_groups`, where it has them, learn at their own rates.
+        streams: what is read.
+        validation: what the curve is drawn on.
+        intervals: at least 2.
+        lr: the highest rate.
+        seed: of what is drawn while training.
+        look: what else to draw.
+    """
+    from mobius_lib.training import Recipe, fit
+
+    objective, norm, history = Carrying(), GradientNorm(model), []
+
+    def closing(flat: Flat, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        norm.step()  # the one before this
+        return objective(flat, x, y)
+
+    def drawn(record: dict[str, Any]) -> None:
+        norm.step()
+        terms = objective.means()
+        history.append(
+            {
+                "characters": record["epoch"] * streams.samples,
+                "training_bits": terms.pop("cross_entropy", math.nan) / math.log(2),
+                "validation_bits": record["val_loss"] / math.log(2),
+                "lr": record["lr"],
+                "gradient_norm": norm.mean(),
+                **terms,
+                **({} if look is None else look(model, record["lr"])),
+            }
+        )
+
+    recipe = Recipe(epochs=intervals, lr=lr, seed=seed, warmup_epochs=min(-(-intervals // 10), intervals - 1))
+    device = streams.tokens.device
+    groups = (lambda flat: flat.core.parameter_groups()) if hasattr(model, "parameter_groups") else None
+    try:
+        outcome = fit(
+            Flat(model), streams, validation, recipe, None,
+            device=str(device), objective=closing, groups=groups, progress=False, on_epoch=drawn,
+        )  # fmt: skip
+    finally:
+        norm.remove()
+    seconds = streams.samples * intervals / outcome.samples_per_second
+    return Trained(history, seconds, outcome.skipped_batches)
+
+
+def bits_per_character(model: nn.Module, text: Pieces) -> float:
+    """Of a held-out text, with the state carried through each piece; leaves the model in evaluation mode."""
+    from mobius_lib.training import evaluate
+
+    return evaluate(Flat(model), text, text.x.device)[0] / math.log(2)
+
+
+def bits_of_pieces(model: nn.Module, text: Pieces) -> list[float]:
+    """As `bits_per_character`, of every piece by itself: their mean is that of the text."""
+    model.eval()
+    found: list[float] = []
+    with torch.inference_mode():
+        for x, y in text.epoch(0):
+            loss = F.cross_entropy(model(x).flatten(0, 1).float(), y, reduction="none")
+            found += (loss.view(x.shape).double().mean(1) / math.log(2)).tolist()
+    return found
+
+
+def search(
+    rates: Sequence[float], attempt: Callable[[float], float], further: int = 2
+) -> tuple[float, Mapping[str, float]]:
+    """The rate that leaves the fewest bits, and the bits of each that was tried.
+
+    Where the best is the first or the last it goes on past it, by the same step, until there is a worse one on either
+    side, but only so many times. A rate that leads to no number is worse than any.
+
+    Args:
+        rates: at least two, rising.
+        attempt: from a rate to bits per character.
+        further: how many are tried at most beyond those that are given.
+    """
+    found = {rate: attempt(rate) for rate in rates}
+    for _ in range(further):
+        tried = sorted(found)
+        best = min(tried, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
+        if best not in (tried[0], tried[-1]):
+            break
+        beyond = best * best / (tried[1] if best == tried[0] else tried[-2])
+        found[beyond] = attempt(beyond)
+    best = min(found, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
+    return best, {f"{rate:.3g}": found[rate] for rate in sorted(found)}
+
+
+def _detached(state: Any) -> Any:
+    if state is None:
+        return None
+    if isinstance(state, tuple):
+        return tuple(_detached(part) for part in state)
+    return state.detach()

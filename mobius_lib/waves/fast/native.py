@@ -1,0 +1,75 @@
+"""The lens as one C++ kernel each way, for CPUs: `kernel.cpp`, built by the machine's compiler on first use."""
+
+import ctypes
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mobius_lib.native import build_once, compiler, kept_as
+from mobius_lib.waves.fast.function import SUMS, Kernel
+
+SOURCE = Path(__file__).with_name("kernel.cpp")
+
+
+class NativeKernel(Kernel):
+    """Both passes by `kernel.cpp`: one sweep over the rows each, nothing of the size of x written but the result."""
+
+    def __init__(self) -> None:
+        self.library = library()
+
+    def forward(self, x: Tensor, k: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        y = torch.empty_like(x)
+        self._call("forward", (x, k, weight, bias), eps, (y,))
+        return y
+
+    def backward(
+        self, dy: Tensor, x: Tensor, k: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        channels = x.shape[-1]
+        dx = torch.empty_like(x)
+        # a row of totals per thread: added up in an order that depends on the number of threads alone
+        totals = torch.zeros(torch.get_num_threads(), len(SUMS) + 2 * channels, dtype=torch.float64)
+        self._call("backward", (dy, x, k, weight, bias), eps, (dx, totals))
+        sums, dweight, dbias = totals.sum(0).to(x.dtype).split((len(SUMS), channels, channels))
+        return dx, sums, dweight, dbias
+
+    def _call(self, name: str, given: tuple[Tensor, ...], eps: float, made: tuple[Tensor, ...]) -> None:
+        x = made[0]
+        function = getattr(self.library, f"{name}_{str(x.dtype).removeprefix('torch.')}")
+        # bound to names until the call returns: a pointer does not keep its tensor alive
+        given = tuple(part.contiguous() for part in given)
+        function(
+            *(ctypes.c_void_p(part.data_ptr()) for part in given),
+            ctypes.c_double(eps),
+            ctypes.c_int64(x.shape[0]),
+            ctypes.c_int64(x.shape[1]),
+            *(ctypes.c_void_p(part.data_ptr()) for part in made),
+        )
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The built kernel, from the disk where this source, torch and compiler flags have been there before.
+
+    Raises:
+        NoCompiler: when there is no C++ compiler.
+        RuntimeError: when it fails; the message ends with what it said.
+    """
+    return build_once(*recipe())
+
+
+def recipe() -> tuple[list[str], Path]:
+    """The compiler's command, without its output, and the file that it makes: one per source, torch and machine."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    flags = ["-O3", "-std=c++20", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+    flags += ["-fopenmp"]  # at::parallel_for runs on one thread without it; the loader finds torch's own libgomp there
+    flags += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}", f"-DCPU_CAPABILITY={capability}"]
+    if capability in ("AVX2", "AVX512"):
+        flags += ["-march=native", f"-DCPU_CAPABILITY_{capability}"]
+    home = Path(torch.__file__).parent
+    flags += [f"-I{home / 'include'}", str(SOURCE), f"-L{home / 'lib'}", f"-Wl,-rpath,{home / 'lib'}"]
+    flags += ["-lc10", "-ltorch_cpu"]
+    command = [*compiler(), *flags]
+    return command, kept_as("lens", SOURCE.read_bytes(), *command, torch.__version__)
