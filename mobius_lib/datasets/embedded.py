@@ -3,12 +3,14 @@
 Both come as tensors, ready to be moved to a device in one piece. Sources, licences and hashes: data/README.md.
 """
 
+import hashlib
+import struct
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mobius_lib.datasets.paths import fetch
+from mobius_lib.datasets.paths import content, fetch, registry
 from mobius_lib.errors import DataError
 
 Split = Literal["train", "test"]
@@ -27,13 +29,10 @@ def fashion_mnist(split: Split) -> tuple[Tensor, Tensor]:
         DataError: another split, or a file that is missing or damaged.
     """
     _check_split(split)
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    # each by its own path: one may lie in the data folder and the other in the cache of downloads
     images, labels = (
-        fetch(f"FashionMNIST/raw/{_IDX_NAME[split]}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")
+        _idx(content(f"FashionMNIST/raw/{_IDX_NAME[split]}-{kind}-ubyte.gz")) for kind in ("images-idx3", "labels-idx1")
     )
-    return read_image_file(str(images)).unsqueeze(1), read_label_file(str(labels))
+    return images.unsqueeze(1), labels.long()
 
 
 def features(split: Split, dim: int = 768) -> tuple[Tensor, Tensor]:
@@ -55,6 +54,19 @@ def features(split: Split, dim: int = 768) -> tuple[Tensor, Tensor]:
     stored = load_file(fetch(f"features_{split}.safetensors"))
     rows = stored["features"][:, :dim].float()
     return torch.nn.functional.normalize(rows), stored["labels"].long()
+
+
+def digests(embedded: Literal["FashionMNIST", "features"]) -> dict[str, str]:
+    """What a record says of the data it was made from: the files of a set, unpacked, and the SHA-256 of each."""
+    names = [name for name in registry() if name.startswith(embedded)]
+    return {name.removesuffix(".gz"): hashlib.sha256(content(name)).hexdigest() for name in names}
+
+
+def _idx(packed: bytes) -> Tensor:
+    """An IDX file of bytes: two zeros, 8 for unsigned bytes, the number of axes; the length of each; the values."""
+    axes = packed[3]
+    shape = struct.unpack_from(f">{axes}I", packed, 4)
+    return torch.frombuffer(bytearray(packed), dtype=torch.uint8, offset=4 + 4 * axes).view(shape)
 
 
 def _check_split(split: str) -> None:

@@ -1,5 +1,6 @@
 """Where the embedded data lies, and how a file of it is fetched when an installation came without it."""
 
+import gzip
 import hashlib
 import os
 import re
@@ -55,6 +56,16 @@ def fetch(name: str) -> Path:
         DataError: unknown name, wrong content, or no network when one is needed.
     """
     return _verified(name, data_dir())
+
+
+def content(name: str) -> bytes:
+    """What an embedded file holds, unpacked where it is kept gzipped (.gz).
+
+    Raises:
+        DataError: as `fetch`.
+    """
+    packed = fetch(name).read_bytes()
+    return gzip.decompress(packed) if name.endswith(".gz") else packed
 
 
 @cache

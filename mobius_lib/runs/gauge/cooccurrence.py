@@ -13,7 +13,6 @@ part is judged. Ratios in bits are to V^2 numbers of 32 bits, so D itself has on
 L6 is left out: its code is trained by gradient steps, which nothing here is.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -92,11 +91,9 @@ SIZES = {
 
 def load(vocabulary: int | None) -> Data:
     """The text as (words, the word after each), numbered by frequency."""
-    content = text.king_james()
-    ids, _ = text.words(content, vocabulary)
-    digest = hashlib.sha256(content.encode()).hexdigest()
+    ids, _ = text.words(text.king_james(), vocabulary)
     nothing = ids[:0]
-    return Data((ids[:-1], ids[1:]), (nothing, nothing), {"King James Bible": digest})
+    return Data((ids[:-1], ids[1:]), (nothing, nothing), text.digest())
 
 
 def compute(data: Data, seed: int, sizes: Sizes) -> Mapping[str, dict[str, Any]]:

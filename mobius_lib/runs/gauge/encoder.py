@@ -30,7 +30,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.datasets import fashion_mnist, registry
+from mobius_lib.datasets import fashion_mnist
+from mobius_lib.datasets.embedded import digests
 from mobius_lib.errors import DataError
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.gauge.cooccurrence import NO_TRAINING
@@ -190,7 +191,7 @@ def forms(terms: tuple[int, ...]) -> tuple[Form, ...]:
 def load() -> Data:
     """Pictures as bytes. A missing network is told here, before anything is computed."""
     network()
-    hashes = {name: digest for name, digest in registry().items() if name.startswith("FashionMNIST/")}
+    hashes = digests("FashionMNIST")
     file = weights_file()
     hashes[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return Data(fashion_mnist("train"), fashion_mnist("test"), hashes)

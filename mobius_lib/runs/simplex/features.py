@@ -9,13 +9,13 @@ Source: seed 002 for the model; the comparison is ours. Its five scales are kept
 mixing weights per scale can be laid beside its table.
 """
 
-from mobius_lib.datasets import features, registry
+from mobius_lib.datasets import features
+from mobius_lib.datasets.embedded import digests
 from mobius_lib.runs.base import Arm, Data, Run, Scale
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import TERMS, BasinLoss, DavidConfig
 
 DIM, CLASSES = 512, 10
-FILES = ("features_train.safetensors", "features_test.safetensors")
 SCALES = {
     "quick": (48, 64, 96),
     "short": (96, 128, 192, 256, 320),  # a quarter of the published ones
@@ -29,8 +29,7 @@ PARTS = ("coherence", "separation", "discretisation", "consistency", "scales")
 
 def load() -> Data:
     """The embedded features at 512 dimensions."""
-    known = registry()
-    return Data(features("train", DIM), features("test", DIM), {name: known[name] for name in FILES})
+    return Data(features("train", DIM), features("test", DIM), digests("features"))
 
 
 def config(scale: str, **changes: object) -> DavidConfig:

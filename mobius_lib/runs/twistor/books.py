@@ -1,6 +1,5 @@
 """The King James Bible as characters: books to learn from, books held out, and the order in which they are read."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -48,11 +47,6 @@ def encode(content: str, letters: str) -> Tensor:
     if unknown := set(content) - set(place):
         raise RunError(f"content holds {min(unknown)!r}, which is not in the alphabet; leave it out first.")
     return torch.from_numpy(np.fromiter((place[each] for each in content), dtype=np.int64, count=len(content)))
-
-
-def digest() -> dict[str, str]:
-    """The hash of the text, for the record."""
-    return {"King James Bible": hashlib.sha256(text.king_james().encode()).hexdigest()}
 
 
 class Streams:

@@ -89,7 +89,7 @@ class Continual:
         ]
         self.lengths = [[len(part) for part in parts] for parts in texts]
         train, validation, test = (torch.cat(parts) for parts in texts)
-        return Data((train, validation), (test, test[:0]), book.digest())
+        return Data((train, validation), (test, test[:0]), text.digest())
 
     def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
         sizes = self.course.model

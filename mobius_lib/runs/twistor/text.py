@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.datasets import text
 from mobius_lib.runs.base import Data, Run, Scale
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.measures import (
@@ -110,7 +111,7 @@ def load(sizes: Sizes) -> Data:
     return Data(
         (book.characters(book.training_books(), sizes.training), book.characters(book.VALIDATION)),
         (test, test[:0]),
-        book.digest(),
+        text.digest(),
     )
 
 

@@ -8,19 +8,18 @@ from typing import Any
 
 from torch import nn
 
-from mobius_lib.datasets import features, registry
+from mobius_lib.datasets import features
+from mobius_lib.datasets.embedded import digests
 from mobius_lib.runs.base import Data, Run, Scale
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
 CLASSES = 10
-FILES = ("features_train.safetensors", "features_test.safetensors")
 
 
 def load() -> Data:
     """The 768-dimensional embedded features, each row laid out as a picture of 24 x 32."""
     (x, y), (x_test, y_test) = features("train"), features("test")
-    known = registry()
-    return Data((x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test), {name: known[name] for name in FILES})
+    return Data((x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test), digests("features"))
 
 
 def lens() -> nn.Module:

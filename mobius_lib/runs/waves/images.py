@@ -7,7 +7,8 @@ and three seeds have to fit into an hour of two CPU cores.
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.datasets import fashion_mnist, registry
+from mobius_lib.datasets import fashion_mnist
+from mobius_lib.datasets.embedded import digests
 from mobius_lib.runs.base import Data, Run, Scale
 from mobius_lib.waves import GELUTwin, MobiusNet, lens_readings, lens_state
 
@@ -24,11 +25,10 @@ def load() -> Data:
     """Pictures scaled to mean 0 and deviation 1 by two numbers that are measured on the training part."""
     (x, y), (x_test, y_test) = fashion_mnist("train"), fashion_mnist("test")
     mean, deviation = x.float().mean(), x.float().std()
-    known = registry()
     return Data(
         ((x.float() - mean) / deviation, y),
         ((x_test.float() - mean) / deviation, y_test),
-        {name: digest for name, digest in known.items() if name.startswith("FashionMNIST/")},
+        digests("FashionMNIST"),
         augment=flip,
     )
 
