@@ -1,4 +1,4 @@
-"""Matrix products of float32 on a CPU by oneDNN, where PyTorch has it: the same numbers as `F.linear`, sooner.
+"""Matrix products of float32 on a CPU by oneDNN, where PyTorch has it: the same numbers as `F.linear`, faster.
 
 PyTorch takes MKL for these products, which is not at its best on processors that are not Intel's; `mobius bench --what
 twistor` measures what oneDNN's are worth in a training step. What is called is an operation that PyTorch's own compiler
@@ -149,6 +149,6 @@ def _weight_gradient_by_torch(grad: Tensor, x: Tensor) -> Tensor:
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """grad^T x, for grad (M, N) and x (M, K): (N, K)."""
-    if grad.shape[1] > x.shape[1]:  # with the shorter side first oneDNN is sooner
+    if grad.shape[1] > x.shape[1]:  # with the shorter side first oneDNN is faster
         return product(x.t(), grad.t()).t()
     return product(grad.t(), x.t())

@@ -32,7 +32,7 @@ class MobiusLens(nn.Module):
     Raises:
         ValueError: when dim is not positive or layer_idx is not below total_layers.
     Attributes:
-        backend: one of `BACKENDS`; all give the same numbers, some sooner. `use_backend` sets it.
+        backend: one of `BACKENDS`; all give the same numbers, some faster. `use_backend` sets it.
     Source:
         seed 001.
     """

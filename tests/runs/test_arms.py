@@ -222,7 +222,7 @@ def test_stopped_in_the_search_and_continued(tmp_path, monkeypatch):
         with pytest.raises(Stop):
             go(make_run(arms=arms), seeds=2, work=tmp_path)
     result = go(make_run(arms=arms), seeds=2, work=tmp_path)
-    assert len(calls) == 12 + 2, "six trainings of two epochs; each stop cost the epoch that it broke off"
+    assert len(calls) == 12 + 2, "six training runs of two epochs; each stop cost the epoch that it broke off"
     for name, rows in result["arms"].items():
         for ours, theirs in zip(rows, expected["arms"][name], strict=True):
             assert ours["final_accuracy"] == theirs["final_accuracy"] and ours["lr"] == theirs["lr"]

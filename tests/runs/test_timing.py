@@ -71,7 +71,7 @@ def test_the_first_round_is_not_counted(clock, monkeypatch):
 
 
 def test_a_machine_that_slows_down_does_not_change_the_ratio(clock, monkeypatch):
-    """Twice as slow in each round: arm after arm, the second would look dozens of times as dear."""
+    """Twice as slow in each round: arm after arm, the second would look dozens of times as expensive."""
 
     class Slowing(Work):
         def forward(self, x):

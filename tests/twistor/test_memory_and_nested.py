@@ -90,7 +90,7 @@ def test_slots_differ_before_and_after_training():
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert sum(losses[-20:]) < sum(losses[:20])  # it was a training
+    assert sum(losses[-20:]) < sum(losses[:20])  # it did train
     assert similarity(slots.detach()) < 0.9
     with torch.no_grad():  # slots that are alike are noticed: the same pace, cycles, start and share for all
         memory.pace.fill_(-2.0)

@@ -135,7 +135,7 @@ def run_epoch_difference(
 
 @register
 def run_seconds(claim: Claim, results: Results, *, run: str, arm: str, scale: str = "full") -> Measurement:
-    """How long a training took on our machine. A seed that names no machine cannot be refuted by a slower one."""
+    """How long a training run took on our machine. A seed that names no machine cannot be refuted by a slower one."""
     file = results.find(run, arm, scale=scale)
     if file is None:
         return no_file(run, (arm,), scale)

@@ -18,7 +18,7 @@ Look = Callable[[nn.Module, float], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to."""
+    """What a training run came to."""
 
     history: list[dict[str, Any]]
     """Per interval: characters, training_bits, validation_bits, lr, gradient_norm, and what `look` saw."""

@@ -30,7 +30,7 @@ def available(backend: str) -> bool:
 
 
 def fastest(device: str) -> str:
-    """The backend that trains soonest on a kind of device, built now if need be.
+    """The backend that trains fastest on a kind of device, built now if need be.
 
     Args:
         device: "cpu", "cuda", or another of torch's.
