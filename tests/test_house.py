@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -103,6 +104,22 @@ def test_embedded_data_stay_small():
     """Under 30 MB, as promised to whoever clones or opens the book in Colab."""
     size = sum(path.stat().st_size for path in source_files() if path.is_relative_to(ROOT / "data"))
     assert 0 < size < 30e6
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"])
+def test_paths_that_a_page_names_are_there(page: str):
+    """Every `folder/` or `folder/file.ext` between backquotes, but for patterns and placeholders."""
+    text = (ROOT / page).read_text("utf-8")
+    named = set(re.findall(r"`((?:book|data|mobius_lib|tests|tools)/[\w./-]*)`", text))
+    named = {name for name in named if "N_name" not in name}
+    assert named or page == "CONTRIBUTING.md"
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+def test_no_file_is_named_after_its_room():
+    """`runs/waves/waves_clip.py` says its chapter twice."""
+    named = [path for path in source_files() if path.is_relative_to(LIBRARY)]
+    assert not [path for path in named if path.name.startswith(f"{path.parent.name}_")]
 
 
 def test_no_machine_paths():
