@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from mobius_lib import cli, ledger, runs
 from mobius_lib.datasets import data_dir, paths, registry
 from mobius_lib.runs import RUNS, Run, Scale, load_result
-from mobius_lib.runs.base import command
+from mobius_lib.runs.records import command
 
 ROOT = Path(__file__).parents[1]
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mobius_lib.bench.base import Aim, Recorder, check, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
-from mobius_lib.runs.base import pick_device
+from mobius_lib.runs.devices import pick_device
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, Geometry, ScaleGeometry, parameter_groups
 
 if TYPE_CHECKING:

@@ -1,12 +1,15 @@
 """Every reproduction of the book, by name. One file per run; each joins a chapter, a data set and the training loop."""
 
-from mobius_lib.runs.base import Arm, Run, RunError, Scale, execute, load_result, pick_device
+from mobius_lib.runs.base import Arm, Run, RunError, Scale
 from mobius_lib.runs.cantor import alpha as cantor_alpha
 from mobius_lib.runs.cantor import mask as cantor_mask
+from mobius_lib.runs.devices import pick_device
+from mobius_lib.runs.executor import execute
 from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
 from mobius_lib.runs.gauge import encoder as gauge_encoder
 from mobius_lib.runs.gauge import lens as gauge_lens
 from mobius_lib.runs.gauge import network as gauge_network
+from mobius_lib.runs.records import load_result
 from mobius_lib.runs.simplex import features as simplex_features
 from mobius_lib.runs.simplex import imagenet as simplex_imagenet
 from mobius_lib.runs.simplex import mixture as simplex_mixture

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mobius_lib.errors import MobiusError
-from mobius_lib.runs import Arm, Run, Scale, base, execute, summary
+from mobius_lib.runs import Arm, Run, Scale, execute, summary, trainer
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.timing import paired_steps
 from mobius_lib.training import loop
@@ -255,4 +255,4 @@ def test_objectives_are_timed():
 def test_one_sentence_of_a_run_that_cannot_be():
     with pytest.raises(MobiusError, match="lr must be a number above 0"):
         go(make_run(arms={"a": Arm(linear, rates=(0.0, 1.0))}))
-    assert base.READ_ROWS > 0
+    assert trainer.READ_ROWS > 0

@@ -19,7 +19,7 @@ from mobius_lib.bench.base import Aim, Recorder, check, on_threads
 from mobius_lib.bench.gauge.ladder import LEVELS, TERMS, measure_apart
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.gauge import RUNGS, TriLevelHarmonicLinear
-from mobius_lib.runs.base import pick_device
+from mobius_lib.runs.devices import pick_device
 
 if TYPE_CHECKING:
     from rich.console import Console

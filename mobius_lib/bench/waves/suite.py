@@ -23,7 +23,7 @@ from mobius_lib.bench.waves.arms import (
     cases,
     network,
 )
-from mobius_lib.runs.base import pick_device
+from mobius_lib.runs.devices import pick_device
 from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
 from mobius_lib.waves import fast
 from mobius_lib.waves.cost import multiply_adds, parameter_count

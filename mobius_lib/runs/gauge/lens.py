@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.base import Data, Run, seeded_subset, trained
+from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.gauge.cooccurrence import NO_TRAINING
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size
+from mobius_lib.runs.trainer import trained
 from mobius_lib.runs.waves import features as waves_features
 
 KINDS = ("twists", "pointwise", "3 x 3")

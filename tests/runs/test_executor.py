@@ -1,12 +1,9 @@
-"""What every run shares: its record, its arms in turn, stopping and going on, and where a result came from."""
+"""How a run is carried out: its record, its arms in turn, stopping and going on."""
 
 import json
 import math
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +11,8 @@ import pytest
 import torch
 
 from mobius_lib.errors import MobiusError
-from mobius_lib.runs import Run, RunError, Scale, base, execute, load_result, pick_device, provenance
-from mobius_lib.runs.base import Data, seeded_subset
+from mobius_lib.runs import RunError, Scale, execute, load_result, pick_device, provenance, trainer
+from mobius_lib.runs.base import seeded_subset
 from mobius_lib.training import loop
 from mobius_lib.waves.fast import fastest
 
@@ -222,7 +219,7 @@ def test_what_a_killed_process_left_is_cleared(settled):
 
 
 def test_an_output_that_cannot_be_is_refused_before_training(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(base._Trainer, "_train", None)  # training would be a TypeError
+    monkeypatch.setattr(trainer.Trainer, "_train", None)  # training would be a TypeError
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(RunError, match=r"file for the result cannot be made .*give another --output"):
@@ -335,83 +332,6 @@ def test_no_subset():
         assert all(map(torch.equal, seeded_subset(x, y, samples), (x, y)))
 
 
-# Where a result came from.
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """A repository with a package in it: (folder of the package, a function that runs git there)."""
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed")
-    package = tmp_path / "repository" / "package"
-    (package / "sub").mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "sub" / "module.py").write_text("a = 1\n")
-    (package.parent / "README.md").write_text("read me\n")
-    (package.parent / ".gitignore").write_text("__pycache__/\n/installed/\n")
-
-    def git(*arguments: str) -> str:
-        who = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
-        run = subprocess.run(["git", *who, "-C", str(package.parent), *arguments], capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr
-        return run.stdout.strip()
-
-    git("init", "--quiet")
-    git("add", ".")
-    git("commit", "--quiet", "--message", "first")
-    return package, git
-
-
-def test_commit_of_a_clean_checkout(checkout):
-    package, git = checkout
-    head = git("rev-parse", "HEAD")
-    found = provenance._commit(package)
-    assert len(found) == 12 and head.startswith(found)
-    (package / "__pycache__").mkdir()
-    (package / "__pycache__" / "module.pyc").write_bytes(b"made")
-    (package.parent / "README.md").write_text("other words\n")
-    assert provenance._commit(package) == found, "neither what is ignored nor what is not the library counts"
-
-
-@pytest.mark.parametrize("change", ["edited", "staged", "added", "removed"])
-def test_commit_with_changes(checkout, change):
-    package, git = checkout
-    module = package / "sub" / "module.py"
-    if change in ("edited", "staged"):
-        module.write_text("a = 2\n")
-    if change == "staged":
-        git("add", ".")
-    if change == "added":
-        (package / "sub" / "new.py").write_text("b = 1\n")
-    if change == "removed":
-        module.unlink()
-    assert re.fullmatch(r"[0-9a-f]{12}\+changes", provenance._commit(package))
-
-
-def test_no_commit_of_somebody_elses_repository(checkout, tmp_path):
-    package, _ = checkout
-    installed = package.parent / "installed" / "package"  # a virtual environment, say, that the repository ignores
-    shutil.copytree(package, installed)
-    assert provenance._commit(installed) == "not a checkout"
-    shutil.copytree(package, tmp_path / "elsewhere")
-    assert provenance._commit(tmp_path / "elsewhere") == "not a checkout"
-
-
-def test_no_git(checkout, monkeypatch):
-    package, _ = checkout
-    monkeypatch.setenv("PATH", "")
-    assert provenance._commit(package) == "not a checkout"
-
-
-def test_provenance_of_this_code():
-    found = provenance.provenance()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["created"])
-    assert found["versions"]["mobius_lib"] not in ("", "not installed")
-    if (ROOT / ".git").exists() and shutil.which("git"):
-        head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-        assert head.startswith(found["commit"].removesuffix("+changes"))
-
-
 def test_the_commit_is_that_of_the_beginning(tiny, run, monkeypatch):
     """Whoever edits the library during a run of hours has not run the edited one."""
     monkeypatch.setattr(provenance, "_commit", lambda: "before")
@@ -421,83 +341,3 @@ def test_the_commit_is_that_of_the_beginning(tiny, run, monkeypatch):
         return tiny.data()
 
     assert run(of=replace(tiny, data=data), epochs=1)["commit"] == "before"
-
-
-def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
-    rows, asked, broken = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [], [1]
-
-    def compute(data, seed):
-        asked.append(seed)
-        if seed in broken:
-            raise KeyboardInterrupt
-        return {"one": {"value": (seed, float("nan"))}}
-
-    def run(size, digest="a"):
-        return Run(
-            name="computed",
-            chapter=4,
-            summary="",
-            arms={"one": torch.nn.Identity},
-            data=lambda: Data(rows, rows, {"rows": digest}),
-            scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
-            weight_decay=0.0,
-            compute=compute,
-            facts=lambda: {"sizes": (size,)},
-        )
-
-    with pytest.raises(KeyboardInterrupt):
-        execute(run(1), seeds=2, work=tmp_path)
-    broken.clear()
-    record = execute(run(1), seeds=2, work=tmp_path)
-    assert asked == [0, 1, 1] and "seed 2 of 2 took" in capsys.readouterr().out
-    assert [seed["value"] for seed in record["arms"]["one"]] == [[0, None], [1, None]]
-    again = execute(run(1), seeds=2, work=tmp_path, progress=False)
-    kept = [json.loads((tmp_path / f"seed{seed}.json").read_text())["seconds"] for seed in (0, 1)]
-    assert again["arms"] == record["arms"] and len(asked) == 3 and again["wall_seconds"] > sum(kept) > 0
-    assert not capsys.readouterr().out
-    execute(run(2), seeds=1, work=tmp_path)
-    execute(run(2, "b"), seeds=1, work=tmp_path)
-    execute(run(2, "b"), seeds=1)
-    assert asked[3:] == [0, 0, 0], "other sizes, other data, no folder"
-
-
-def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
-    rows, asked, broken = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [], [(1, "second")]
-
-    def compute(data, seed, keep):
-        def made(name):
-            asked.append((seed, name))
-            if (seed, name) in broken:
-                raise KeyboardInterrupt
-            return {"value": seed, "bits": float("nan")}
-
-        return {"one": {name: keep(name, 0 if name == "search" else seed, partial(made, name)) for name in names}}
-
-    names = ("search", "first", "second")
-    run = Run(
-        name="computed",
-        chapter=4,
-        summary="",
-        arms={"one": torch.nn.Identity},
-        data=lambda: Data(rows, rows, {}),
-        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
-        weight_decay=0.0,
-        compute=compute,
-        keeps_parts=True,
-    )
-    with pytest.raises(KeyboardInterrupt):
-        execute(run, seeds=2, work=tmp_path)
-    broken.clear()
-    record = execute(run, seeds=2, work=tmp_path)
-    assert asked == [(0, "search"), (0, "first"), (0, "second"), (1, "first"), (1, "second"), (1, "second")]
-    assert "seed 1, second took" in capsys.readouterr().out
-    assert record["arms"]["one"][1] == {
-        "seed": 1,
-        "search": {"value": 0, "bits": None},
-        "first": {"value": 1, "bits": None},
-        "second": {"value": 1, "bits": None},
-    }
-    seconds = {file.stem: json.loads(file.read_text())["seconds"] for file in tmp_path.glob("*.json")}
-    # the part of before the stop counts for the seed, and the search, which was the first seed's work, does not again
-    assert seconds["seed1-first"] < seconds["seed1"] and record["wall_seconds"] > seconds["seed0"] + seconds["seed1"]
-    assert execute(run, seeds=2, work=tmp_path, progress=False)["arms"] == record["arms"] and len(asked) == 6

@@ -1,0 +1,24 @@
+"""Which device a run computes on."""
+
+import re
+
+import torch
+
+from mobius_lib.runs.base import RunError
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the GPU where there is one, else the CPU.
+
+    Raises:
+        RunError: an unknown device, or a GPU where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise RunError(f"There is no device {name!r}; use auto, cpu, cuda, or a numbered GPU such as cuda:1.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise RunError(f"The device {name!r} was asked for, but torch sees {there} GPUs here; use --device cpu.")
+    return device

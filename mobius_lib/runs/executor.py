@@ -1,0 +1,146 @@
+"""How a run is carried out: every arm with every seed, and the result with its provenance.
+
+Arms take turns within each seed, so that a machine that slows down slows all of them.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mobius_lib.runs.base import Data, Run, RunError, Scale, seeded_subset
+from mobius_lib.runs.computer import Computer
+from mobius_lib.runs.devices import pick_device
+from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
+from mobius_lib.runs.records import command
+from mobius_lib.runs.trainer import Trainer
+
+
+def execute(
+    run: Run,
+    scale: str = "quick",
+    *,
+    seeds: int = 1,
+    device: str = "auto",
+    output: Path | None = None,
+    work: Path | None = None,
+    progress: bool = True,
+    backend: str = "auto",
+    compiled: bool = False,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Train every arm of a run with every seed, and return (and write) the result with its provenance.
+
+    Args:
+        run: what to do.
+        scale: a name in `run.scales`.
+        seeds: how many; they are 0, 1, ….
+        device: "auto", "cpu", "cuda", "cuda:1".
+        output: the result file; None writes none.
+        work: folder of the checkpoints, one below it per arm and seed. A second call continues what was interrupted
+            and skips what is finished. None keeps nothing.
+        progress: show a progress bar.
+        backend: how lenses compute; the numbers are the same. "auto" takes the fastest that works on the device.
+        compiled: train every arm's whole model under torch.compile, on a GPU with CUDA graphs. Pays where launching
+            kernels takes longer than running them.
+        changes: numbers of `Scale` to change, for instance epochs=8.
+    Returns:
+        the record described in data/README.md.
+    Raises:
+        RunError: unknown scale, field, backend or device, a number below 1, an output that cannot be written, or a
+            setting of training for a run that computes its records.
+    """
+    from mobius_lib.waves.lens import BACKENDS
+
+    if scale not in run.scales:
+        raise RunError(f"The run {run.name} has no scale {scale!r}; it has {', '.join(run.scales)}.")
+    if run.at_scale is not None:
+        run = run.at_scale(scale)
+    if seeds < 1:
+        raise RunError(f"A run needs at least one seed, not {seeds}.")
+    if backend not in BACKENDS:
+        raise RunError(f"There is no backend {backend!r}; use {', '.join(BACKENDS)}.")
+    changes = {key: value for key, value in changes.items() if value is not None}
+    settings = _changed(run.scales[scale], changes)
+    if run.compute is not None:
+        _check_computed(run, [*changes, *(["compiled"] if compiled else [])], device, backend)
+        device = device if run.on_any_device else "cpu"
+    place = pick_device(device)
+    if output is not None:
+        _check_writable(output)  # now, and not after hours of training
+    origin = provenance()  # now: the code on disk may be another one when the run has ended
+    data = run.data()
+    train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
+    data = replace(data, train=tuple(part.to(place) for part in train), test=tuple(part.to(place) for part in test))
+    trainer: Trainer | Computer = (
+        Trainer(run, scale, settings, data, place, backend, work, progress, compiled)
+        if run.compute is None
+        else Computer(run, settings, data, origin["commit"], work, seeds if progress else None)
+    )
+
+    started = time.perf_counter()
+    rates, tuning = trainer.choose_rates(searched=changes.get("lr") is None)
+    arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms}
+    for seed in range(seeds):
+        for name in run.arms:
+            arms[name].append(trainer.record(name, seed, rates[name]))
+    result = {
+        "run": run.name,
+        "scale": scale,
+        "command": command(run, scale, seeds, changes, backend) + (" --compiled" if compiled else ""),
+        "configuration": asdict(settings)
+        | {"weight_decay": run.weight_decay, "backend": trainer.backend, "seeds": seeds}
+        | ({"compiled": True} if compiled else {}),
+        "device": describe_device(place),
+        **origin,
+        "data": dict(data.hashes),
+        "wall_seconds": time.perf_counter() - started + trainer.earlier,
+        "arms": arms,
+        "cost": trainer.cost(),
+        **({"tuning": tuning} if tuning else {}),
+        **(run.facts() if run.facts is not None else {}),
+    }
+    if run.extra is not None:
+        result["extra"] = run.extra(Data(tuple(part.cpu() for part in data.train), tuple(p.cpu() for p in data.test)))
+    result = finite(result)
+    if output is not None:
+        try:
+            write_json(output, result)
+        except OSError as error:
+            raise RunError(
+                f"The result could not be written to {output} ({error.strerror}); make room or give another --output, "
+                "and the same command writes it without training again."
+            ) from error
+    return result
+
+
+def _changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:
+    numbers = [each.name for each in fields(Scale) if each.name != "note"]
+    for name, value in changes.items():
+        if name not in numbers:
+            raise RunError(f"A scale has no setting {name!r}; it has {', '.join(numbers)}.")
+        if name.endswith("samples") and value < 1:
+            raise RunError(f"{name} must be at least 1, not {value}.")
+    return replace(scale, **changes)
+
+
+def _check_computed(run: Run, changed: list[str], device: str, backend: str) -> None:
+    given = [*changed, *(["backend"] if backend != "auto" else [])]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise RunError(f"The run {run.name} computes its records and has no {options}; leave it out.")
+    if device not in ("auto", "cpu") and not run.on_any_device:
+        raise RunError(f"The run {run.name} computes on the CPU, not on {device!r}; use --device cpu or leave it out.")
+
+
+def _check_writable(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"The folder {output.parent} for the result cannot be made ({error.strerror}); give another --output."
+        ) from error
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise RunError(f"The result cannot be written to {output}; give a file in a folder that you may write to.")

@@ -1,0 +1,29 @@
+"""Result files: the command that makes one again, and one read back."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mobius_lib.runs.base import Run, RunError
+
+
+def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "auto") -> str:
+    """The line that makes this result again, on whatever device there is."""
+    options = {**changes, "backend": None if backend == "auto" else backend}
+    given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None)
+    return f"mobius run {run.name} --scale {scale} --seeds {seeds}{given}"
+
+
+def load_result(path: Path) -> dict[str, Any]:
+    """A result file as `execute` wrote it.
+
+    Raises:
+        RunError: when it is missing or not a result.
+    """
+    try:
+        result = json.loads(path.read_text())
+        result["arms"]  # the one part that every reader needs
+        return result
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is not a result file ({error}); make it with: mobius run NAME") from error

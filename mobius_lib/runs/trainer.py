@@ -1,0 +1,210 @@
+"""From an arm, a seed and a learning rate to a record, by training: for the runs that train models."""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.runs.base import Arm, Data, Run, Scale, seeded_subset
+from mobius_lib.runs.timing import paired_steps
+
+READ_ROWS = 500
+"""Test rows on which a trained model's `readings` are taken."""
+
+
+def trained(run: Run, scale: str, name: str, data: Data, seed: int) -> nn.Module:
+    """The model of one arm as `execute` trains it on the CPU with that seed, ready for evaluation.
+
+    Args:
+        run: a run that trains models.
+        scale: a name in `run.scales`.
+        name: of an arm that is a plain function, which takes the scale's learning rate and all of the data.
+        data: as `run.data()`.
+        seed: of model and data order.
+    """
+    settings = run.scales[scale]
+    part = replace(data, train=seeded_subset(*data.train, settings.train_samples))
+    trainer = Trainer(run, scale, settings, part, torch.device("cpu"), "auto", None, progress=False)
+    model = trainer._model(trainer.arms[name], seed)
+    trainer._train(name, model, part, trainer._validation(part.test), settings.lr, seed, "")
+    return model.eval()
+
+
+class Trainer:
+    """What one call of `execute` does again and again: an arm, a seed and a rate to a record."""
+
+    def __init__(
+        self,
+        run: Run,
+        scale: str,
+        settings: Scale,
+        data: Data,
+        place: torch.device,
+        backend: str,
+        work: Path | None,
+        progress: bool,
+        compiled: bool = False,
+    ) -> None:
+        self.compiled = compiled
+        self.run, self.scale, self.settings, self.data, self.place = run, scale, settings, data, place
+        self.lenses, self.work, self.progress = backend, work, progress
+        self.arms = {name: arm if isinstance(arm, Arm) else Arm(arm) for name, arm in run.arms.items()}
+        self.backend: str | None = None
+        """How lenses computed, by its own name; None as long as no model had any."""
+        self.earlier = 0.0
+        """Of arms that were finished before, the record has the seconds of each."""
+
+    def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
+        """The learning rate of every arm, and for those that were searched for: held-out accuracy of each candidate.
+
+        Args:
+            searched: whether arms may have their own; else all take the one that was asked for.
+        """
+        rates, tuning = dict.fromkeys(self.arms, self.settings.lr), {}
+        if searched and self.settings.epochs:
+            for name, arm in self.arms.items():
+                if len(arm.rates) > 1:
+                    found = {rate: self._held_out(name, rate) for rate in arm.rates}
+                    tuning[name] = {
+                        "lr": max(found, key=found.__getitem__),  # the first of equals
+                        "held_out": {f"{rate:g}": accuracy for rate, accuracy in found.items()},
+                    }
+                    rates[name] = tuning[name]["lr"]
+                elif arm.rates:
+                    rates[name] = arm.rates[0]
+            for name, arm in self.arms.items():
+                if arm.rate_of is not None:
+                    rates[name] = rates[arm.rate_of]
+        return rates, tuning
+
+    def record(self, name: str, seed: int, rate: float) -> dict[str, Any]:
+        """What one arm came to with one seed."""
+        arm = self.arms[name]
+        data = self.data if arm.view is None else arm.view(self.data, seed)
+        model = self._model(arm, seed)
+        validation = self._validation(data.test)
+        if arm.solve is not None:
+            arm.solve(model.to(self.place), *data.train)
+        if self.settings.epochs == 0 or arm.solve is not None:
+            outcome = _judge(model, validation, self.place)
+        else:
+            outcome = self._train(name, model, data, validation, rate, seed, f"{name}-seed{seed}")
+        found = {} if self.run.measure is None else self.run.measure(model.eval(), data, outcome["history"])
+        if not self.run.keep_history:
+            outcome["history"] = []
+        for epoch in outcome["history"]:
+            epoch.pop("scalars", None)  # `measure` has seen them
+        return {
+            "seed": seed,
+            **outcome,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "lens_state": _learned(self.run, model, data.test[0][:READ_ROWS]),
+            **({"lr": rate} if arm.rates or arm.rate_of else {}),
+            **found,
+        }
+
+    def cost(self) -> dict[str, Any]:
+        """What a training step of each arm costs."""
+        names = [name for name in self.run.timed or self.arms if self.arms[name].solve is None]
+        if self.settings.epochs == 0:
+            return {}
+        return paired_steps(
+            {name: self.arms[name].make for name in names},
+            self.data.train,
+            self.settings.batch_size,
+            self.place,
+            self.backend or "auto",
+            baseline=self.run.baseline,
+            objectives={name: self.arms[name].objective for name in names},
+        )
+
+    def _held_out(self, name: str, rate: float) -> float:
+        """Accuracy on a fifth of the training rows of the arm with the first seed, when trained on the others.
+
+        The fifth is drawn: made data come class by class, and every fifth row would be of classes that no other has.
+        """
+        arm = self.arms[name]
+        data = self.data if arm.view is None else arm.view(self.data, 0)
+        x, y = data.train
+        held = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) < len(y) // 5).to(y.device)
+        part = replace(data, train=(x[~held], y[~held]))
+        outcome = self._train(
+            name, self._model(arm, 0), part, self._validation((x[held], y[held])), rate, 0, f"{name}-rate{rate:g}"
+        )
+        return outcome["final_accuracy"]
+
+    def _model(self, arm: Arm, seed: int) -> nn.Module:
+        from mobius_lib.waves import MobiusLens, use_backend
+        from mobius_lib.waves.fast import fastest
+
+        torch.manual_seed(seed)
+        # channels last: the lens reads channels, so no copy is made between it and the convolutions
+        model = arm.make().to(memory_format=torch.channels_last)
+        if self.backend is None and any(isinstance(module, MobiusLens) for module in model.modules()):
+            self.backend = fastest(self.place.type) if self.lenses == "auto" else self.lenses
+        return use_backend(model, self.backend or "auto")
+
+    def _validation(self, test: tuple[Tensor, Tensor]) -> Any:
+        from mobius_lib.training import ResidentBatches
+
+        return ResidentBatches(*test, 500, shuffle=False, seed=0)
+
+    def _train(
+        self, name: str, model: nn.Module, data: Data, validation: Any, rate: float, seed: int, folder: str
+    ) -> dict[str, Any]:
+        from mobius_lib.training import Recipe, ResidentBatches, fit
+
+        arm, settings = self.arms[name], self.settings
+        epochs = settings.epochs if arm.epochs == 1 else max(1, round(settings.epochs * arm.epochs))
+        recipe = Recipe(
+            epochs=epochs,
+            lr=rate,
+            weight_decay=self.run.weight_decay,
+            batch_size=settings.batch_size,
+            warmup_epochs=min(self.run.warmup_epochs, epochs - 1),
+            seed=seed,
+            save_every_n_epochs=max(1, epochs // 10),  # a stop costs a tenth of an arm, and ten files are kept
+        )
+        if self.compiled:
+            mode = "reduce-overhead" if self.place.type == "cuda" else None
+            trained = torch.compile(model.to(self.place), mode=mode)
+        else:
+            trained = model
+        outcome = fit(
+            trained,
+            ResidentBatches(*data.train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
+            validation,
+            recipe,
+            None if self.work is None else self.work / re.sub(r"[^\w.-]+", "-", folder),
+            objective=arm.objective,
+            groups=arm.groups,
+            scalars=self.run.state,
+            device=str(self.place),
+            config={"run": self.run.name, "scale": self.scale, "arm": name},
+            progress=self.progress,
+        )
+        kept = ("best_accuracy", "final_accuracy", "seconds", "skipped_batches", "history")
+        return {name: getattr(outcome, name) for name in kept}
+
+
+def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, Any]:
+    from mobius_lib.training import evaluate
+
+    started = time.perf_counter()
+    _, accuracy = evaluate(model.to(place), validation, place)
+    seconds = time.perf_counter() - started
+    return {
+        "best_accuracy": accuracy,
+        "final_accuracy": accuracy,
+        "seconds": seconds,
+        "skipped_batches": 0,
+        "history": [],
+    }
+
+
+def _learned(run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
+    return (run.state(model) if run.state else {}) | (run.readings(model, x) if run.readings else {})

@@ -1,0 +1,90 @@
+"""Runs that compute their records: what is finished of them is kept."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from mobius_lib.runs import Run, Scale, execute
+from mobius_lib.runs.base import Data
+
+
+def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
+    rows, asked, broken = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [], [1]
+
+    def compute(data, seed):
+        asked.append(seed)
+        if seed in broken:
+            raise KeyboardInterrupt
+        return {"one": {"value": (seed, float("nan"))}}
+
+    def run(size, digest="a"):
+        return Run(
+            name="computed",
+            chapter=4,
+            summary="",
+            arms={"one": torch.nn.Identity},
+            data=lambda: Data(rows, rows, {"rows": digest}),
+            scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
+            weight_decay=0.0,
+            compute=compute,
+            facts=lambda: {"sizes": (size,)},
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(run(1), seeds=2, work=tmp_path)
+    broken.clear()
+    record = execute(run(1), seeds=2, work=tmp_path)
+    assert asked == [0, 1, 1] and "seed 2 of 2 took" in capsys.readouterr().out
+    assert [seed["value"] for seed in record["arms"]["one"]] == [[0, None], [1, None]]
+    again = execute(run(1), seeds=2, work=tmp_path, progress=False)
+    kept = [json.loads((tmp_path / f"seed{seed}.json").read_text())["seconds"] for seed in (0, 1)]
+    assert again["arms"] == record["arms"] and len(asked) == 3 and again["wall_seconds"] > sum(kept) > 0
+    assert not capsys.readouterr().out
+    execute(run(2), seeds=1, work=tmp_path)
+    execute(run(2, "b"), seeds=1, work=tmp_path)
+    execute(run(2, "b"), seeds=1)
+    assert asked[3:] == [0, 0, 0], "other sizes, other data, no folder"
+
+
+def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
+    rows, asked, broken = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [], [(1, "second")]
+
+    def compute(data, seed, keep):
+        def made(name):
+            asked.append((seed, name))
+            if (seed, name) in broken:
+                raise KeyboardInterrupt
+            return {"value": seed, "bits": float("nan")}
+
+        return {"one": {name: keep(name, 0 if name == "search" else seed, partial(made, name)) for name in names}}
+
+    names = ("search", "first", "second")
+    run = Run(
+        name="computed",
+        chapter=4,
+        summary="",
+        arms={"one": torch.nn.Identity},
+        data=lambda: Data(rows, rows, {}),
+        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
+        weight_decay=0.0,
+        compute=compute,
+        keeps_parts=True,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        execute(run, seeds=2, work=tmp_path)
+    broken.clear()
+    record = execute(run, seeds=2, work=tmp_path)
+    assert asked == [(0, "search"), (0, "first"), (0, "second"), (1, "first"), (1, "second"), (1, "second")]
+    assert "seed 1, second took" in capsys.readouterr().out
+    assert record["arms"]["one"][1] == {
+        "seed": 1,
+        "search": {"value": 0, "bits": None},
+        "first": {"value": 1, "bits": None},
+        "second": {"value": 1, "bits": None},
+    }
+    seconds = {file.stem: json.loads(file.read_text())["seconds"] for file in tmp_path.glob("*.json")}
+    # the part of before the stop counts for the seed, and the search, which was the first seed's work, does not again
+    assert seconds["seed1-first"] < seconds["seed1"] and record["wall_seconds"] > seconds["seed0"] + seconds["seed1"]
+    assert execute(run, seeds=2, work=tmp_path, progress=False)["arms"] == record["arms"] and len(asked) == 6
