@@ -400,7 +400,7 @@ def test_importing_the_library_imports_little():
         *("accelerate", "torchvision", "safetensors", "huggingface_hub", "matplotlib", "pydantic", "typer", "rich"),
         *("yaml", "tensorboard", "anywidget", "ipywidgets", "sklearn", "pyarrow", "pooch", "IPython"),
     }
-    code = "import sys, mobius_lib; mobius_lib.MobiusNet(); print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys; from mobius_lib import *; MobiusNet(); print(*{name.split('.')[0] for name in sys.modules})"
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     loaded = set(process.stdout.split())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import mobius_lib
 from tools.dependencies import imports
 from tools.house import ROOT, source_files
 
@@ -50,11 +51,40 @@ def test_importing_the_library_needs_torch_and_numpy_alone():
     code = (
         "import sys\n"
         f"for name in {sorted(extras)!r}: sys.modules[name] = None\n"  # None: importing it raises ImportError
-        "import mobius_lib, mobius_lib.errors\n"
-        "print(mobius_lib.MobiusNet)"
+        "from mobius_lib import *\n"
+        "assert MobiusNet.__module__ == 'mobius_lib.waves.net' and waves.MobiusNet is MobiusNet\n"
+        "from mobius_lib import train_david\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    last = run.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"ModuleNotFoundError: mobius_lib\.train_david needs \w+, .* pip install 'mobius_lib\[run\]'\.", last
+    )
+
+
+def test_every_name_of_the_library_is_where_it_is_said_to_be():
+    """And nothing is imported before somebody asks."""
+    code = (
+        "import sys, mobius_lib\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "assert {*mobius_lib.HOMES, *mobius_lib.__all__} <= set(dir(mobius_lib))\n"
+        "from mobius_lib import train_david, train_tiny_imagenet, waves\n"
+        "assert callable(train_david) and callable(train_tiny_imagenet)\n"
+        "for name in mobius_lib.HOMES: assert getattr(mobius_lib, name) is not None\n"
+        "try: mobius_lib.sonar\n"
+        "except AttributeError as error: print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+    assert run.stdout == "module 'mobius_lib' has no attribute 'sonar'\n"
+    tree = ast.parse((LIBRARY / "__init__.py").read_text("utf-8"))
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    named = {
+        alias.name: node.module if node.module != "mobius_lib" else f"mobius_lib.{alias.name}"
+        for node in checked.body
+        for alias in node.names
+    }
+    assert named == mobius_lib.HOMES, "a type checker is told otherwise"
 
 
 def test_versions_agree():

@@ -1,8 +1,9 @@
 """What a notebook's outputs depend on, read from its imports.
 
 Jupyter's cache compares a notebook's own cells only. Here a notebook's fingerprint also covers every module of
-`mobius_lib` that it can reach by import statements (those inside functions too), the files beside these modules (a
-widget's JavaScript), the embedded data where it can reach their loaders, and the pinned requirements.
+`mobius_lib` that it can reach by import statements (those inside functions too) and by the names that packages import
+when they are asked for, the files beside these modules (a widget's JavaScript), the embedded data where it can reach
+their loaders, and the pinned requirements.
 """
 
 import ast
@@ -36,10 +37,16 @@ def imports(code: str, module: str = "", is_package: bool = False) -> set[str]:
     """Every name that an import statement in `code` could load as a module.
 
     `from a import b` gives a and a.b, since b may be either. `module` is the name of the module the code is in, for
-    relative imports.
+    relative imports. `mobius_lib.b` anywhere counts as an import of b. What only a type checker imports does not count.
     """
     found: set[str] = set()
-    for node in ast.walk(ast.parse(code)):
+    waiting: list[ast.AST] = [ast.parse(code)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -49,6 +56,8 @@ def imports(code: str, module: str = "", is_package: bool = False) -> set[str]:
                 parts = parts[: len(parts) - node.level + is_package]
                 base = ".".join([*parts, *filter(None, [base])])
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == LIBRARY:
+            found.add(f"{LIBRARY}.{node.attr}")
     return found
 
 
@@ -61,6 +70,20 @@ def module_file(name: str, root: Path) -> Path | None:
     return None
 
 
+def home(name: str, root: Path) -> str:
+    """Of a name that its package imports when it is asked for: the module that has it; else the name itself.
+
+    The packages' tables HOMES say so. A name that is asked for in another way than `from mobius_lib import name` or
+    `mobius_lib.name` is not seen.
+    """
+    package, _, last = name.rpartition(".")
+    file = module_file(package, root) if package and not module_file(name, root) else None
+    for node in ast.parse(file.read_text("utf-8")).body if file else ():
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "HOMES":
+            return ast.literal_eval(node.value).get(last, name)
+    return name
+
+
 def reached(code: str, root: Path = ROOT) -> dict[str, Path]:
     """All modules of the library that running `code` may load, by name: direct imports, theirs, and all parents."""
 
@@ -68,7 +91,7 @@ def reached(code: str, root: Path = ROOT) -> dict[str, Path]:
     def modules_in(names: frozenset[str]) -> set[str]:
         found = set()
         for name in names:
-            parts = name.split(".")
+            parts = home(name, root).split(".")
             if parts[0] == LIBRARY:
                 found |= {".".join(parts[: i + 1]) for i in range(len(parts))}
         return {name for name in found if module_file(name, root)}

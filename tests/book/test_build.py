@@ -43,7 +43,7 @@ def tree(tmp_path: Path) -> Path:
     _write(
         tmp_path,
         {
-            "mobius_lib/__init__.py": "from mobius_lib.errors import Wrong\n",
+            "mobius_lib/__init__.py": "from .errors import Wrong\nHOMES = {'make': 'mobius_lib.waves.lens'}\n",
             "mobius_lib/errors.py": "class Wrong(Exception): ...\n",
             "mobius_lib/waves/__init__.py": "",
             "mobius_lib/waves/math.py": "ONE = 1\n",
@@ -67,6 +67,16 @@ class TestDependencies:
         code = "import a.b, c\nfrom d import e\ndef f():\n    from .. import g\n    from .h import i\n"
         assert imports(code, "p.q.r") == {"a.b", "c", "d", "d.e", "p", "p.g", "p.q.h", "p.q.h.i"}
         assert imports("from . import x", "p.q", is_package=True) == {"p.q", "p.q.x"}
+
+    def test_what_only_a_type_checker_imports_does_not_count(self):
+        code = "if TYPE_CHECKING:\n    import a\nelse:\n    import b\nif other:\n    import c\n"
+        assert imports(code) == {"b", "c"}
+
+    @pytest.mark.parametrize("code", ["from mobius_lib import make", "import mobius_lib\nprint(mobius_lib.make())"])
+    def test_names_that_are_imported_when_they_are_asked_for(self, tree: Path, code: str):
+        names = {"mobius_lib", *(f"mobius_lib.{name}" for name in ("errors", "waves", "waves.lens", "waves.math"))}
+        assert set(reached(code, tree)) == names
+        assert set(reached("import mobius_lib", tree)) == {"mobius_lib", "mobius_lib.errors"}
 
     def test_magics_do_not_hide_the_code(self, tree: Path):
         assert code_of(tree / "book/1_waves.ipynb").splitlines()[:3] == ["pass", "if True:", "    pass"]
