@@ -5,20 +5,27 @@
     train/<wnid>/images/*.JPEG                 val/<class>/...
     val/images/*.JPEG, val/val_annotations.txt
 
-Classes are numbered in alphabetical order. Files and folders whose names begin with a dot are not looked at.
+Tiny ImageNet may also have its validation images sorted into val/<wnid>/, as many scripts do. Classes are numbered in
+alphabetical order. Files and folders whose names begin with a dot are not looked at.
+
+A picture is turned as its camera's note (EXIF) says, before anything else. Of 16 bits a channel the upper 8 are taken.
 """
 
+import contextlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL.Image import Image
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
+from mobius_lib.datasets.paths import visible
 from mobius_lib.errors import DataError
 
 # Of ImageNet's training images, as torchvision documents them for its models; Tiny ImageNet is a part of ImageNet.
@@ -42,7 +49,8 @@ class ImageFiles(Dataset):
     Shape:
         item: ((3, size, size) float32, normalised; int).
     Raises:
-        DataError: naming the file, when one that is asked for cannot be decoded.
+        DataError: naming the file, when one that is asked for cannot be decoded, or has pixels of a kind that does not
+            say what is white: floating-point numbers, 32 bits, or signed ones.
     """
 
     def __init__(self, files: list[Path], labels: list[int], classes: list[str], size: int, augment: bool) -> None:
@@ -81,10 +89,10 @@ def image_folder(root: Path | str, split: str, size: int = 64, augment: bool | N
     classes = _classes(root)
     if split == "train":
         pairs = [(file, i) for i, name in enumerate(classes) for file in _images(root / "train" / name)]
-    elif _is_tiny_imagenet(root):
-        pairs = _annotated(root / "val", classes)
+    elif _is_tiny_imagenet(root) and not _val_is_sorted(root):
+        pairs = _annotated(root, classes)
     else:
-        pairs = _class_folders(root / "val", classes)
+        pairs = _class_folders(root, classes)
     files, labels = zip(*pairs, strict=True)
     return ImageFiles(list(files), list(labels), classes, size, split == "train" if augment is None else augment)
 
@@ -121,8 +129,13 @@ def _is_tiny_imagenet(root: Path) -> bool:
     return (root / "wnids.txt").is_file() or (root / "val" / ANNOTATIONS).is_file()
 
 
+def _val_is_sorted(root: Path) -> bool:
+    """Whether Tiny ImageNet's validation images were moved into class folders; val/images may be left, empty."""
+    return not visible(root / "val" / "images") and bool(set(_below(root / "val")) & set(_below(root / "train")))
+
+
 def _classes(root: Path) -> list[str]:
-    names = [folder.name for folder in _subfolders(root / "train")]
+    names = _below(root / "train")
     if not names:
         raise DataError(
             f"{root} has no class folders below train/: expected train/<class>/ with images; or {DOWNLOAD}."
@@ -138,18 +151,21 @@ def _classes(root: Path) -> list[str]:
     return names
 
 
-def _class_folders(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
-    found = _subfolders(folder)
+def _class_folders(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    folder, number = root / "val", {name: i for i, name in enumerate(classes)}
+    found = _below(folder)
+    if _is_tiny_imagenet(root):  # a class that wnids.txt leaves out is left out here too, and so is what was val/images
+        found = [name for name in found if name in number or name not in {"images", *_below(root / "train")}]
     if not found:
         raise DataError(f"{folder} has no class folders: expected val/<class>/ with images, as below train/.")
-    number = {name: i for i, name in enumerate(classes)}
-    for path in found:
-        if path.name not in number:
-            raise DataError(f"{path} is a class that train/ lacks; add train/{path.name} or take that folder away.")
-    return [(file, number[path.name]) for path in found for file in _images(path)]
+    for name in found:
+        if name not in number:
+            raise DataError(f"{folder / name} is a class that train/ lacks; add train/{name} or take that folder away.")
+    return [(file, number[name]) for name in found for file in _images(folder / name)]
 
 
-def _annotated(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+def _annotated(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    folder, left_out = root / "val", set(_below(root / "train")) - set(classes)  # by wnids.txt
     annotations = folder / ANNOTATIONS
     if not annotations.is_file():
         raise DataError(f"{annotations} is missing: {DOWNLOAD}.")
@@ -158,49 +174,65 @@ def _annotated(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
     pairs = []
     for line in _lines(annotations):
         name, wnid = (*line.split(maxsplit=2), "")[:2]
+        if wnid in left_out:
+            continue
         if wnid not in number:
             raise DataError(f"{annotations} gives {name} the class {wnid or '(none)'}, which is not among the classes.")
         if name not in there:
             raise DataError(f"{annotations} names {name}, but there is no such image in {folder / 'images'}.")
         pairs.append((folder / "images" / name, number[wnid]))
     if not pairs:
-        raise DataError(f"{annotations} is empty: {DOWNLOAD}.")
+        raise DataError(f"{annotations} names no image of a class: {DOWNLOAD}.")
     return pairs
 
 
 def _images(folder: Path) -> list[Path]:
     """All images below a folder, at any depth, in a fixed order."""
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and _seen(path, folder)]
+    files = [path for path in visible(folder) if path.suffix.lower() in IMG_EXTENSIONS]
     if not files:
         raise DataError(f"There are no images in {folder}; put some there or take the folder away.")
-    return sorted(files)
+    return files
 
 
-def _seen(path: Path, below: Path) -> bool:
-    return not any(part.startswith(".") for part in path.relative_to(below).parts)
-
-
-def _subfolders(folder: Path) -> list[Path]:
+def _below(folder: Path) -> list[str]:
+    """The names of the folders in a folder, without hidden ones."""
     children: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in children if path.is_dir() and not path.name.startswith("."))
+    return sorted(path.name for path in children if path.is_dir() and not path.name.startswith("."))
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text; get the file again.") from error
 
 
-def _load(path: Path) -> Image:
+def _load(path: Path) -> Image.Image:
+    """RGB, 8 bits a channel, upright."""
     try:
-        return default_loader(str(path))
+        with Image.open(path) as image:
+            image.load()
+            with contextlib.suppress(Exception):  # a damaged note of the camera is no reason to go without the picture
+                ImageOps.exif_transpose(image, in_place=True)
+            return _eight_bits(image).convert("RGB")
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError and their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"The image {path} cannot be read ({reason}); replace or remove it "
             "(mobius_lib.datasets.image_folder.check lists all such files)."
         ) from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow's own `convert` cuts off all that is above 255, so that such pictures come out white."""
+    # Pillow opens 16 bits of grey as "I;16…", but those of a PGM file as "I"; of 16 bits in colour it takes the upper 8
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        tags = getattr(image, "tag_v2", {})  # of a TIFF file, which may have 12 bits, and call 0 white
+        upper = np.asarray(image) >> (tags.get(BITSPERSAMPLE, (16,))[0] - 8)
+        return Image.fromarray((255 - upper if tags.get(PHOTOMETRIC_INTERPRETATION) == 0 else upper).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels are floating-point, 32-bit or signed numbers; save it with 8 or 16 bits a channel")
+    return image
 
 
 def _readable(path: Path) -> bool:

@@ -68,6 +68,15 @@ def content(name: str) -> bytes:
     return gzip.decompress(packed) if name.endswith(".gz") else packed
 
 
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """The files below a folder, at any depth, sorted, without hidden ones (those in or below a name with a dot first).
+
+    Hidden are the copies that JupyterLab, caches and a Mac's Finder lay beside a user's own files.
+    """
+    files = (path for path in folder.rglob(pattern) if path.is_file())
+    return sorted(file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts))
+
+
 @cache
 def _verified(name: str, folder: Path) -> Path:
     known = registry(folder)

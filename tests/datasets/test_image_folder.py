@@ -2,6 +2,7 @@
 
 import shutil
 import string
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,125 @@ def test_every_truncation_of_an_image_is_noticed(tmp_path, plain, keep, ending):
     assert check(plain) == [path]
 
 
+GREY = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
+"""Of 16 bits, from black to white; the upper 8 of every value are different."""
+
+
+def tiff(path: Path, pixels: np.ndarray, bits: int, white: int) -> None:
+    """A plain TIFF of 8 x 8 grey pixels, in bytes already packed; white: 0 where 0 is white, else 1."""
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: white, 273: 122, 277: 1, 278: 8, 279: pixels.nbytes}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + pixels.tobytes())
+
+
+def sixteen_bits(folder: Path) -> dict[Path, np.ndarray]:
+    """The same gradient in every kind of file that holds more than 8 bits of grey, and what must come out."""
+    expected = {folder / f"grey.{ending}": GREY >> 8 for ending in ("png", "tif", "pgm")}
+    for path in expected:
+        Image.fromarray(GREY).save(path)
+    expected |= {folder / name: GREY >> 8 for name in ("big-endian.tif", "4095.pgm", "plain.pgm", "12.tif")}
+    Image.fromarray(GREY.astype(">u2")).save(folder / "big-endian.tif")
+    (folder / "4095.pgm").write_bytes(b"P5 8 8 4095\n" + (GREY >> 4).astype(">u2").tobytes())
+    (folder / "plain.pgm").write_text("P2 8 8 65535 " + " ".join(map(str, GREY.flat)))
+    pairs = (GREY >> 4).reshape(32, 2)  # two values of 12 bits in three bytes
+    packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+    tiff(folder / "12.tif", packed.astype(np.uint8), 12, white=1)
+    expected[folder / "white-is-0.tif"] = 255 - (GREY >> 8)
+    tiff(folder / "white-is-0.tif", GREY, 16, white=0)
+    return expected
+
+
+def test_more_than_eight_bits_of_grey(tmp_path):
+    (tmp_path / "train" / "grey").mkdir(parents=True)
+    expected = sixteen_bits(tmp_path / "train" / "grey")
+    pictures = image_folder(tmp_path, "train", size=8, augment=False)
+    assert set(pictures.files) == set(expected)
+    for (x, _), path in zip(pictures, pictures.files, strict=True):
+        grey = (x * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)) * 255
+        # one grey in all channels; PGM scales 4,095 to 65,535 with rounding, so a step of the upper 8 bits may be off
+        off = (grey - torch.from_numpy(expected[path].astype(np.float32))).abs().max()
+        assert off < (1.01 if path.name == "4095.pgm" else 0.01), path.name
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_that_do_not_say_what_is_white_are_refused(plain, kind):
+    path = plain / "train" / "cat" / "z.tif"
+    Image.fromarray(GREY.astype(kind)).save(path)
+    train = image_folder(plain, "train")
+    with pytest.raises(DataError, match=r"z\.tif cannot be read .*save it with 8 or 16 bits a channel"):
+        train[train.files.index(path)]
+    assert check(plain) == [path]
+
+
+STORED = {1: (1, 1, False), 2: (1, -1, False), 3: (-1, -1, False), 4: (-1, 1, False),
+          5: (1, 1, True), 6: (-1, 1, True), 7: (-1, -1, True), 8: (1, -1, True)}  # fmt: skip
+"""EXIF orientation to how the stored rows and columns run, and whether they have changed places."""
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_picture_is_upright(tmp_path, ending, orientation):
+    """Stored as a camera stores it, with a note of how to turn it: bright on top, and the brightest to the left."""
+    upright = np.zeros((32, 32, 3), np.uint8)
+    upright[:16], upright[:16, :16] = 120, 240
+    rows, columns, swap = STORED[orientation]
+    stored = (upright.swapaxes(0, 1) if swap else upright)[::rows, ::columns]
+    note = Image.Exif()
+    note[0x0112] = orientation
+    (tmp_path / "train" / "one").mkdir(parents=True)
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "train" / "one" / f"x.{ending}", exif=note)
+    x = image_folder(tmp_path, "train", size=32, augment=False)[0][0][0]
+    corners = [x[8, 8], x[8, 24], x[24, 8], x[24, 24]]
+    assert corners[0] > corners[1] + 1 > max(corners[2:]) + 2  # 120 steps of 255 are 2 deviations
+
+
+def test_a_damaged_note_of_the_camera_does_no_harm(plain):
+    path = plain / "train" / "cat" / "z.jpg"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path, exif=b"Exif\0\0garbage")
+    assert check(plain) == []
+
+
+@pytest.mark.parametrize("empty_images", [False, True])
+@pytest.mark.parametrize("annotations", [False, True])
+def test_tiny_imagenet_whose_validation_images_are_sorted(tiny, empty_images, annotations):
+    """As the scripts leave it that move each picture into a folder of its class."""
+    published = tiny_imagenet(tiny, "val")
+    for file, label in zip(published.files, published.labels, strict=True):
+        to = tiny / "val" / published.classes[label] / ("images" if empty_images else "") / file.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(to)
+    if not empty_images:
+        (tiny / "val" / "images").rmdir()
+    if not annotations:
+        (tiny / "val" / "val_annotations.txt").unlink()
+    found = tiny_imagenet(tiny, "val")
+    assert {file.name: label for file, label in zip(found.files, found.labels, strict=True)} == {
+        file.name: label for file, label in zip(published.files, published.labels, strict=True)
+    }
+    assert found.classes == published.classes and dataset_name(tiny) == "tiny_imagenet" and check(tiny) == []
+    (tiny / "wnids.txt").write_text(WNIDS[0] + "\n")  # a part of the classes, in both splits
+    assert set(tiny_imagenet(tiny, "val").labels) == {0} and len(tiny_imagenet(tiny, "val").classes) == 1
+    save(tiny / "val" / "fox" / "x.png", 0)
+    with pytest.raises(DataError, match="fox is a class that train/ lacks"):
+        tiny_imagenet(tiny, "val")
+
+
+def test_a_part_of_the_classes(tiny):
+    """As wnids.txt names them, in both splits."""
+    (tiny / "wnids.txt").write_text(f"{WNIDS[0]}\n{WNIDS[2]}\n")
+    train, val = tiny_imagenet(tiny, "train"), tiny_imagenet(tiny, "val")
+    assert train.classes == val.classes == [WNIDS[0], WNIDS[2]] and train.labels == [0] * 4 + [1] * 4
+    assert [file.name for file in val.files] == ["val_0.JPEG", "val_1.JPEG", "val_3.JPEG", "val_4.JPEG"]
+    assert val.labels == [0, 1, 0, 1]
+
+
+def test_an_editor_s_byte_order_mark_is_no_part_of_a_name(tiny):
+    expected = tiny_imagenet(tiny, "val")
+    for path in (tiny / "wnids.txt", tiny / "val" / "val_annotations.txt"):
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert tiny_imagenet(tiny, "val").files == expected.files and tiny_imagenet(tiny, "train").classes == sorted(WNIDS)
+
+
 def damage(root: Path, how: str) -> None:
     images, annotations = root / "val" / "images", root / "val" / "val_annotations.txt"
     match how:
@@ -174,7 +294,7 @@ def damage(root: Path, how: str) -> None:
         ("unknown class", "val", r"gives val_0\.JPEG the class n99999999, which is not among the classes"),
         ("short line", "val", r"gives val_0\.JPEG the class \(none\)"),
         ("no annotations", "val", r"val_annotations\.txt is missing: get Tiny ImageNet with"),
-        ("empty annotations", "val", r"val_annotations\.txt is empty"),
+        ("empty annotations", "val", r"val_annotations\.txt names no image of a class: get"),
         ("no val images", "val", r"There are no images in .*images"),
     ],
 )
