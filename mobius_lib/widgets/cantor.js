@@ -22,18 +22,18 @@ export function cantorFunction(x, alpha = 0.5, digits = 40) {
 }
 
 // A form is what stands below the last level, and a step from there to the first: the value at z from the value v at
-// its child position, the thirds p and the digit d of z, with k levels below.
+// its child position, the thirds l, m, r and the digit d of z, with k levels below.
 export const FORMS = {
-  published: (alpha) => ({ levels: 1, base: () => 0, step: (v, [, m, r]) => alpha * m + r }),
-  multilevel: (alpha) => ({ base: () => 0, step: (v, [, m, r]) => (v + r + alpha * m) / 2 }),
+  published: (alpha) => ({ levels: 1, base: () => 0, step: (v, l, m, r) => alpha * m + r }),
+  multilevel: (alpha) => ({ base: () => 0, step: (v, l, m, r) => (v + r + alpha * m) / 2 }),
   halting: (alpha) => ({
-    base: () => 0, step: (v, [l, m, r]) => alpha * (m + r) + (alpha * l + (1 - alpha) * r) * v,
+    base: () => 0, step: (v, l, m, r) => alpha * (m + r) + (alpha * l + (1 - alpha) * r) * v,
   }),
   convergent: (alpha, tau) => {
-    const join = ([l, m, r], left, right) => alpha * (l * left + m + r) + (1 - alpha) * r * right;
+    const join = (l, m, r, left, right) => alpha * (l * left + m + r) + (1 - alpha) * r * right;
     const p0 = triadic(0, tau), p1 = triadic(1, tau), ends = [[0, 1]]; // C(0) and C(1) above k levels
-    for (let k = 0; k < 40; k++) ends.push([join(p0, ends[k][0], ends[k][0]), join(p1, ends[k][1], ends[k][1])]);
-    return { base: (z) => z, step: (v, p, d, k) => join(p, d ? ends[k][1] : v, d < 2 ? ends[k][0] : v) };
+    for (let k = 0; k < 40; k++) ends.push([join(...p0, ends[k][0], ends[k][0]), join(...p1, ends[k][1], ends[k][1])]);
+    return { base: (z) => z, step: (v, l, m, r, d, k) => join(l, m, r, d ? ends[k][1] : v, d < 2 ? ends[k][0] : v) };
   },
 };
 
@@ -44,24 +44,45 @@ export function staircase(s) { // s: alpha, tau, levels, form
   const climb = (z, k) => {
     if (!k) return base(z);
     const d = thirdOf(z);
-    return step(climb(3 * z - d, k - 1), triadic(z, s.tau), d, k - 1);
+    return step(climb(3 * z - d, k - 1), ...triadic(z, s.tau), d, k - 1);
   };
   return (x) => climb(x, levels);
 }
 
-// The staircase at (i + 1/2) / n for n = 3^m > 3^levels. A third of this grid is the same grid with n / 3 points, so
-// all levels together cost 3 / 2 of the first.
-export function onGrid(s, n) {
-  const { levels, base, step } = ruleOf(s);
-  const climb = (n, k) => {
-    const c = new Float64Array(n), below = k && climb(n / 3, k - 1);
-    for (let i = 0; i < n; i++) {
-      const z = (i + 0.5) / n, d = thirdOf(z);
-      c[i] = k ? step(below[i - (d * n) / 3], triadic(z, s.tau), d, k - 1) : base(z);
+// The staircase at (i + side) / 3^m, m at least the levels: in the middle of each 3^-m for side 1/2; for 0 and 1 just
+// after and just before each boundary, where it may jump. A third of such a grid is such a grid with m - 1, so all levels
+// together cost 3 / 2 of the first.
+export function onGrid(s, m, side = 0.5) {
+  const { levels, base, step } = ruleOf(s), { tau } = s;
+  const climb = (m, k) => {
+    const n = 3 ** m, c = new Float64Array(n);
+    if (!k) return c.map((_, i) => base((i + side) / n));
+    const below = climb(m - 1, k - 1), third = n / 3;
+    for (let d = 0, i = 0; d < 3; d++) {
+      for (let j = 0; j < third; j++, i++) { // triadic, without an array for each z
+        const z = (i + side) / n, a = (2 * (1 - 3 * z)) / tau, b = (2 * (3 * z - 2)) / tau, top = Math.max(a, 0, b);
+        const l = a - top < -40 ? 0 : Math.exp(a - top), r = b - top < -40 ? 0 : Math.exp(b - top);
+        const mid = top > 40 ? 0 : Math.exp(-top), sum = l + mid + r;
+        c[i] = step(below[j], l / sum, mid / sum, r / sum, d, k - 1);
+      }
     }
     return c;
   };
-  return climb(n, levels);
+  return climb(m, levels);
+}
+
+const exactOnGrid = (alpha, m, side) => { // Cantor's function there, by the recursion that it is
+  if (!m) return [side === 0.5 ? alpha : side];
+  const c = exactOnGrid(alpha, m - 1, side);
+  return Float64Array.from([...c.map((v) => alpha * v), ...c.map(() => alpha), ...c.map((v) => alpha + (1 - alpha) * v)]);
+};
+
+// The ends of plateaus beside 0, 1/3, 2/3 and 1, from 3^-(depth + 1) on: the rest of the library's `error_points`.
+export function nearPoints(depth) {
+  const found = [];
+  for (let m = depth + 1; m < depth + 13; m++) for (let i = 1; i < 27; i++) if (i % 3) for (let j = 0; j < 3; j++)
+    found.push(j / 3 + i * 3 ** -m, (j + 1) / 3 - i * 3 ** -m);
+  return Float64Array.from(found);
 }
 
 // The window of a zoom, [x, width, c, height]: one third of x per digit, and the half of c that Cantor's function takes
@@ -78,28 +99,53 @@ export function zoomWindow(zoom) {
   return [x, w, y, h];
 }
 
-const EXACT = {}; // Cantor's function on the grids of `figures`
-
-// Over all of [0, 1], with three points in the finest third: arc length, range, and the distance to the exact function
-// whose middle step is `exact`.
-export function figures(s, exact = 0.5) {
-  const n = 3 ** Math.max(7, s.levels + 1), c = onGrid(s, n), f = staircase(s);
-  const goal = (exact === 0.5 && EXACT[n]) || c.map((_, i) => cantorFunction((i + 0.5) / n, exact));
-  if (exact === 0.5) EXACT[n] = goal;
-  let length = Math.hypot(0.5 / n, c[0] - f(0)) + Math.hypot(0.5 / n, f(1) - c[n - 1]), sum = 0, worst = 0, at = 0;
-  c.forEach((v, i) => {
-    const error = Math.abs(v - goal[i]);
-    if (i) length += Math.hypot(1 / n, v - c[i - 1]);
-    sum += error;
-    if (error > worst) [worst, at] = [error, (i + 0.5) / n];
+// Over all of [0, 1], with both sides of every jump: arc length, range, and the distance to each of the exact functions
+// with a middle step of `exacts`, by the library's `error_points`.
+export function figures(s, exacts = [0.5]) {
+  const m = Math.max(7, s.levels + 1), depth = Math.max(6, s.levels), f = staircase(s), at = nearPoints(depth);
+  const mid = onGrid(s, m), after = onGrid(s, depth, 0), before = onGrid(s, depth, 1), near = at.map(f);
+  const n = mid.length, inside = n / after.length, all = [mid, after, before, near];
+  let length = 0, low = Infinity, high = -Infinity;
+  for (const c of all) for (const v of c) { low = Math.min(low, v); high = Math.max(high, v); }
+  for (let i = 0; i < after.length; i++) { // across a jump the line goes straight up or down
+    let last = after[i], dx = 0.5 / n;
+    if (i) length += Math.abs(last - before[i - 1]);
+    for (let j = i * inside; j < (i + 1) * inside; j++, dx = 1 / n) {
+      length += Math.sqrt(dx * dx + (mid[j] - last) ** 2);
+      last = mid[j];
+    }
+    length += Math.hypot(0.5 / n, before[i] - last);
+  }
+  const distances = exacts.map((alpha) => {
+    const goals = goalsOf(alpha, m, depth, at);
+    let sum = 0, worst = 0, where = 0;
+    all.forEach((c, k) => c.forEach((v, i) => {
+      const error = Math.abs(v - goals[k][i]);
+      if (!k) sum += error;
+      if (error > worst) [worst, where] = [error, k < 3 ? (i + [0.5, 0, 1][k]) / c.length : at[i]];
+    }));
+    return { mean: sum / n, worst, at: where };
   });
-  const low = c.reduce((a, b) => Math.min(a, b)), high = c.reduce((a, b) => Math.max(a, b));
-  return { length, mean: sum / n, worst, at, low, high };
+  return { length, low, high, distances };
+}
+
+let kept = {}; // Cantor's own values, of one depth and few alphas
+function goalsOf(alpha, m, depth, at) {
+  const key = `${alpha} ${m} ${depth}`;
+  if (!kept[key]) {
+    if (Object.keys(kept).length > 4) kept = {};
+    kept[key] = [exactOnGrid(alpha, m, 0.5), exactOnGrid(alpha, depth, 0), exactOnGrid(alpha, depth, 1),
+      at.map((x) => cantorFunction(x, alpha))];
+  }
+  return kept[key];
 }
 
 // ---- drawing
 
-const N = 1201, DIGITS = 12, DEEPEST = 9, GLIDE = 350; // points of a curve, digits shown, digits of a zoom, ms
+const PLACES = Array.from({ length: 243 }, (_, i) => [1e-6, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1 - 1e-6].map((p) => (i + p) / 243))
+  .flat(); // of a window: both sides of the boundaries of five levels, and five points between
+
+const DIGITS = 12, DEEPEST = 9, GLIDE = 350; // digits shown, digits of a zoom, ms
 const NAMES = { published: "One level", multilevel: "Many levels", halting: "Halting", convergent: "Convergent" };
 const SOURCES = { published: "published", multilevel: "published", halting: "ours", convergent: "ours" };
 const MAIN = [
@@ -177,12 +223,12 @@ function build({ model, on, later, write, button, slider }) {
     const W = canvas.clientWidth;
     if (!W) return "";
     const limit = ["halting", "convergent"].includes(s.form) && s.alpha > 0 && s.alpha < 1 && s.alpha !== 0.5;
-    if (key !== madeOf) [made, madeOf] = [{ ...figures(s), own: limit && figures(s, s.alpha) }, key];
-    const { length, low, high, mean, worst, at, own } = made;
+    if (key !== madeOf) [made, madeOf] = [figures(s, limit ? [0.5, s.alpha] : [0.5]), key];
+    const { length, low, high, distances: [{ mean, worst, at }, own] } = made;
     kind.textContent = NAMES[s.form];
     rest.textContent = `: arc length ${num(length)} (Cantor's: 2), values ${num(low)} to ${num(high)}. Error to ` +
-      `Cantor's function: mean ${small(mean)}, largest ${num(worst, 3)} near x = ${num(at, 3)}.` + (limit ? " To the " +
-      `exact staircase whose middle step is α (dotted): mean ${small(own.mean)}, largest ${num(own.worst, 3)}.` : "");
+      `Cantor's function: mean ${small(mean)}, largest ${small(worst)} near x = ${num(at, 3)}.` + (limit ? " To the " +
+      `exact staircase whose middle step is α (dotted): mean ${small(own.mean)}, largest ${small(own.worst)}.` : "");
     draw(s, limit, glide(s.zoom, now), W);
     softDigits(s);
     return kind.textContent + rest.textContent + " " + readout.textContent;
@@ -191,7 +237,7 @@ function build({ model, on, later, write, button, slider }) {
   function draw(s, limit, [x0, w, y0, h], W) {
     const left = 52, right = 8, head = 8, high = clamp(0.58 * W, 170, 330), span = W - left - right;
     const f = staircase(s);
-    const X = Array.from({ length: N }, (_, i) => Math.min(x0 + (i * w) / (N - 1), 1)), C = X.map(f);
+    const X = PLACES.map((p) => Math.min(Math.max(x0 + p * w, 0), 1)), C = X.map(f);
     const low = clamp(Math.min(...C) - 0.02 * h, y0 - 0.5 * h, y0 - 0.06 * h);
     const top = clamp(Math.max(...C) + 0.02 * h, y0 + 1.06 * h, y0 + 1.5 * h);
     const { g, color, style, path, line, text, dot } = pen(canvas, W, head + high + 20);

@@ -13,7 +13,6 @@ from mobius_lib.gauge import RUNGS, MobiusHarmonicBridge
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.cooccurrence import log_cooccurrence
 from mobius_lib.gauge.fit import pursue_shared
-from mobius_lib.widgets.compact import compact
 from mobius_lib.widgets.source import served
 
 # The row of "king" in the King James Bible: how often each of the 128 most frequent
@@ -118,7 +117,7 @@ class GaugeExplorer(anywidget.AnyWidget):
         ours; the ratios of the ladder are seed 003's.
     """
 
-    _esm = compact(served("shared.js", "solid.js", "gauge.js"))
+    _esm = served("shared.js", "solid.js", "gauge.js")
     _css = served("shared.css", "gauge.css")
 
     part = Unicode(INITIAL["part"]).tag(sync=True)

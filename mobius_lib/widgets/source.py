@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+from mobius_lib.widgets.compact import compact
+
 _JS_ONLY_FOR_AUTHORS = re.compile(r"(?m)^\s+|(^|\s+)// .*$")
-"""Indentation, and comments to the end of the line (the files have neither a multi-line string nor "// " in one)."""
+"""Indentation, and comments to the end of the line. (The files have no multi-line string, no "// " in a string, and no
+regular expression literal.)"""
 
 
 def served(*names: str) -> str:
@@ -17,5 +20,5 @@ def served(*names: str) -> str:
     """
     text = "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in names)
     if names[0].endswith(".js"):
-        return re.sub(r"\n+", "\n", _JS_ONLY_FOR_AUTHORS.sub("", text)).lstrip()
+        return compact(re.sub(r"\n+", "\n", _JS_ONLY_FOR_AUTHORS.sub("", text)).lstrip())
     return re.sub(r"\s*([{};])\s*", r"\1", text).replace(": ", ":")

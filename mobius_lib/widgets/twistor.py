@@ -11,7 +11,6 @@ from traitlets import Float, Int, List, TraitError, Tuple, Unicode, validate
 
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.cell import TwistorTitansCell
-from mobius_lib.widgets.compact import compact
 from mobius_lib.widgets.source import served
 
 SMALLEST_DETERMINANT = 1e-6
@@ -72,7 +71,7 @@ class MobiusExplorer(anywidget.AnyWidget):
         ours.
     """
 
-    _esm = compact(served("shared.js", "solid.js", "twistor.js"))
+    _esm = served("shared.js", "solid.js", "twistor.js")
     _css = served("shared.css", "twistor.css")
 
     matrix = List(List(Float()), default_value=INITIAL["matrix"]).tag(sync=True)

@@ -234,6 +234,57 @@ def test_errors_as_measured_beside_each_other():
     assert all(c < h / 3 for c, h in zip(errors["convergent"].mean, errors["halting"].mean, strict=True))
 
 
+def test_both_sides_of_every_boundary_have_their_own_digits():
+    for depth in (1, 5, 9):
+        before, after = cantor.beside_boundaries(depth)
+        places = torch.arange(3**depth)
+        for side, x in ((0, before[1:]), (1, after[:-1])):
+            z, number = x, torch.zeros_like(places)
+            for _ in range(depth):
+                digit = (3 * z).floor().clamp(0, 2)
+                number, z = 3 * number + digit.long(), 3 * z - digit
+            assert torch.equal(number, places), side
+        assert (after - before).max() <= 2.1e-15 and before[0] == 0 and after[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "alpha", "tau", "levels", "largest"),
+    [
+        # The largest over both sides of all 3^13 boundaries, each taken exactly, where an even grid or points at a few
+        # distances found 0.059, 0.000, 2.27e-4 and 4.33e-3.
+        ("halting", 0.5, 1e-4, 4, 0.25),
+        ("convergent", 0.5, 1e-4, 8, 7.100133e-4),
+        ("convergent", 0.5, 1e-4, 12, 2.691496e-4),
+        ("convergent", 0.3, 1e-4, 12, 5.24e-3),
+        ("convergent", 0.5, 1e-3, 12, 1.117504e-3),
+        ("multilevel", 0.3, 0.1, 8, 0.52109),
+        ("halting", 0.3, 0.01, 12, 0.35 * (1 - 0.7**11)),  # beside 2/3, where 0.7^11 of C(1) is still missing
+    ],
+)
+def test_the_largest_error_is_found(form, alpha, tau, levels, largest):
+    assert laws.error_against(form, [tau], levels, alpha).largest[0] == pytest.approx(largest, rel=1e-3)
+
+
+@pytest.mark.parametrize("form", ["multilevel", "halting", "convergent"])
+@pytest.mark.parametrize("levels", [1, 4, 8])
+def test_no_boundary_of_three_more_levels_is_worse(form, levels):
+    deep = torch.cat(cantor.beside_boundaries(9))
+    for tau in laws.TAUS:
+        found = laws.error_against(form, [tau], levels).largest[0]
+        error = (cantor.FORMS[form](deep, 0.5, tau, levels) - cantor.cantor_function(deep)).abs().max().item()
+        assert error <= found + 1e-9  # c moves by 4e-10 between the two sides
+
+
+@given(st.integers(1, 8), st.floats(0.05, 0.95), st.floats(1e-4, 2))
+def test_halting_form_falls_at_a_third(levels, alpha, tau):
+    """By the docstring's formula, at every depth, alpha and temperature."""
+    before, after = (cantor.staircase_halting(x, alpha, tau, levels)[1:3] for x in cantor.beside_boundaries(1))
+    ends = cantor.staircase_halting(torch.tensor([0.0, 1.0], dtype=torch.float64), alpha, tau, levels - 1 or 1)
+    r, span = math.exp(-2 / tau), (ends.diff().item() if levels > 1 else 0.0)
+    expected = [(alpha + (1 - alpha) * r) * span / (2 + r), (1 - alpha + alpha * r) * span / (2 + r)]
+    assert (before - after).tolist() == pytest.approx(expected, abs=1e-9)  # 2e-15 in x, times at most 6 / tau
+
+
 def test_error_falls_with_the_power_of_tau_that_the_proof_gives():
     taus = [10.0**-k for k in (2, 3, 4, 5)]
     error = torch.tensor(laws.error_against("convergent", taus, 25).largest).log10()
