@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mobius_lib.cantor.staircase import CantorStaircase
 from mobius_lib.errors import CheckpointError
@@ -35,6 +34,8 @@ class ScaleGeometry:
     """(3,): of feature, Cantor and crystal term; sum 1."""
     prototypes: Tensor
     """(C,): the Cantor prototypes."""
+    projected: Tensor | None = None
+    """(B, scale): the features on the unit sphere of this scale."""
 
     @property
     def logits(self) -> Tensor:
@@ -91,12 +92,13 @@ class DavidHead(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Features on the unit sphere of this scale: (B, d) to (B, scale)."""
-        return F.normalize(self.projection(features), dim=-1)
+        return simplex.unit(self.projection(features))
 
     def forward(self, features: Tensor, cantor: Tensor) -> ScaleGeometry:
-        cosine, distance = cosine_and_distance(self.project(features), self.class_prototypes)
+        q = self.project(features)
+        cosine, distance = cosine_and_distance(q, self.class_prototypes)
         gap = cantor.unsqueeze(-1) - self.cantor_prototypes
-        return ScaleGeometry(cosine, gap, distance, self.weights(), self.cantor_prototypes)
+        return ScaleGeometry(cosine, gap, distance, self.weights(), self.cantor_prototypes, q)
 
 
 class GeoFractalDavid(nn.Module):
@@ -106,14 +108,16 @@ class GeoFractalDavid(nn.Module):
     feature's projection on scale s and c its position on the Cantor staircase; logits = sum_s softmax(fusion)_s
     logits_s. They lie within [-4, 1] or so: for probabilities divide by a temperature (the loss uses 0.1).
 
-    Features should be L2-normalised, as the published model's are; nothing here enforces it.
+    Every method that takes features brings their rows to length 1 first, as the published model does, so their length
+    counts for nothing. A row of zeros stays one, and has logits.
 
     Args:
         config: a `DavidConfig`; None is its defaults.
         settings: fields of it by name, in place of it or of some of its fields, so that seed 002's usage works:
             `GeoFractalDavid(feature_dim=512, num_classes=1000, k=5, scales=[256, 384], alpha_init=0.5, tau=0.25)`.
     Shape:
-        (B, feature_dim) to (B, num_classes); B >= 1.
+        (B, feature_dim) to (B, num_classes), B >= 0; with `return_intermediates` also the Cantor positions (B,) and
+        {scale: (B, scale)}, the projections.
     Raises:
         ValueError: for a configuration that cannot be, or features that cannot be read. A NaN is looked for where the
             features lie on the CPU; on a GPU that would mean waiting for it, so there the row's logits are NaN, and by
@@ -137,17 +141,26 @@ class GeoFractalDavid(nn.Module):
 
     def geometry(self, features: Tensor) -> Geometry:
         """How the batch fits the classes, term by term: what `BasinLoss` reads. (B, feature_dim)."""
-        self._check(features)
+        features = self._on_the_sphere(features)
         cantor = self.cantor_stairs(features)
         scales = {head.scale: head(features, cantor) for head in self.heads.values()}
         return Geometry(cantor, scales, torch.softmax(self.fusion_weights, dim=0))
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.geometry(features).logits
+    def forward(
+        self, features: Tensor, return_intermediates: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor, dict[int, Tensor]]:
+        geometry = self.geometry(features)
+        if not return_intermediates:
+            return geometry.logits
+        return geometry.logits, geometry.cantor, {name: each.projected for name, each in geometry.scales.items()}
 
-    def scale_logits(self, features: Tensor) -> dict[int, Tensor]:
+    def get_scale_logits(self, features: Tensor) -> dict[int, Tensor]:
         """The logits of every scale alone: {scale: (B, C)}."""
         return {name: scale.logits for name, scale in self.geometry(features).scales.items()}
+
+    def get_cantor_values(self, features: Tensor) -> Tensor:
+        """Where each row stands on the staircase: (B, d) to (B,)."""
+        return self.cantor_stairs(self._on_the_sphere(features))
 
     def get_geometric_weights(self) -> dict[int, dict[str, float]]:
         """What each scale relies on: {scale: {"feature": ..., "cantor": ..., "crystal": ...}}, each with sum 1."""
@@ -161,8 +174,7 @@ class GeoFractalDavid(nn.Module):
 
     def get_cantor_interval_distribution(self, features: Tensor) -> Tensor:
         """How much each feature lies in the left, middle and right third of the staircase: (B, d) to (B, 3)."""
-        self._check(features)
-        return self.cantor_stairs.interval_distribution(features)
+        return self.cantor_stairs.interval_distribution(self._on_the_sphere(features))
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], **settings: Any) -> Self:
@@ -203,7 +215,8 @@ class GeoFractalDavid(nn.Module):
             problem = " ".join(str(error).split())
             raise CheckpointError(f"These weights do not fit a GeoFractalDavid: {problem}") from error
 
-    def _check(self, features: Tensor) -> None:
+    def _on_the_sphere(self, features: Tensor) -> Tensor:
+        """Features that can be read, their rows of length 1."""
         width = self.config.feature_dim
         if features.ndim != 2 or features.shape[-1] != width or not features.is_floating_point():
             raise ValueError(
@@ -217,6 +230,7 @@ class GeoFractalDavid(nn.Module):
                 raise ValueError(
                     f"features has NaN or infinity in {len(bad)} of {len(features)} rows (row {rows}); leave them out."
                 )
+        return simplex.unit(features)
 
 
 def parameter_groups(model: GeoFractalDavid, lr: float) -> list[dict[str, Any]]:

@@ -143,6 +143,24 @@ def barycentric(p: Tensor, v: Tensor) -> Tensor:
     return torch.cat([1 - rest.sum(-1, keepdim=True), rest], dim=-1)
 
 
+def unit(x: Tensor) -> Tensor:
+    """x / |x|, row by row: features on the unit sphere.
+
+    The row is divided by its largest entry first, so that no square leaves the range of the type.
+
+    Laws: of length 1 (a row of zeros stays zero, and its derivative is finite); unchanged by c x for every c > 0.
+
+    Args:
+        x: (..., D).
+    Returns:
+        (..., D).
+    """
+    largest = x.detach().abs().amax(dim=-1, keepdim=True)
+    x = x / torch.where(largest > 0, largest, 1.0)
+    # the largest entry is 1 or -1 now, so the bound acts on rows of zeros alone
+    return x / x.square().sum(dim=-1, keepdim=True).clamp_min(1).sqrt()
+
+
 def centroid(v: Tensor) -> Tensor:
     """The mean of the vertices: (..., k+1, D) to (..., D)."""
     return v.mean(dim=-2)

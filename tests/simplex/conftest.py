@@ -18,6 +18,7 @@ def transcription(state, features, tau=0.25, position="batch"):
     parts = {scale: ([], [], []) for scale in scales}
     logits = []
     for row, f in enumerate(features):
+        f = f / f.norm()
         line = (weight * f).sum() + bias[0]
         if position == "batch":
             x = (row / (rows - 1) if rows > 1 else 0.0) + 0.3 * torch.tanh(line)

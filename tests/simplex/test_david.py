@@ -43,6 +43,34 @@ def test_the_published_logits(make, reference, unit_rows, settings, position):
     assert not torch.allclose(model(f), model(-f), **FLOAT32)
 
 
+@pytest.mark.parametrize("position", ["batch", "features", "mean"])
+def test_features_of_any_length_have_the_published_logits(make, reference, position):
+    """The published class brings its rows to length 1 itself, in `forward` and in everything that takes features."""
+    model = make(feature_dim=24, position=position)
+    f = torch.randn(7, 24, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, _ = reference(model.state_dict(), f, position=position)
+        torch.testing.assert_close(model(f), expected, **FLOAT32)
+        # float32 squares neither the longest nor the shortest of these
+        lengths = torch.tensor([1e25, 1e-13, 1.0, 1e-38, 3e38 / 30, 1e-20, 1e20])[:, None]
+        torch.testing.assert_close(model(f * lengths), expected, **FLOAT32)
+        for read in (model.get_cantor_values, model.get_cantor_interval_distribution):
+            torch.testing.assert_close(read(f * lengths), read(f), **FLOAT32)
+            assert read(f).shape[0] == 7
+        for long, one in zip(model.get_scale_logits(9 * f).values(), model.get_scale_logits(f).values(), strict=True):
+            torch.testing.assert_close(long, one, **FLOAT32)
+
+
+def test_intermediates_have_the_published_shapes(small):
+    f = torch.randn(7, 9, generator=torch.Generator().manual_seed(0))
+    logits, cantor, projected = small(f, return_intermediates=True)
+    assert torch.equal(logits, small(f)) and torch.equal(cantor, small.get_cantor_values(f))
+    assert cantor.shape == (7,)
+    assert {scale: tuple(q.shape) for scale, q in projected.items()} == {6: (7, 6), 11: (7, 11)}
+    for q in projected.values():
+        torch.testing.assert_close(q.norm(dim=-1), torch.ones(7))
+
+
 @pytest.mark.parametrize("init", ["published", "spread"])
 def test_the_published_logits_at_the_start(reference, unit_rows, init):
     """Untrained: published centroids are rounding errors, and the formula reads their directions all the same."""
@@ -132,7 +160,7 @@ def test_usage_of_the_seed(tmp_path, unit_rows):
 
 def test_the_scales_make_up_the_logits(small, unit_rows):
     f = unit_rows(4, 9)
-    by_scale, fusion = small.scale_logits(f), small.get_fusion_weights()
+    by_scale, fusion = small.get_scale_logits(f), small.get_fusion_weights()
     assert list(by_scale) == [6, 11] == list(fusion)
     torch.testing.assert_close(sum(fusion[scale] * by_scale[scale] for scale in by_scale), small(f))
     assert not torch.allclose(by_scale[6], by_scale[11])
@@ -279,14 +307,16 @@ def test_parts_may_be_loaded_when_asked_for(small):
     ],
 )
 def test_features_that_cannot_be_read(small, f, sentence):
-    for call in (small, small.scale_logits, small.get_cantor_interval_distribution):
+    for call in (small, small.get_scale_logits, small.get_cantor_interval_distribution):
         with pytest.raises(ValueError, match=sentence):
             call(f)
 
 
 def test_a_row_of_zeros_has_logits(small):
-    small(torch.zeros(2, 9)).sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in small.parameters())
+    f = torch.zeros(2, 9, requires_grad=True)
+    small(f).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in (f, *small.parameters()))
+    assert f.grad.abs().max() < 1e3  # the direction of nothing is not divided by nearly nothing
 
 
 # The optimiser.

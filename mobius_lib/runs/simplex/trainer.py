@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize as to_unit_length
 
 from mobius_lib.errors import CheckpointError, DataError, MobiusError
 from mobius_lib.runs.base import Data
@@ -44,7 +43,6 @@ def train_david(
     run_id: str | None = None,
     hf_repo: str | None = None,
     hub_upload_interval: int = 0,
-    normalise: bool = True,
     device: str = "auto",
     progress: bool = True,
 ) -> tuple[GeoFractalDavid, float]:
@@ -75,7 +73,6 @@ def train_david(
         run_id: None is the time, for instance 20251014_213000.
         hf_repo: "owner/name" on the hub, to which both folders are uploaded at the end. None uploads nothing.
         hub_upload_interval: epochs between further uploads; 0 uploads at the end only.
-        normalise: bring every row to length 1, as the model expects.
         device, progress: as in `fit`.
     Returns:
         The model with the weights of its best epoch, in evaluation mode, and its top-1 validation accuracy.
@@ -91,7 +88,7 @@ def train_david(
     if hub_upload_interval < 0:
         raise MobiusError(f"hub_upload_interval must be 0 or more, not {hub_upload_interval}.")
     train, validation = (
-        _checked(name, rows, config, normalise) for name, rows in (("train", train), ("validation", validation))
+        _checked(name, rows, config) for name, rows in (("train", train), ("validation", validation))
     )
     _every_class(train[1], config.num_classes)
     recipe = Recipe(
@@ -316,7 +313,7 @@ def _pair(name: str, rows: Rows) -> Rows:
     return x, y.long()
 
 
-def _checked(name: str, rows: Rows, config: DavidConfig, normalise: bool) -> Rows:
+def _checked(name: str, rows: Rows, config: DavidConfig) -> Rows:
     """Rows that the configured model can be trained on or judged by."""
     x, y = _pair(name, rows)
     if x.shape[1] != config.feature_dim:
@@ -337,8 +334,7 @@ def _checked(name: str, rows: Rows, config: DavidConfig, normalise: bool) -> Row
             f"The labels of {name} must lie in 0 to {config.num_classes - 1}, but row {row} has {int(y[row])}; "
             "number the classes from 0, or raise config.num_classes."
         )
-    x = x.float()
-    return (to_unit_length(x) if normalise else x), y
+    return x.float(), y
 
 
 def _every_class(y: Tensor, classes: int) -> None:

@@ -190,7 +190,7 @@ simplex_of = simplex.simplices
 class _Far(GeoFractalDavid):
     """A model whose crystal term takes the farthest vertex, and whose Cantor term divides by alpha."""
 
-    def scale_logits(self, features: Tensor) -> dict[int, Tensor]:
+    def get_scale_logits(self, features: Tensor) -> dict[int, Tensor]:
         c = self.cantor_stairs(features)[:, None]
         found = {}
         for scale, head in ((int(name), head) for name, head in self.heads.items()):

@@ -75,8 +75,8 @@ def test_state_is_nothing_for_other_models():
 def test_accuracies_by_counting():
     model, x = GeoFractalDavid(SMALL).eval(), rows(40)
     with torch.no_grad():
-        y = model.scale_logits(x)[5].argmax(1)  # so that one scale is always right
-        other = (model.scale_logits(x)[7].argmax(1) == y).float().mean().item()
+        y = model.get_scale_logits(x)[5].argmax(1)  # so that one scale is always right
+        other = (model.get_scale_logits(x)[7].argmax(1) == y).float().mean().item()
     found = david_arms.measure(model, Data((x, y), (x, y)), [])
     assert found["scale_accuracy"] == {"5": 1.0, "7": pytest.approx(other)}
 

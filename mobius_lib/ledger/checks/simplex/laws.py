@@ -115,7 +115,7 @@ def crystal_term(claim: Claim, results: Results) -> Measurement:
     worst = 0.0
     with torch.no_grad():
         _keep_only(model, 2)
-        for scale, logits in model.scale_logits(features).items():
+        for scale, logits in model.get_scale_logits(features).items():
             head = model.heads[str(scale)]
             apart = (head.project(features)[:, None, None] - head.class_prototypes).norm(dim=-1)
             worst = max(worst, (logits + apart.amin(dim=-1)).abs().max().item())
@@ -139,7 +139,7 @@ def cantor_term(claim: Claim, results: Results, *, alphas: list[float]) -> Measu
         for alpha in alphas:
             model.cantor_stairs.alpha.fill_(alpha)
             position = model.cantor_stairs(features)
-            for scale, logits in model.scale_logits(features).items():
+            for scale, logits in model.get_scale_logits(features).items():
                 squared = (position[:, None] - model.heads[str(scale)].cantor_prototypes).square()
                 plain = max(plain, (logits + squared).abs().max().item())
                 normalised = max(normalised, (logits * alpha**2 + squared).abs().max().item())
