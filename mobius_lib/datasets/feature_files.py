@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mobius_lib.datasets.paths import visible
 from mobius_lib.errors import DataError
 
 IMAGENET_CLIP = "AbstractPhil/imagenet-clip-features-orderly"
@@ -19,22 +20,25 @@ def load_features(
 ) -> tuple[Tensor, Tensor]:
     """Features and labels from a file, or from all Parquet files of a folder in the order of their names.
 
+    Hidden files and folders, whose names begin with a dot, are not looked at.
+
     Args:
         path: .npy (features; labels beside it as NAME.labels.npy), .safetensors, .parquet, or a folder of Parquet.
         feature_column, label_column: names inside a .safetensors or Parquet file; by default the one column of
             floating-point vectors and the one column of integers.
-        normalise: scale each row to length 1, as the published features are.
+        normalise: scale each row to length 1, as the published features are, however long or short it is. A row of
+            zeros stays one.
     Returns:
         (N, dim) float32, and (N,) int64.
     Raises:
         DataError: missing or unreadable file, columns that cannot be told apart, rows of different lengths, values
-            that are not finite, or labels that are no classes.
+            that are not finite (or too large for float32, if they are not normalised), or labels that are no classes.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"There is no feature file {path}; name a .npy, .safetensors or .parquet file, or a folder.")
     if path.is_dir():
-        files = sorted(path.rglob("*.parquet"))
+        files = visible(path, "*.parquet")
         if not files:
             raise DataError(f"The folder {path} holds no .parquet file.")
         x, y = _parquet(files, feature_column, label_column)
@@ -46,8 +50,7 @@ def load_features(
         x, y = _npy(path)
     else:
         raise DataError(f"{path} has the ending {path.suffix!r}; features are read from .npy, .safetensors, .parquet.")
-    x, y = _checked(path, x, y)
-    return torch.nn.functional.normalize(x) if normalise else x, y
+    return _checked(path, x, y, normalise)
 
 
 def imagenet_clip(split: str, configuration: str = "clip_vit_l14", **columns: str) -> tuple[Tensor, Tensor]:
@@ -77,7 +80,7 @@ def imagenet_clip(split: str, configuration: str = "clip_vit_l14", **columns: st
         ) from error
     files = [
         file
-        for file in sorted(folder.rglob("*.parquet"))
+        for file in visible(folder, "*.parquet")
         if _belongs(file.relative_to(folder).as_posix(), configuration, split)
     ]
     if not files:
@@ -108,23 +111,46 @@ def _all_there(files: Sequence[Path]) -> None:
         )
 
 
-def _checked(path: Path, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """float32 rows and int64 classes."""
+def _checked(path: Path, x: Tensor, y: Tensor, normalise: bool = False) -> tuple[Tensor, Tensor]:
+    """float32 rows and int64 classes. The rows are ours alone, and changed in place."""
     if x.ndim != 2 or x.numel() == 0 or y.shape != (len(x),):
         raise DataError(
             f"{path} holds features {tuple(x.shape)} and labels {tuple(y.shape)}; expected (N, dim) and (N,), N >= 1."
         )
-    x = x.float()
-    if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x).all(dim=1)).nonzero()[0])
-        raise DataError(f"{path} holds a value that is not finite (row {bad}); drop or mend such rows first.")
+    if x.is_complex():
+        raise DataError(f"{path} has features of type {_kind(x)}; they must be real numbers.")
+    if x.dtype != torch.float64:
+        x = x.float()
+    _finite(path, x, "that is not finite")
+    x = (_to_length_one(x) if normalise else x).float()
+    _finite(path, x, "that float32 cannot hold")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise DataError(f"{path} has labels of type {str(y.dtype).removeprefix('torch.')}; they must be integers.")
+        raise DataError(f"{path} has labels of type {_kind(y)}; they must be integers.")
     y = y.long()
     if int(y.min()) < 0:
         bad = int((y < 0).nonzero()[0])
         raise DataError(f"{path} has the label {int(y[bad])} in row {bad}; classes count from 0, so drop such rows.")
     return x, y
+
+
+def _finite(path: Path, x: Tensor, what: str) -> None:
+    # the largest of each row: no tensor of the size of x is made beside it
+    finite = torch.isfinite(torch.linalg.vector_norm(x, torch.inf, dim=1))
+    if not bool(finite.all()):
+        raise DataError(
+            f"{path} holds a value {what} (row {int((~finite).nonzero()[0])}); drop or mend such rows first."
+        )
+
+
+def _to_length_one(x: Tensor) -> Tensor:
+    for order in (torch.inf, 2):  # by the largest value first: the square of 1e25 overflows, and that of 1e-25 is 0
+        length = torch.linalg.vector_norm(x, order, dim=1, keepdim=True)
+        x /= length.where(length > 0, 1)
+    return x
+
+
+def _kind(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -141,9 +167,18 @@ def _npy(path: Path) -> tuple[Tensor, Tensor]:
     parts = []
     for file in (path, labels):
         try:
-            parts.append(torch.from_numpy(np.load(file)))
-        except Exception as error:  # ValueError, EOFError, OSError, TypeError, …: all say that it is no such file
+            array = np.load(file)
+        except Exception as error:  # ValueError, EOFError, OSError, …: all say that it is no such file
+            if "Object arrays" in str(error):
+                raise DataError(f"{file} holds Python objects; save an array of numbers.") from error
             raise _unreadable(file, error) from error
+        if not isinstance(array, np.ndarray):
+            array.close()
+            raise DataError(f"{file} holds several arrays ({', '.join(array.files)}); save one by itself, as .npy.")
+        try:
+            parts.append(torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False)))
+        except TypeError as error:
+            raise DataError(f"{file} holds values of type {array.dtype}; save them as float32 or int64.") from error
     return parts[0], parts[1]
 
 
@@ -207,7 +242,8 @@ def _parquet_file(file: Path, feature_column: str | None, label_column: str | No
         raise DataError(
             f"The vectors in column {feature!r} of {file} have different lengths, {min(lengths)} to {max(lengths)}."
         )
-    flat = np.array(rows.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+    kind = np.float64 if kinds.is_float64(schema.field(feature).type.value_type) else np.float32
+    flat = np.array(rows.flatten().to_numpy(zero_copy_only=False), dtype=kind)
     labels = np.array(table[label].to_numpy(), dtype=np.int64)
     return torch.from_numpy(flat).view(len(table), lengths[0]), torch.from_numpy(labels)
 

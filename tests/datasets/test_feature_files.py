@@ -148,10 +148,72 @@ def test_a_value_that_is_not_finite(tmp_path, ending, value):
     refused(lambda: load_features(path), str(path), "not finite (row 7)")
 
 
-def test_too_large_for_float32(tmp_path):
-    x = X.astype(np.float64)
+@pytest.mark.parametrize("ending", ["parquet", "safetensors", "npy"])
+def test_too_large_for_float32(tmp_path, ending):
+    x, path = X.astype(np.float64), tmp_path / f"x.{ending}"
     x[3] = 1e300
-    refused(lambda: load_features(npy(tmp_path / "x.npy", x)), "not finite (row 3)")
+    write_float64[ending](path, x)
+    refused(lambda: load_features(path, normalise=False), "that float32 cannot hold (row 3)")
+    found, _ = load_features(path)  # scaled before it is rounded
+    torch.testing.assert_close(found[3], torch.full((6,), 6**-0.5), rtol=1e-6, atol=0)  # float32's rounding
+
+
+write_float64: dict[str, Callable] = {
+    "parquet": lambda path, x: parquet(path, x, kind=pa.list_(pa.float64())),
+    "safetensors": lambda path, x: safetensors(path, f=x, y=Y),
+    "npy": lambda path, x: npy(path, x),
+}
+
+
+@pytest.mark.parametrize("scale", [1e-45, 1e-38, 1e-25, 1e-13, 1, 1e13, 1e25, 1e38])
+@pytest.mark.parametrize("ending", ["parquet", "safetensors", "npy"])
+def test_a_row_of_any_length_is_scaled_to_length_one(tmp_path, ending, scale):
+    """The direction stays, but for what the smallest numbers of float32 cannot say."""
+    x = np.array([[1, -2, 2, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], np.float32) * np.float32(scale)
+    path = tmp_path / f"x.{ending}"
+    write = {
+        "parquet": lambda: parquet(path, x, Y[:3]),
+        "safetensors": lambda: safetensors(path, f=x, y=Y[:3]),
+        "npy": lambda: npy(path, x, Y[:3]),
+    }
+    write[ending]()
+    expected = torch.tensor([[1, -2, 2, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 3]]) / 3
+    torch.testing.assert_close(load_features(path)[0], expected, rtol=1e-6, atol=0)
+
+
+def test_hidden_files_are_not_read(tmp_path):
+    """What JupyterLab, caches and a Mac lay beside the files."""
+    parquet(tmp_path / "a.parquet")
+    expected = load_features(tmp_path)
+    parquet(tmp_path / ".ipynb_checkpoints" / "a-checkpoint.parquet")
+    parquet(tmp_path / "b" / ".cache" / "huggingface" / "a.parquet")
+    (tmp_path / "._a.parquet").write_bytes(b"what a Mac leaves behind")
+    assert all(map(torch.equal, load_features(tmp_path), expected))
+    there = tmp_path / ".cache" / "mine"  # a folder that the user names is looked into, wherever it is
+    parquet(there / "a.parquet")
+    assert all(map(torch.equal, load_features(there), expected))
+
+
+@pytest.mark.parametrize("kind", [">f2", ">f4", ">f8", "<f4"])
+def test_byte_orders(tmp_path, kind):
+    same(load_features(npy(tmp_path / "x.npy", X.astype(kind), Y.astype(">i8")), normalise=False))
+    same(load_features(npy(tmp_path / "y.npy", np.asfortranarray(X.astype(kind)), Y.astype(">u2")), normalise=False))
+
+
+def test_arrays_that_are_no_numbers_are_not_called_cut_short(tmp_path):
+    path = tmp_path / "x.npy"
+    for x, said in (
+        (X.astype(str), "values of type <U"),
+        (X.astype(np.longdouble), f"values of type {np.dtype(np.longdouble)}"),
+        (X.astype(object), "holds Python objects"),
+        (X.astype(np.complex64), "features of type complex64; they must be real"),
+    ):
+        with pytest.raises(DataError, match=said) as error:
+            load_features(npy(path, x))
+        assert "cut short" not in str(error.value)
+    with path.open("wb") as file:
+        np.savez(file, features=X, labels=Y)
+    refused(lambda: load_features(path), str(path), "several arrays (features, labels)")
 
 
 @pytest.mark.parametrize("lengths", [(6, 5), (5, 7), (3, 9), (6, 0)], ids=str)
@@ -203,7 +265,7 @@ def test_a_pickle_is_not_run(tmp_path):
     """np.load would execute what an array of objects holds; it must not."""
     np.save(tmp_path / "x.npy", np.array([{"a": 1}, print], dtype=object), allow_pickle=True)
     np.save(tmp_path / "x.labels.npy", Y)
-    refused(lambda: load_features(tmp_path / "x.npy"), "could not be read")
+    refused(lambda: load_features(tmp_path / "x.npy"), "holds Python objects")
 
 
 def test_no_rows(tmp_path):
