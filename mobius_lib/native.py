@@ -9,6 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
 FLAGS += ("-fno-trapping-math", "-fopenmp")
 """Nothing that would let the compiler reorder sums: where a kernel allows it, it says so (omp simd reduction)."""
@@ -33,6 +37,27 @@ def build(source: Path) -> ctypes.CDLL:
 def addresses(*tensors: Any) -> list[int | None]:
     """Where tensors lie in memory, for a kernel; None for None. The caller keeps them alive, and contiguous."""
     return [None if each is None else each.data_ptr() for each in tensors]
+
+
+def concrete(*tensors: Tensor | None) -> bool:
+    """Whether tensors lie in memory and nothing records or transforms what is done with them.
+
+    Only then may a kernel read addresses, a check look at values, or an `autograd.Function` without rules for it stand
+    in the way. Else (torch.compile, export, torch.func, forward mode, batched gradients, tensors on the meta device,
+    fake ones and other subclasses) plain operations have to serve.
+    """
+    return not (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack()
+        or any(
+            each.is_meta or type(each) not in (Tensor, Parameter) or torch._C._functorch.is_legacy_batchedtensor(each)
+            for each in tensors
+            if each is not None
+        )
+    )
 
 
 def compiler() -> list[str]:

@@ -87,9 +87,7 @@ def train_david(
     config = _configuration(train, config, seed)
     if hub_upload_interval < 0:
         raise MobiusError(f"hub_upload_interval must be 0 or more, not {hub_upload_interval}.")
-    train, validation = (
-        _checked(name, rows, config) for name, rows in (("train", train), ("validation", validation))
-    )
+    train, validation = (_checked(name, rows, config) for name, rows in (("train", train), ("validation", validation)))
     _every_class(train[1], config.num_classes)
     recipe = Recipe(
         epochs=epochs,
