@@ -13,9 +13,10 @@ from rich.table import Table
 from mobius_lib.errors import MobiusError
 
 if TYPE_CHECKING:
-    from mobius_lib.runs import Run
+    from mobius_lib.runs import About
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# What needs torch is imported where it is used: help, lists and a shell's completion do not wait for it.
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console()
 complaints = Console(stderr=True)
 
@@ -29,10 +30,26 @@ def main() -> None:
         sys.exit(2)
 
 
+def _run_names(incomplete: str) -> list[tuple[str, str]]:
+    """For the shell: the runs that begin so, and what they do."""
+    from mobius_lib.runs import ABOUT
+
+    return [(name, about.summary) for name, about in ABOUT.items() if name.startswith(incomplete)]
+
+
+def _scale_names(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """For the shell: the scales of the run that stands in the line already, and what they take."""
+    from mobius_lib.runs import ABOUT
+
+    # an option that still lacks its value ends the parsing, and then the run's name is among what is left
+    scales = next((ABOUT[word].scales for word in (context.params["name"], *context.args) if word in ABOUT), {})
+    return [(name, scale.note) for name, scale in scales.items() if name.startswith(incomplete)]
+
+
 @app.command()
 def run(
-    name: Annotated[str | None, typer.Argument(help="which run; --list shows them")] = None,
-    scale: Annotated[str, typer.Option(help="quick (minutes on a CPU) or full")] = "quick",
+    name: Annotated[str | None, typer.Argument(help="which run; --list shows them", autocompletion=_run_names)] = None,
+    scale: Annotated[str, typer.Option(help="quick (minutes on a CPU) or full", autocompletion=_scale_names)] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds: 0, 1, …")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     epochs: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
@@ -54,11 +71,14 @@ def run(
 ) -> None:
     """Train a reproduction and write its result file. Stopped and started again, it goes on where it was."""
     try:
-        from mobius_lib.runs import RUNS, execute, get_run, pick_device
+        from mobius_lib.runs import ABOUT, described
 
+        asked = [described(name)] if name else list(ABOUT.values())
         if list_runs or name is None:
-            _print_runs([get_run(name)] if name else list(RUNS.values()))
+            _print_runs(asked)
             return
+        from mobius_lib.runs import execute, get_run, pick_device
+
         chosen = get_run(name)
         changes = {
             "epochs": epochs,
@@ -99,8 +119,12 @@ def ledger(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """Compute and print the verdict on every claim."""
-    from mobius_lib.ledger import LedgerError, judge, print_verdicts
+    from mobius_lib.ledger import LedgerError, judge, load_claims, print_verdicts
 
+    chapters = sorted({claim.chapter for claim in load_claims()})
+    if chapter is not None and chapter not in chapters:
+        named = ", ".join(map(str, chapters))
+        raise LedgerError(f"The ledger has no chapter {chapter}; it has {named}.")
     if results is not None and not results.is_dir():
         raise LedgerError(f"There is no folder {results}; --results names one that holds the files of `mobius run`.")
     verdicts = [v for v in judge(results_dir=results) if chapter is None or v.claim.chapter == chapter]
@@ -188,7 +212,7 @@ def _results_dir() -> Path:
     return Path("results") if folder.is_relative_to(PACKAGE) else folder / "results"
 
 
-def _print_runs(runs: list["Run"]) -> None:
+def _print_runs(runs: list["About"]) -> None:
     table = Table(title="Runs: mobius run NAME --scale SCALE --seeds N")
     for heading in ("run", "chapter", "what it does", "scales"):
         # a word longer than its column, such as the name of an environment variable, is folded and not cut off

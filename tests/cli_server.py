@@ -21,7 +21,7 @@ import torch.utils.tensorboard
 
 import mobius_lib.training
 from mobius_lib import cli
-from mobius_lib.runs import RUNS
+from mobius_lib.runs import ABOUT, RUNS
 
 
 def tiny_run() -> object:
@@ -66,7 +66,7 @@ def child(request: dict) -> int:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     assert mobius_lib.training and torch.utils.tensorboard and torch._dynamo
-    RUNS["tiny"] = tiny_run()
+    ABOUT["tiny"] = RUNS["tiny"] = tiny_run()
     print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 from mobius_lib import cli, ledger, runs
 from mobius_lib.datasets import data_dir, paths, registry
-from mobius_lib.runs import RUNS, Run, Scale, load_result
+from mobius_lib.runs import ABOUT, RUNS, Run, Scale, load_result
 from mobius_lib.runs.records import command
 
 ROOT = Path(__file__).parents[1]
@@ -184,6 +184,13 @@ def test_ledger_judges_a_folder_of_results(server, tmp_path):
     waiting = [each for each in found.values() if each["word"] == "awaits"]
     assert waiting and all(each["command"].startswith("mobius run ") for each in waiting)
     assert any(each["word"] == "reproduced" for each in found.values())
+
+
+def test_ledger_of_a_chapter_that_is_not_there(server, tmp_path):
+    for chapter in ("0", "9", "-1"):
+        ended = server.run(tmp_path, f"mobius ledger --chapter {chapter}")
+        assert ended.status == 2 and ended.out == ""
+        assert ended.err == f"Error: The ledger has no chapter {chapter}; it has 1, 2, 3, 4, 5.\n"
 
 
 def test_ledger_of_a_folder_and_of_none(tmp_path):
@@ -391,7 +398,59 @@ def test_stopped_by_hand_and_started_again(server, undisturbed, tmp_path):
     assert lasting(load_result(tmp_path / "result.json")) == lasting(expected)
 
 
+# What a shell completes.
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mobius le", ["ledger"]),
+        ("mobius run gauge-", [name for name in ABOUT if name.startswith("gauge-")]),
+        ("mobius run waves-features --scale ", ["quick", "short", "full"]),
+        ("mobius run --seeds 3 waves-clip --scale f", ["full"]),
+        ("mobius run --scale ", []),
+    ],
+)
+def test_what_a_shell_completes(tmp_path, line, expected):
+    """By the installed command's own name, as a shell asks; an option whose run is not known yet completes nothing."""
+    code = "import sys; sys.argv = ['mobius']; from mobius_lib.cli import main; main()"
+    asked = {"_MOBIUS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **asked, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0 and process.stdout.split() == expected, process.stderr
+
+
 # What an import costs.
+
+
+@pytest.mark.parametrize("line", ["--help", "run --help", "run --list", "run cantor-mask --list", "ledger --help"])
+def test_help_and_lists_import_neither_torch_nor_numpy(tmp_path, line):
+    code = (
+        "import sys\nfor name in ('torch', 'numpy'): sys.modules[name] = None\n"  # None: importing it raises
+        f"sys.argv = ['mobius', *{line.split()!r}]\nfrom mobius_lib.cli import main\nmain()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0 and process.stdout, process.stderr
+
+
+def test_every_run_is_what_is_said_of_it():
+    assert list(RUNS) == list(ABOUT)
+    for name, run in RUNS.items():
+        assert {field: getattr(run, field) for field in vars(ABOUT[name])} == vars(ABOUT[name])
+        for scale in run.scales:
+            there = run.at_scale(scale) if run.at_scale else run
+            assert (there.name, there.chapter, there.scales) == (name, ABOUT[name].chapter, ABOUT[name].scales)
 
 
 def test_importing_the_library_imports_little():

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.about import Scale
+from mobius_lib.runs.base import Data, Run
 from mobius_lib.waves import GELUTwin, MobiusNet, lens_readings, lens_state
 
 CLASSES = 3

@@ -1,64 +1,59 @@
-"""Every reproduction of the book, by name. One file per run; each joins a chapter, a data set and the training loop."""
+"""Every reproduction of the book, by name. One file per run; each joins a chapter, a data set and the training loop.
 
-from mobius_lib.runs.base import Arm, Run, RunError, Scale
-from mobius_lib.runs.cantor import alpha as cantor_alpha
-from mobius_lib.runs.cantor import mask as cantor_mask
-from mobius_lib.runs.devices import pick_device
-from mobius_lib.runs.executor import execute
-from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
-from mobius_lib.runs.gauge import encoder as gauge_encoder
-from mobius_lib.runs.gauge import lens as gauge_lens
-from mobius_lib.runs.gauge import network as gauge_network
-from mobius_lib.runs.records import load_result
-from mobius_lib.runs.simplex import features as simplex_features
-from mobius_lib.runs.simplex import imagenet as simplex_imagenet
-from mobius_lib.runs.simplex import mixture as simplex_mixture
-from mobius_lib.runs.simplex import robustness as simplex_robustness
-from mobius_lib.runs.twistor import continual as twistor_continual
-from mobius_lib.runs.twistor import length as twistor_length
-from mobius_lib.runs.twistor import maps as twistor_maps
-from mobius_lib.runs.twistor import text as twistor_text
-from mobius_lib.runs.waves import clip as waves_clip
-from mobius_lib.runs.waves import features as waves_features
-from mobius_lib.runs.waves import images as waves_images
-from mobius_lib.runs.waves import tiny_imagenet as waves_tiny_imagenet
+`ABOUT` says what each does and takes, and costs no import of torch; the rest is imported when it is asked for.
+"""
 
-RUNS: dict[str, Run] = {
-    run.name: run
-    for run in (
-        waves_features.RUN,
-        waves_images.RUN,
-        waves_tiny_imagenet.RUN,
-        waves_clip.RUN,
-        waves_clip.RUN_WEIGHTS,
-        cantor_alpha.RUN,
-        cantor_mask.RUN,
-        simplex_features.RUN,
-        simplex_mixture.RUN,
-        simplex_mixture.RUN_MODES,
-        simplex_robustness.RUN,
-        simplex_imagenet.RUN,
-        gauge_cooccurrence.RUN,
-        gauge_network.RUN,
-        gauge_lens.RUN,
-        gauge_encoder.RUN,
-        twistor_text.RUN,
-        twistor_maps.RUN,
-        twistor_continual.RUN,
-        twistor_length.RUN,
-    )
-}
+from typing import TYPE_CHECKING
+
+from mobius_lib.lazy import lazy_names
+from mobius_lib.runs import cantor, gauge, simplex, twistor, waves
+from mobius_lib.runs.about import About, RunError, Scale
+
+if TYPE_CHECKING:
+    from mobius_lib.runs.base import Arm, Run
+    from mobius_lib.runs.devices import pick_device
+    from mobius_lib.runs.executor import execute
+    from mobius_lib.runs.records import load_result
+    from mobius_lib.runs.registry import RUNS, get_run
+
+ABOUT: dict[str, About] = waves.ABOUT | cantor.ABOUT | simplex.ABOUT | gauge.ABOUT | twistor.ABOUT
 
 
-def get_run(name: str) -> Run:
-    """The run of that name.
+def described(name: str) -> About:
+    """What is said of the run of that name.
 
     Raises:
         RunError: when there is none, naming those there are.
     """
-    if name not in RUNS:
-        raise RunError(f"There is no run {name!r}; there are {', '.join(RUNS)}.")
-    return RUNS[name]
+    if name not in ABOUT:
+        raise RunError(f"There is no run {name!r}; there are {', '.join(ABOUT)}.")
+    return ABOUT[name]
 
 
-__all__ = ["RUNS", "Arm", "Run", "RunError", "Scale", "execute", "get_run", "load_result", "pick_device"]
+HOMES = {
+    "Arm": "mobius_lib.runs.base",
+    "RUNS": "mobius_lib.runs.registry",
+    "Run": "mobius_lib.runs.base",
+    "execute": "mobius_lib.runs.executor",
+    "get_run": "mobius_lib.runs.registry",
+    "load_result": "mobius_lib.runs.records",
+    "pick_device": "mobius_lib.runs.devices",
+}
+"""Where each other name lives."""
+
+__getattr__, __dir__ = lazy_names(__name__, HOMES)
+
+__all__ = [
+    "ABOUT",
+    "RUNS",
+    "About",
+    "Arm",
+    "Run",
+    "RunError",
+    "Scale",
+    "described",
+    "execute",
+    "get_run",
+    "load_result",
+    "pick_device",
+]

@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.errors import MobiusError
+from mobius_lib.runs.about import About
 
 if TYPE_CHECKING:
     from mobius_lib.training import Groups, Objective
-
-
-class RunError(MobiusError):
-    """A run, a scale or a setting that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +57,12 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How much of a run is done."""
-
-    epochs: int
-    """0: nothing is trained, and the models are judged as their functions make them."""
-    batch_size: int
-    lr: float
-    train_samples: int | None = None
-    """The first so many rows of the training set, which is shuffled first with seed 0; None: all."""
-    test_samples: int | None = None
-    note: str = ""
-    """What to expect: minutes and machine."""
-
-
-@dataclass(frozen=True)
-class Run:
+class Run(About):
     """A reproduction: what is trained on what, and how."""
 
-    name: str
-    chapter: int
-    summary: str
     arms: Mapping[str, Callable[[], nn.Module]]
     """Name to a function that makes a fresh model, or to an `Arm`; with `compute`, to whatever that makes of it."""
     data: Callable[[], Data]
-    scales: Mapping[str, Scale]
     weight_decay: float = 0.05
     warmup_epochs: int = 0
     """Of linear ascent, where there are more epochs than that."""

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.about import Scale
+from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.provenance import finite, write_json
 
 

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from mobius_lib.runs.base import RunError
+from mobius_lib.runs.about import RunError
 
 
 def pick_device(name: str) -> torch.device:

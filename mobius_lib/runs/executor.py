@@ -10,7 +10,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mobius_lib.runs.base import Data, Run, RunError, Scale, seeded_subset
+from mobius_lib.runs.about import RunError, Scale
+from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.computer import Computer
 from mobius_lib.runs.devices import pick_device
 from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobius_lib.runs.base import Run, RunError
+from mobius_lib.runs.about import RunError
+from mobius_lib.runs.base import Run
 
 
 def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "auto") -> str:

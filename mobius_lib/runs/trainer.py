@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.base import Arm, Data, Run, Scale, seeded_subset
+from mobius_lib.runs.about import Scale
+from mobius_lib.runs.base import Arm, Data, Run, seeded_subset
 from mobius_lib.runs.timing import paired_steps
 
 READ_ROWS = 500

@@ -1,1 +1,50 @@
 """Runs of chapter 2."""
+
+from mobius_lib.runs.about import About, Scale, by_name
+
+ABOUT = by_name(
+    About(
+        name="cantor-alpha",
+        chapter=2,
+        summary=(
+            "the staircase's alpha learned, frozen at 0, 1/2 and 1, and no Cantor term, in a small "
+            "David on features"
+        ),
+        scales={
+            "quick": Scale(
+                epochs=4,
+                batch_size=64,
+                lr=3e-3,
+                train_samples=1500,
+                test_samples=1000,
+                note="half a minute on two CPU cores",
+            ),
+            "short": Scale(
+                epochs=12, batch_size=128, lr=3e-3, train_samples=5000, note="half a minute a seed on two CPU cores"
+            ),
+            "full": Scale(epochs=50, batch_size=128, lr=3e-3, note="half an hour a seed on two CPU cores"),
+        },
+    ),
+    About(
+        name="cantor-mask",
+        chapter=2,
+        summary=(
+            "thirds mask against none, dropout and a fixed third, in a MobiusNet on pictures, with a "
+            "third silenced"
+        ),
+        scales={
+            "quick": Scale(
+                epochs=3,
+                batch_size=64,
+                lr=2e-3,
+                train_samples=1000,
+                test_samples=500,
+                note="under a minute on two CPU cores",
+            ),
+            "short": Scale(
+                epochs=10, batch_size=64, lr=2e-3, train_samples=2000, note="some two minutes a seed on two CPU cores"
+            ),
+            "full": Scale(epochs=30, batch_size=128, lr=2e-3, note="hours on two CPU cores, minutes on a GPU"),
+        },
+    ),
+)

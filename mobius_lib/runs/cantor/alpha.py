@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from mobius_lib.runs.base import Arm, Run, Scale
+from mobius_lib.runs.base import Arm, Run
+from mobius_lib.runs.cantor import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.simplex.features import CLASSES, DIM, load
 from mobius_lib.simplex import BasinLoss, DavidConfig
@@ -40,25 +41,9 @@ def arms() -> dict[str, Arm]:
 
 
 RUN = Run(
-    name="cantor-alpha",
-    chapter=2,
-    summary="the staircase's alpha learned, frozen at 0, 1/2 and 1, and no Cantor term, in a small David on features",
+    **vars(ABOUT["cantor-alpha"]),
     arms=arms(),
     data=load,
-    scales={
-        "quick": Scale(
-            epochs=4,
-            batch_size=64,
-            lr=3e-3,
-            train_samples=1500,
-            test_samples=1000,
-            note="half a minute on two CPU cores",
-        ),
-        "short": Scale(
-            epochs=12, batch_size=128, lr=3e-3, train_samples=5000, note="half a minute a seed on two CPU cores"
-        ),
-        "full": Scale(epochs=50, batch_size=128, lr=3e-3, note="half an hour a seed on two CPU cores"),
-    },
     weight_decay=david_arms.WEIGHT_DECAY,
     state=david_arms.state,
     measure=david_arms.measure,

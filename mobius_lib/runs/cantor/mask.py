@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from mobius_lib.cantor import drop_third, with_mask
-from mobius_lib.runs.base import Arm, Data, Run, Scale
+from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.cantor import ABOUT
 from mobius_lib.runs.waves import images as waves_images
 from mobius_lib.waves import MobiusNet, lens_state
 
@@ -75,25 +76,9 @@ def measure(model: nn.Module, data: Data, history: list[dict[str, Any]]) -> dict
 
 
 RUN = Run(
-    name="cantor-mask",
-    chapter=2,
-    summary="thirds mask against none, dropout and a fixed third, in a MobiusNet on pictures, with a third silenced",
+    **vars(ABOUT["cantor-mask"]),
     arms={name: arm(kind) for name, kind in KINDS.items()},
     data=load,
-    scales={
-        "quick": Scale(
-            epochs=3,
-            batch_size=64,
-            lr=2e-3,
-            train_samples=1000,
-            test_samples=500,
-            note="under a minute on two CPU cores",
-        ),
-        "short": Scale(
-            epochs=10, batch_size=64, lr=2e-3, train_samples=2000, note="some two minutes a seed on two CPU cores"
-        ),
-        "full": Scale(epochs=30, batch_size=128, lr=2e-3, note="hours on two CPU cores, minutes on a GPU"),
-    },
     state=lens_state,
     measure=measure,
     baseline="unmasked",

@@ -1,1 +1,46 @@
 """Runs of chapter 4."""
+
+from mobius_lib.runs.about import COMPUTED, About, by_name
+
+ABOUT = by_name(
+    About(
+        name="gauge-cooccurrence",
+        chapter=4,
+        summary="the ladder of L1 to L5: bits against error, neighbours and perplexity, on the King James Bible",
+        scales={
+            "quick": COMPUTED(note="1,000 words; under a minute on two cores"),
+            "short": COMPUTED(note="5,000 words; a few minutes a seed on two cores"),
+            "full": COMPUTED(note="every word; some 25 minutes a seed on one core, and 9 GB of memory"),
+        },
+    ),
+    About(
+        name="gauge-network",
+        chapter=4,
+        summary="layers of a trained network: replaced by L1 to L5, accuracy against bits",
+        scales={
+            "quick": COMPUTED(note="after 3 epochs of a small network; under a minute on two cores"),
+            "short": COMPUTED(note="after 10 epochs; a few minutes a seed on two cores"),
+            "full": COMPUTED(note="after 30 epochs, more N; some ten minutes a seed on two cores"),
+        },
+    ),
+    About(
+        name="gauge-lens",
+        chapter=4,
+        summary="matrices of chapter 1's trained network: replaced by L1 to L5, accuracy against bits",
+        scales={
+            "quick": COMPUTED(note="after chapter 1's quick scale; minutes on two cores"),
+            "short": COMPUTED(note="after chapter 1's short scale; some ten minutes a seed on two cores"),
+            "full": COMPUTED(note="after chapter 1's full scale, more N; hours on two cores"),
+        },
+    ),
+    About(
+        name="gauge-encoder",
+        chapter=4,
+        summary="layers of EfficientNet-Lite0: replaced by L1 to L5, accuracy against bits",
+        scales={
+            "quick": COMPUTED(note="a few dozen pictures; half a minute on two cores"),
+            "short": COMPUTED(note="2,000 pictures; some four minutes a seed on two cores"),
+            "full": COMPUTED(note="all 12,000 pictures, more N; some forty minutes a seed on two cores"),
+        },
+    ),
+)

@@ -41,7 +41,8 @@ from mobius_lib.gauge import (
 from mobius_lib.gauge.baselines import Approximation, quantised
 from mobius_lib.gauge.bits import FLOAT_BITS, entries, symmetric_part
 from mobius_lib.ledger.stats import student_quantile
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.measures import Bigrams, Neighbours, held_out_places
 
 TERMS = 8
@@ -245,18 +246,10 @@ def at_scale(scale: str) -> Run:
     )
 
 
-NO_TRAINING = partial(Scale, epochs=0, batch_size=0, lr=0.0)
 RUN = Run(
-    name="gauge-cooccurrence",
-    chapter=4,
-    summary="the ladder of L1 to L5: bits against error, neighbours and perplexity, on the King James Bible",
+    **vars(ABOUT["gauge-cooccurrence"]),
     arms=ARMS,
     data=partial(load, SIZES["quick"].vocabulary),
-    scales={
-        "quick": NO_TRAINING(note="1,000 words; under a minute on two cores"),
-        "short": NO_TRAINING(note="5,000 words; a few minutes a seed on two cores"),
-        "full": NO_TRAINING(note="every word; some 25 minutes a seed on one core, and 9 GB of memory"),
-    },
     weight_decay=0.0,
     compute=partial(compute, sizes=SIZES["quick"]),
     at_scale=at_scale,

@@ -34,7 +34,7 @@ from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.errors import DataError
 from mobius_lib.runs.base import Data, Run
-from mobius_lib.runs.gauge.cooccurrence import NO_TRAINING
+from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, dense_bits, error, size
 
 SIDE = 96
@@ -309,16 +309,9 @@ def at_scale(scale: str) -> Run:
 
 
 RUN = Run(
-    name="gauge-encoder",
-    chapter=4,
-    summary="layers of EfficientNet-Lite0: replaced by L1 to L5, accuracy against bits",
+    **vars(ABOUT["gauge-encoder"]),
     arms=ARMS,
     data=load,
-    scales={
-        "quick": NO_TRAINING(note="a few dozen pictures; half a minute on two cores"),
-        "short": NO_TRAINING(note="2,000 pictures; some four minutes a seed on two cores"),
-        "full": NO_TRAINING(note="all 12,000 pictures, more N; some forty minutes a seed on two cores"),
-    },
     weight_decay=0.0,
     compute=partial(compute, sizes=SIZES["quick"]),
     at_scale=at_scale,

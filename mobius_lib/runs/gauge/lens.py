@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.runs.base import Data, Run, seeded_subset
-from mobius_lib.runs.gauge.cooccurrence import NO_TRAINING
+from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size
 from mobius_lib.runs.trainer import trained
 from mobius_lib.runs.waves import features as waves_features
@@ -125,16 +125,9 @@ def at_scale(scale: str) -> Run:
 
 
 RUN = Run(
-    name="gauge-lens",
-    chapter=4,
-    summary="matrices of chapter 1's trained network: replaced by L1 to L5, accuracy against bits",
+    **vars(ABOUT["gauge-lens"]),
     arms=ARMS,
     data=waves_features.load,
-    scales={
-        "quick": NO_TRAINING(note="after chapter 1's quick scale; minutes on two cores"),
-        "short": NO_TRAINING(note="after chapter 1's short scale; some ten minutes a seed on two cores"),
-        "full": NO_TRAINING(note="after chapter 1's full scale, more N; hours on two cores"),
-    },
     weight_decay=0.0,
     compute=partial(compute, sizes=SIZES["quick"]),
     at_scale=at_scale,

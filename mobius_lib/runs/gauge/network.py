@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.runs.base import Data, Run, seeded_subset
-from mobius_lib.runs.gauge.cooccurrence import NO_TRAINING
+from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size
 from mobius_lib.runs.waves.features import CLASSES
 from mobius_lib.runs.waves.features import load as load_pictures
@@ -110,16 +110,9 @@ def at_scale(scale: str) -> Run:
 
 
 RUN = Run(
-    name="gauge-network",
-    chapter=4,
-    summary="layers of a trained network: replaced by L1 to L5, accuracy against bits",
+    **vars(ABOUT["gauge-network"]),
     arms=ARMS,
     data=load,
-    scales={
-        "quick": NO_TRAINING(note="after 3 epochs of a small network; under a minute on two cores"),
-        "short": NO_TRAINING(note="after 10 epochs; a few minutes a seed on two cores"),
-        "full": NO_TRAINING(note="after 30 epochs, more N; some ten minutes a seed on two cores"),
-    },
     weight_decay=0.0,
     compute=partial(compute, sizes=SIZES["quick"]),
     at_scale=at_scale,

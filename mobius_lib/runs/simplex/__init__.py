@@ -1,1 +1,66 @@
 """Runs of chapter 3."""
+
+from mobius_lib.runs.about import About, Scale, by_name
+
+MIXTURES = {1: "simplex-mixture", 4: "simplex-mixture-modes"}
+"""Modes of each class to the run's name."""
+
+ABOUT = by_name(
+    About(
+        name="simplex-features",
+        chapter=3,
+        summary="David against linear, cosine, nearest-mean and MLP classifiers of features, and without each term",
+        scales={
+            "quick": Scale(
+                epochs=3,
+                batch_size=64,
+                lr=3e-3,
+                train_samples=1500,
+                test_samples=1000,
+                note="under a minute on two CPU cores",
+            ),
+            "short": Scale(
+                epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some three minutes a seed on two CPU cores"
+            ),
+            "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
+        },
+    ),
+    *(
+        About(
+            name=name,
+            chapter=3,
+            summary=f"David and its rivals on made classes of {modes} mode(s) each, beside Bayes' rule",
+            scales={
+                "quick": Scale(epochs=4, batch_size=128, lr=3e-3, note="under a minute on two CPU cores"),
+                "short": Scale(epochs=8, batch_size=256, lr=3e-3, note="some fifteen minutes a seed on two CPU cores"),
+                "full": Scale(epochs=10, batch_size=1024, lr=3e-3, note="1,281,167 rows of 512; hours on a GPU"),
+            },
+        )
+        for modes, name in MIXTURES.items()
+    ),
+    About(
+        name="simplex-robustness",
+        chapter=3,
+        summary="David against plain classifiers: few rows, wrong labels, strange classes, calibration",
+        scales={
+            "quick": Scale(
+                epochs=3,
+                batch_size=64,
+                lr=3e-3,
+                train_samples=1500,
+                test_samples=1000,
+                note="under a minute on two CPU cores",
+            ),
+            "short": Scale(
+                epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some two minutes a seed on two CPU cores"
+            ),
+            "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
+        },
+    ),
+    About(
+        name="simplex-imagenet",
+        chapter=3,
+        summary="seed 002's model on all of ImageNet's CLIP features, as published and as here, and a linear probe",
+        scales={"full": Scale(epochs=10, batch_size=1024, lr=0.01, note="fetches 2.7 GB; an hour or so on one GPU")},
+    ),
+)

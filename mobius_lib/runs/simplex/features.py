@@ -11,7 +11,8 @@ mixing weights per scale can be laid beside its table.
 
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Arm, Data, Run, Scale
+from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.simplex import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import TERMS, BasinLoss, DavidConfig
 
@@ -61,25 +62,9 @@ def arms(scale: str) -> dict[str, Arm]:
 def at_scale(scale: str) -> Run:
     """The run with David at the sizes of that scale."""
     return Run(
-        name="simplex-features",
-        chapter=3,
-        summary="David against linear, cosine, nearest-mean and MLP classifiers of features, and without each term",
+        **vars(ABOUT["simplex-features"]),
         arms=arms(scale),
         data=load,
-        scales={
-            "quick": Scale(
-                epochs=3,
-                batch_size=64,
-                lr=3e-3,
-                train_samples=1500,
-                test_samples=1000,
-                note="under a minute on two CPU cores",
-            ),
-            "short": Scale(
-                epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some three minutes a seed on two CPU cores"
-            ),
-            "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
-        },
         weight_decay=david_arms.WEIGHT_DECAY,
         state=david_arms.state,
         measure=david_arms.measure,

@@ -9,9 +9,9 @@ batch, rate, weight decay and warm-up are those of the sibling run whose recipe 
 """
 
 from mobius_lib.datasets.feature_files import imagenet_clip
-from mobius_lib.runs.base import Arm, Data, Run, Scale
+from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.simplex import ABOUT, classifiers
 from mobius_lib.runs.simplex import arms as david_arms
-from mobius_lib.runs.simplex import classifiers
 from mobius_lib.simplex import DavidConfig
 
 CONFIGURATION = "clip_vit_b16"
@@ -25,16 +25,13 @@ def load() -> Data:
 
 
 RUN = Run(
-    name="simplex-imagenet",
-    chapter=3,
-    summary="seed 002's model on all of ImageNet's CLIP features, as published and as here, and a linear probe",
+    **vars(ABOUT["simplex-imagenet"]),
     arms={
         "published": david_arms.david(PUBLISHED),
         "david": david_arms.david(DavidConfig()),
         "linear": Arm(lambda: classifiers.linear_probe(512, 1000)),
     },
     data=load,
-    scales={"full": Scale(epochs=10, batch_size=1024, lr=0.01, note="fetches 2.7 GB; an hour or so on one GPU")},
     weight_decay=david_arms.WEIGHT_DECAY,
     warmup_epochs=3,
     state=david_arms.state,

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 from mobius_lib.datasets.made import SphereMixture
-from mobius_lib.runs.base import Arm, Data, Run, Scale
+from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.simplex import ABOUT, MIXTURES
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import DavidConfig
 
-NAMES = {1: "simplex-mixture", 4: "simplex-mixture-modes"}
 """Modes per class to the run's name."""
 LONGER = 4
 
@@ -88,16 +88,9 @@ def arms(scale: str) -> dict[str, Arm]:
 def at_scale(scale: str, modes: int) -> Run:
     """The run with data and David at the sizes of that scale."""
     return Run(
-        name=NAMES[modes],
-        chapter=3,
-        summary=f"David and its rivals on made classes of {modes} mode(s) each, beside Bayes' rule",
+        **vars(ABOUT[MIXTURES[modes]]),
         arms=arms(scale),
         data=partial(load, scale, modes),
-        scales={
-            "quick": Scale(epochs=4, batch_size=128, lr=3e-3, note="under a minute on two CPU cores"),
-            "short": Scale(epochs=8, batch_size=256, lr=3e-3, note="some fifteen minutes a seed on two CPU cores"),
-            "full": Scale(epochs=10, batch_size=1024, lr=3e-3, note="1,281,167 rows of 512; hours on a GPU"),
-        },
         weight_decay=david_arms.WEIGHT_DECAY,
         state=david_arms.state,
         measure=david_arms.measure,

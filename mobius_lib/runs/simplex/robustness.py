@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.base import Arm, Data, Run, Scale
+from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.simplex import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.simplex.calibration import auroc, calibration_error, fit_temperature, negative_log_likelihood
 from mobius_lib.runs.simplex.features import CLASSES, DIM, load
@@ -133,25 +134,9 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
 def at_scale(scale: str) -> Run:
     """The run with David at the sizes of that scale."""
     return Run(
-        name="simplex-robustness",
-        chapter=3,
-        summary="David against plain classifiers: few rows, wrong labels, strange classes, calibration",
+        **vars(ABOUT["simplex-robustness"]),
         arms=arms(scale),
         data=load,
-        scales={
-            "quick": Scale(
-                epochs=3,
-                batch_size=64,
-                lr=3e-3,
-                train_samples=1500,
-                test_samples=1000,
-                note="under a minute on two CPU cores",
-            ),
-            "short": Scale(
-                epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some two minutes a seed on two CPU cores"
-            ),
-            "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
-        },
         weight_decay=david_arms.WEIGHT_DECAY,
         measure=measure,
         baseline="linear",

@@ -1,1 +1,49 @@
 """Runs of chapter 5."""
+
+from mobius_lib.runs.about import COMPUTED, About, by_name
+
+ABOUT = by_name(
+    About(
+        name="twistor-text",
+        chapter=5,
+        summary="bits per character of the King James Bible: twistors, their parts, LSTM, GRU, Transformer, n-grams",
+        scales={
+            "quick": COMPUTED(note="20 steps of tiny models; seconds on one core"),
+            "short": COMPUTED(note="1,000 steps of 460,000 parameters; 15 minutes a seed on one core"),
+            "full": COMPUTED(note="4,000 steps of the preset small, nine times through the text; hours on a GPU"),
+        },
+    ),
+    About(
+        name="twistor-maps",
+        chapter=5,
+        summary=(
+            "what the Möbius maps add at equal parameters: twistors, LSTM and GRU with the same head, "
+            "a free mixing"
+        ),
+        scales={
+            "quick": COMPUTED(note="20 steps of tiny models, three rates and more; a minute on one core"),
+            "short": COMPUTED(note="1,000 steps of 460,000 parameters; 20 minutes for the rates, 7 a seed on one core"),
+            "full": COMPUTED(note="4,000 steps of the preset small; days on a GPU"),
+        },
+    ),
+    About(
+        name="twistor-continual",
+        chapter=5,
+        summary="three groups of books one after the other: what twistors and an LSTM forget of the first ones",
+        scales={
+            "quick": COMPUTED(note="three stages of 20 steps of tiny models; seconds on one core"),
+            "short": COMPUTED(note="three stages of 200 steps of 460,000 parameters; 4 minutes a seed on one core"),
+            "full": COMPUTED(note="three stages of 2,000 steps of the preset small; hours on a GPU"),
+        },
+    ),
+    About(
+        name="twistor-length",
+        chapter=5,
+        summary="time and memory of longer and longer texts: twistors, incidence attention, a Transformer",
+        scales={
+            "quick": COMPUTED(note="128 to 512 characters; seconds on one core"),
+            "short": COMPUTED(note="128 to 16,384 characters; 2 minutes a seed on one core, and 2 GB of memory"),
+            "full": COMPUTED(note="the preset small, and the training of all presets; minutes a seed on a GPU"),
+        },
+    ),
+)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib.datasets import text
-from mobius_lib.runs.base import RunError
+from mobius_lib.runs.about import RunError
 
 TEST = ("Judges", "Ecclesiastes", "Daniel", "John", "Hebrews")
 """Held out: what is reported is measured on them. One book at least of history, poetry, prophets, gospels, letters."""

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets import text
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
-from mobius_lib.runs.twistor.text import COMPUTED, RATES, Sizes, count, make_models
+from mobius_lib.runs.twistor.text import RATES, Sizes, count, make_models
 from mobius_lib.runs.twistor.training import bits_per_character, search, train
 from mobius_lib.twistor import TwistorHopeArchitecture
 
@@ -178,16 +179,9 @@ def at_scale(scale: str) -> Run:
 
 QUICK = Continual(SIZES["quick"])
 RUN = Run(
-    name="twistor-continual",
-    chapter=5,
-    summary="three groups of books one after the other: what twistors and an LSTM forget of the first ones",
+    **vars(ABOUT["twistor-continual"]),
     arms=dict.fromkeys(ARMS, make_models),
     data=QUICK.load,
-    scales={
-        "quick": COMPUTED(note="three stages of 20 steps of tiny models; seconds on one core"),
-        "short": COMPUTED(note="three stages of 200 steps of 460,000 parameters; 4 minutes a seed on one core"),
-        "full": COMPUTED(note="three stages of 2,000 steps of the preset small; hours on a GPU"),
-    },
     weight_decay=0.05,
     compute=QUICK,
     at_scale=at_scale,

@@ -33,8 +33,9 @@ from torch.nn import functional as F
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.peak import peak_bytes
 from mobius_lib.runs.timing import in_turn
+from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor.models import equal_transformer
-from mobius_lib.runs.twistor.text import COMPUTED, count
+from mobius_lib.runs.twistor.text import count
 from mobius_lib.twistor import (
     PRESETS,
     IncidenceAttention,
@@ -246,16 +247,9 @@ def at_scale(scale: str) -> Run:
 
 
 RUN = Run(
-    name="twistor-length",
-    chapter=5,
-    summary="time and memory of longer and longer texts: twistors, incidence attention, a Transformer",
+    **vars(ABOUT["twistor-length"]),
     arms=dict.fromkeys(LENGTH_ARMS, make_models),
     data=nothing,
-    scales={
-        "quick": COMPUTED(note="128 to 512 characters; seconds on one core"),
-        "short": COMPUTED(note="128 to 16,384 characters; 2 minutes a seed on one core, and 2 GB of memory"),
-        "full": COMPUTED(note="the preset small, and the training of all presets; minutes a seed on a GPU"),
-    },
     weight_decay=0.0,
     compute=partial(compute, sizes=SIZES["quick"]),
     at_scale=at_scale,

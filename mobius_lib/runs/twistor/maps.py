@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from mobius_lib.products import Linear
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.models import equal_recurrent
 from mobius_lib.runs.twistor.text import (
-    COMPUTED,
     SIZES,
     Comparison,
     Sizes,
@@ -202,16 +202,9 @@ def at_scale(scale: str) -> Run:
 
 
 RUN = Run(
-    name="twistor-maps",
-    chapter=5,
-    summary="what the Möbius maps add at equal parameters: twistors, LSTM and GRU with the same head, a free mixing",
+    **vars(ABOUT["twistor-maps"]),
     arms=dict.fromkeys(ARMS, make_models),
     data=partial(load, SIZES["quick"]),
-    scales={
-        "quick": COMPUTED(note="20 steps of tiny models, three rates and more; a minute on one core"),
-        "short": COMPUTED(note="1,000 steps of 460,000 parameters; 20 minutes for the rates, 7 a seed on one core"),
-        "full": COMPUTED(note="4,000 steps of the preset small; days on a GPU"),
-    },
     weight_decay=0.05,
     compute=Maps(replace(SIZES["quick"], rates=RATES)),
     at_scale=at_scale,

@@ -34,7 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import text
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.measures import (
     curves,
@@ -269,18 +270,10 @@ def at_scale(scale: str) -> Run:
     return replace(RUN, data=partial(load, sizes), compute=Comparison(sizes), facts=lambda: facts)
 
 
-COMPUTED = partial(Scale, epochs=0, batch_size=0, lr=0.0)
 RUN = Run(
-    name="twistor-text",
-    chapter=5,
-    summary="bits per character of the King James Bible: twistors, their parts, LSTM, GRU, Transformer, n-grams",
+    **vars(ABOUT["twistor-text"]),
     arms=dict.fromkeys(ARMS, make_models),
     data=partial(load, SIZES["quick"]),
-    scales={
-        "quick": COMPUTED(note="20 steps of tiny models; seconds on one core"),
-        "short": COMPUTED(note="1,000 steps of 460,000 parameters; 15 minutes a seed on one core"),
-        "full": COMPUTED(note="4,000 steps of the preset small, nine times through the text; hours on a GPU"),
-    },
     weight_decay=0.05,
     compute=Comparison(SIZES["quick"]),
     at_scale=at_scale,

@@ -1,1 +1,62 @@
 """Runs of chapter 1."""
+
+from mobius_lib.runs.about import About, Scale, by_name
+
+FOLDER = "MOBIUS_TINY_IMAGENET"
+"""The environment variable that names the folder of Tiny ImageNet."""
+
+ABOUT = by_name(
+    About(
+        name="waves-features",
+        chapter=1,
+        summary="seed 001's recipe on embedded image features: lens, GELU twin, linear probe",
+        scales={
+            "quick": Scale(
+                epochs=3, batch_size=64, lr=1e-3, train_samples=1500, test_samples=1000, note="minutes on two CPU cores"
+            ),
+            "short": Scale(
+                epochs=4, batch_size=64, lr=1e-3, train_samples=3000, note="some ten minutes a seed on two CPU cores"
+            ),
+            "full": Scale(epochs=50, batch_size=256, lr=1e-3, note="hours on two CPU cores, minutes on a GPU"),
+        },
+    ),
+    About(
+        name="waves-images",
+        chapter=1,
+        summary="lens against GELU twin on Fashion-MNIST pictures",
+        scales={
+            "quick": Scale(
+                epochs=3,
+                batch_size=64,
+                lr=1e-3,
+                train_samples=2000,
+                test_samples=1000,
+                note="a minute or two on two CPU cores",
+            ),
+            "short": Scale(
+                epochs=4, batch_size=64, lr=1e-3, train_samples=5000, note="some five minutes a seed on two CPU cores"
+            ),
+            "full": Scale(epochs=30, batch_size=128, lr=1e-3, note="hours on two CPU cores"),
+        },
+    ),
+    About(
+        name="waves-tiny-imagenet",
+        chapter=1,
+        summary="seed 000's recipe on Tiny ImageNet: mobius_base and its GELU twin",
+        scales={
+            "full": Scale(epochs=200, batch_size=128, lr=3e-4, note=f"needs the data ({FOLDER}) and a GPU for a day")
+        },
+    ),
+    About(
+        name="waves-clip",
+        chapter=1,
+        summary="seed 001's recipe on all of ImageNet's CLIP features: lens and GELU twin",
+        scales={"full": Scale(epochs=50, batch_size=256, lr=1e-3, note="fetches 4 GB; hours on one GPU")},
+    ),
+    About(
+        name="waves-clip-weights",
+        chapter=1,
+        summary="accuracy of the published weights on ImageNet's CLIP validation features",
+        scales={"full": Scale(epochs=0, batch_size=256, lr=0.0, note="fetches 160 MB; minutes on a CPU")},
+    ),
+)

@@ -8,7 +8,8 @@ from torch import nn
 
 from mobius_lib.datasets.feature_files import imagenet_clip
 from mobius_lib.errors import DataError
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.waves import ABOUT
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
 WEIGHTS_REPO = "AbstractPhil/mobiusnet-distillations"
@@ -61,23 +62,17 @@ def published() -> nn.Module:
 
 
 RUN = Run(
-    name="waves-clip",
-    chapter=1,
-    summary="seed 001's recipe on all of ImageNet's CLIP features: lens and GELU twin",
+    **vars(ABOUT["waves-clip"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
-    scales={"full": Scale(epochs=50, batch_size=256, lr=1e-3, note="fetches 4 GB; hours on one GPU")},
     state=lens_state,
     readings=lens_readings,
 )
 
 RUN_WEIGHTS = Run(
-    name="waves-clip-weights",
-    chapter=1,
-    summary="accuracy of the published weights on ImageNet's CLIP validation features",
+    **vars(ABOUT["waves-clip-weights"]),
     arms={"lens": published},
     data=load_validation,
-    scales={"full": Scale(epochs=0, batch_size=256, lr=0.0, note="fetches 160 MB; minutes on a CPU")},
     state=lens_state,
     readings=lens_readings,
 )

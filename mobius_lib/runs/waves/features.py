@@ -10,7 +10,8 @@ from torch import nn
 
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.waves import ABOUT
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
 CLASSES = 10
@@ -56,20 +57,9 @@ def linear_probe(data: Data) -> dict[str, Any]:
 
 
 RUN = Run(
-    name="waves-features",
-    chapter=1,
-    summary="seed 001's recipe on embedded image features: lens, GELU twin, linear probe",
+    **vars(ABOUT["waves-features"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
-    scales={
-        "quick": Scale(
-            epochs=3, batch_size=64, lr=1e-3, train_samples=1500, test_samples=1000, note="minutes on two CPU cores"
-        ),
-        "short": Scale(
-            epochs=4, batch_size=64, lr=1e-3, train_samples=3000, note="some ten minutes a seed on two CPU cores"
-        ),
-        "full": Scale(epochs=50, batch_size=256, lr=1e-3, note="hours on two CPU cores, minutes on a GPU"),
-    },
     state=lens_state,
     readings=lens_readings,
     extra=linear_probe,

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.waves import ABOUT
 from mobius_lib.waves import GELUTwin, MobiusNet, lens_readings, lens_state
 
 SIZES = {
@@ -50,25 +51,9 @@ def gelu() -> nn.Module:
 
 
 RUN = Run(
-    name="waves-images",
-    chapter=1,
-    summary="lens against GELU twin on Fashion-MNIST pictures",
+    **vars(ABOUT["waves-images"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
-    scales={
-        "quick": Scale(
-            epochs=3,
-            batch_size=64,
-            lr=1e-3,
-            train_samples=2000,
-            test_samples=1000,
-            note="a minute or two on two CPU cores",
-        ),
-        "short": Scale(
-            epochs=4, batch_size=64, lr=1e-3, train_samples=5000, note="some five minutes a seed on two CPU cores"
-        ),
-        "full": Scale(epochs=30, batch_size=128, lr=1e-3, note="hours on two CPU cores"),
-    },
     state=lens_state,
     readings=lens_readings,
 )

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mobius_lib.errors import DataError
-from mobius_lib.runs.base import Data, Run, Scale
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.waves import ABOUT, FOLDER
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
-FOLDER = "MOBIUS_TINY_IMAGENET"
-"""Environment variable that names the data's folder, where it is not the default."""
 PADDING = 8
 
 
@@ -66,12 +65,9 @@ def gelu() -> nn.Module:
 
 
 RUN = Run(
-    name="waves-tiny-imagenet",
-    chapter=1,
-    summary="seed 000's recipe on Tiny ImageNet: mobius_base and its GELU twin",
+    **vars(ABOUT["waves-tiny-imagenet"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
-    scales={"full": Scale(epochs=200, batch_size=128, lr=3e-4, note=f"needs the data ({FOLDER}) and a GPU for a day")},
     state=lens_state,
     readings=lens_readings,
 )

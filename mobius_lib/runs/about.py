@@ -1,0 +1,49 @@
+"""What is said of a run before anything of it is imported: its name, what it does, how much each scale takes.
+
+No torch here: whoever lists the runs, or completes their names in a shell, does not wait for it. A chapter's runs stand
+in its folder's `__init__.py`; what is compared, and on what, in a file per run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from mobius_lib.errors import MobiusError
+
+
+class RunError(MobiusError):
+    """A run, a scale or a setting that does not exist."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of a run is done."""
+
+    epochs: int
+    """0: nothing is trained, and the models are judged as their functions make them."""
+    batch_size: int
+    lr: float
+    train_samples: int | None = None
+    """The first so many rows of the training set, which is shuffled first with seed 0; None: all."""
+    test_samples: int | None = None
+    note: str = ""
+    """What to expect: minutes and machine."""
+
+
+COMPUTED = partial(Scale, epochs=0, batch_size=0, lr=0.0)
+"""A scale of a run that computes its records in its own way."""
+
+
+@dataclass(frozen=True)
+class About:
+    """A run as a list shows it."""
+
+    name: str
+    chapter: int
+    summary: str
+    scales: Mapping[str, Scale]
+
+
+def by_name(*runs: About) -> dict[str, About]:
+    """As a table."""
+    return {run.name: run for run in runs}

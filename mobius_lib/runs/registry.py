@@ -1,0 +1,59 @@
+"""Every run of the book, ready to be executed. Importing this imports all of them."""
+
+from mobius_lib.runs import described
+from mobius_lib.runs.base import Run
+from mobius_lib.runs.cantor import alpha as cantor_alpha
+from mobius_lib.runs.cantor import mask as cantor_mask
+from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
+from mobius_lib.runs.gauge import encoder as gauge_encoder
+from mobius_lib.runs.gauge import lens as gauge_lens
+from mobius_lib.runs.gauge import network as gauge_network
+from mobius_lib.runs.simplex import features as simplex_features
+from mobius_lib.runs.simplex import imagenet as simplex_imagenet
+from mobius_lib.runs.simplex import mixture as simplex_mixture
+from mobius_lib.runs.simplex import robustness as simplex_robustness
+from mobius_lib.runs.twistor import continual as twistor_continual
+from mobius_lib.runs.twistor import length as twistor_length
+from mobius_lib.runs.twistor import maps as twistor_maps
+from mobius_lib.runs.twistor import text as twistor_text
+from mobius_lib.runs.waves import clip as waves_clip
+from mobius_lib.runs.waves import features as waves_features
+from mobius_lib.runs.waves import images as waves_images
+from mobius_lib.runs.waves import tiny_imagenet as waves_tiny_imagenet
+
+RUNS: dict[str, Run] = {
+    run.name: run
+    for run in (
+        waves_features.RUN,
+        waves_images.RUN,
+        waves_tiny_imagenet.RUN,
+        waves_clip.RUN,
+        waves_clip.RUN_WEIGHTS,
+        cantor_alpha.RUN,
+        cantor_mask.RUN,
+        simplex_features.RUN,
+        simplex_mixture.RUN,
+        simplex_mixture.RUN_MODES,
+        simplex_robustness.RUN,
+        simplex_imagenet.RUN,
+        gauge_cooccurrence.RUN,
+        gauge_network.RUN,
+        gauge_lens.RUN,
+        gauge_encoder.RUN,
+        twistor_text.RUN,
+        twistor_maps.RUN,
+        twistor_continual.RUN,
+        twistor_length.RUN,
+    )
+}
+
+
+def get_run(name: str) -> Run:
+    """The run of that name.
+
+    Raises:
+        RunError: when there is none, naming those there are.
+    """
+    described(name)
+    return RUNS[name]
+
