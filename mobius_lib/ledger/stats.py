@@ -1,12 +1,20 @@
 """The few statistics the ledger rests on, and the one place where an interval becomes a verdict."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+from scipy.special import stdtr, stdtrit
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Word
 
 CONFIDENCE = 0.95
+Effect = Literal["more", "less", "no difference", "undecided"]
+MORE: Effect = "more"
+LESS: Effect = "less"
+NO_DIFFERENCE: Effect = "no difference"
+UNDECIDED: Effect = "undecided"
 
 
 @dataclass(frozen=True)
@@ -51,38 +59,57 @@ def decide(found: Interval, threshold: float = 0.0) -> Word:
     return REFUTED if found.high < threshold else PARTLY
 
 
-def student_quantile(probability: float, degrees: int) -> float:
-    """The t that a Student variable with `degrees` degrees of freedom stays below with this probability.
+def holm(families: Mapping[str, Sequence[float]], confidence: float = CONFIDENCE) -> dict[str, Interval]:
+    """Intervals of several means that are looked at together, by Holm's step-down rule.
 
-    Bisection on the distribution function, which for whole degrees is a finite sum (Abramowitz and Stegun 26.7.3-4).
+    The means are ordered by their distance from 0 in standard errors (by p). The first gets its interval at
+    1 - a / m, a = 1 - confidence and m how many there are, the next at 1 - a / (m - 1), and so on; from the first that
+    holds 0, all further ones get its level. So an interval lies on one side of 0 exactly where Holm's test says so, and
+    all that do so are right together with that confidence, or more.
 
     Args:
-        probability: in [0.5, 1).
-        degrees: at least 1.
+        families: name to one number per seed, at least one.
+    Returns:
+        the same names, in the same order.
     """
-    if not 0.5 <= probability < 1 or degrees < 1:
-        raise ValueError(f"No quantile for probability {probability} and {degrees} degrees of freedom.")
-    inside = 2 * probability - 1
-    low, high = 0.0, 1.0
-    while _within(high, degrees) < inside:
-        high *= 2
-    for _ in range(80):  # halves the bracket below the spacing of doubles
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, degrees) < inside else (low, middle)
-    return (low + high) / 2
+    order = sorted(families, key=lambda name: _p_value(families[name]))
+    found: dict[str, Interval] = {}
+    share = 1 - confidence
+    level = share
+    stopped = False
+    for place, name in enumerate(order):
+        level = level if stopped else share / (len(order) - place)
+        found[name] = interval(families[name], 1 - level)
+        stopped = stopped or found[name].low <= 0 <= found[name].high
+    return {name: found[name] for name in families}
 
 
-def _within(t: float, degrees: int) -> float:
-    """Probability that a Student variable lies in [-t, t]."""
-    theta = math.atan(t / math.sqrt(degrees))
-    cosine = math.cos(theta)
-    odd = degrees % 2
-    term = cosine if odd else 1.0
-    total = term if degrees > 1 else 0.0
-    for k in range(3 if odd else 2, degrees - 1, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    return (theta + math.sin(theta) * total) * 2 / math.pi if odd else math.sin(theta) * total
+def effect(found: Interval, smallest: float) -> Effect:
+    """What an interval of a difference says, where less than `smallest` would not matter to anybody.
+
+    Args:
+        smallest: the smallest effect of interest, above 0, in the unit of the difference.
+    """
+    if found.low > smallest:
+        return MORE
+    if found.high < -smallest:
+        return LESS
+    return NO_DIFFERENCE if -smallest < found.low and found.high < smallest else UNDECIDED
+
+
+def student_quantile(probability: float, degrees: int) -> float:
+    """The t that a Student variable with `degrees` degrees of freedom stays below with this probability."""
+    return float(stdtrit(degrees, probability))
+
+
+def _p_value(values: Sequence[float]) -> float:
+    """Of Student's test that the mean is 0, both sides; 1 for a single value, 0 where all are the same and not 0."""
+    found = interval(values)
+    if found.n == 1 or found.mean == 0:
+        return 1.0
+    if found.spread == 0:
+        return 0.0
+    return float(2 * stdtr(found.n - 1, -abs(found.mean) * math.sqrt(found.n) / found.spread))
 
 
 def ranks(values: Sequence[float]) -> list[float]:

@@ -1,7 +1,7 @@
 """What must be true of the functions in `math.py`, and of every module that says it is causal or can stream.
 
 Each law of `LAWS` draws from a seed and asserts itself; the chapter runs them in its cells and the unit tests over more
-seeds and both precisions. `causal` and `streams` take a module, and are laws of that module.
+seeds and both precisions. `causal`, `streams` and `images_apart` take a module, and are laws of that module.
 
 Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """
@@ -323,6 +323,24 @@ def causal(function: Callable[[Tensor], Tensor], x: Tensor, other: Tensor, toler
         after = function(changed)
         assert t == 0 or (after[:, :t] - before[:, :t]).abs().max() <= tolerance, f"step {t} is seen before it"
         assert (after[:, t] - before[:, t]).abs().max() > 0, f"step {t} is not seen at all"
+
+
+@torch.no_grad()
+def images_apart(function: Callable[[Tensor], Tensor], z: Tensor, phase: Tensor) -> float:
+    """Whether a layer moves the points omega_k / pi_k by maps of points: 0, to rounding, where it does.
+
+    A twistor times a phase has the same points; a map of points gives them the same images.
+
+    Args:
+        function: maps twistors (..., 4n) to (..., 4n), each component pair alone.
+        z: (..., 4n).
+        phase: complex of modulus 1, broadcasting with omega.
+    Returns:
+        the largest distance of two images of one point on the unit sphere, from 0 to 2.
+    """
+    turned = twistor.from_complex(*(phase * part for part in twistor.to_complex(z)))
+    first, second = (twistor.sphere(torch.stack(twistor.to_complex(function(each)), dim=-1)) for each in (z, turned))
+    return (first - second).norm(dim=-1).max().item()
 
 
 @torch.no_grad()

@@ -7,21 +7,22 @@ import pytest
 from scipy import stats as reference
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED
-from mobius_lib.ledger.stats import Interval, decide, interval, rank_correlation, ranks, student_quantile
+from mobius_lib.ledger.stats import (
+    Interval,
+    decide,
+    effect,
+    holm,
+    interval,
+    rank_correlation,
+    ranks,
+    student_quantile,
+)
 
 
-@pytest.mark.parametrize("degrees", [*range(1, 31), 99, 100])
-def test_the_quantile_is_scipys(degrees: int) -> None:
-    for probability in (0.5, 0.6, 0.9, 0.95, 0.975, 0.995):
-        # 1e-9: both are exact to about 1e-12; the finite sum loses a few digits of cancellation near t = 0
-        expected = reference.t.ppf(probability, degrees)
-        assert student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-
-
-@pytest.mark.parametrize(("probability", "degrees"), [(0.4, 3), (1.0, 3), (0.9, 0)])
-def test_no_quantile_where_there_is_none(probability: float, degrees: int) -> None:
-    with pytest.raises(ValueError, match="No quantile"):
-        student_quantile(probability, degrees)
+def test_the_quantile_is_the_tables() -> None:
+    # printed in any table of Student's distribution
+    assert student_quantile(0.975, 4) == pytest.approx(2.776, abs=5e-4)
+    assert student_quantile(0.975, 2) == pytest.approx(4.303, abs=5e-4)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -56,6 +57,51 @@ def test_the_word_follows_the_interval(low: float, high: float, word: str) -> No
     assert decide(found) == word
     shifted = Interval(found.mean + 5, low + 5, high + 5, 0.1, 3)
     assert decide(shifted, threshold=5) == word
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_holms_intervals_decide_as_holms_test(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    means = draw.choice([0.0, 0.5, 2.0], size=6)
+    values = {f"{n}": draw.normal(mean, 1, size=5).tolist() for n, mean in enumerate(means)}
+    p = {name: reference.ttest_1samp(each, 0).pvalue for name, each in values.items()}
+    rejected: set[str] = set()
+    for place, name in enumerate(sorted(p, key=p.__getitem__)):
+        if p[name] >= 0.05 / (6 - place):
+            break
+        rejected.add(name)
+    found = holm(values)
+    assert list(found) == list(values)
+    assert {name for name, each in found.items() if each.low > 0 or each.high < 0} == rejected
+    alone = {name: interval(each) for name, each in values.items()}
+    for name, each in found.items():
+        assert each.mean == alone[name].mean and each.low <= alone[name].low and each.high >= alone[name].high
+    smallest = min(p, key=p.__getitem__)
+    assert found[smallest] == interval(values[smallest], 1 - 0.05 / 6)
+
+
+def test_holms_intervals_of_degenerate_families() -> None:
+    assert holm({}) == {}
+    assert holm({"one": [0.3, 0.4, 0.5]}) == {"one": interval([0.3, 0.4, 0.5])}
+    found = holm({"single": [0.3], "same": [1.0, 1.0], "none": [0.0, 0.0]})
+    assert (found["single"].low, found["same"].low, found["none"].low) == (0.3, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.02, 0.05, "more"),
+        (-0.05, -0.02, "less"),
+        (-0.009, 0.009, "no difference"),
+        (0.002, 0.009, "no difference"),
+        (0.005, 0.05, "undecided"),
+        (0.01, 0.05, "undecided"),
+        (-0.05, 0.05, "undecided"),
+        (-0.05, -0.005, "undecided"),
+    ],
+)
+def test_what_an_interval_says_of_an_effect_that_matters(low: float, high: float, word: str) -> None:
+    assert effect(Interval((low + high) / 2, low, high, 0.1, 5), 0.01) == word
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -20,11 +20,13 @@ from mobius_lib.products import by_torch
 from mobius_lib.twistor import (
     PRESETS,
     IncidenceAttention,
+    MobiusLayer,
     OmegaNestedOptimizer,
     PiNestedOptimizer,
     TwistorHopeArchitecture,
     TwistorNestedLearning,
     create_full_config,
+    laws,
 )
 
 MODEL = "mobius_lib.twistor.TwistorHopeArchitecture"
@@ -49,6 +51,28 @@ def build_is_causal(claim: Claim, results: Results, *, length: int) -> Measureme
         f"With another token at any place but the first of {length}, the logits before it move by at most {worst:.0e}, "
         f"and those at it by at least {moved:.0e}.",
         (MODEL,),
+    )
+
+
+@register
+def build_is_mobius(claim: Claim, results: Results, *, dim: int, rows: int) -> Measurement:
+    """Whether our layer, with the couplings that it starts with, moves points by maps of points; and without them."""
+    layer = MobiusLayer(dim)
+    z = torch.randn(rows, dim)
+    phase = torch.polar(torch.ones(rows, 1), torch.rand(rows, 1) * 2 * math.pi)
+    apart = laws.images_apart(layer, z, phase)
+    couplings = ", ".join(f"{c:.3f}" for c in layer.cycles.couplings.tolist())
+    with torch.no_grad():
+        layer.cycles.couplings.zero_()
+    alone, slack = laws.images_apart(layer, z, phase), claim.tolerance or 0.0
+    return Measurement(
+        float(f"{apart:.3g}"),
+        "largest distance of two images of one point",
+        REPRODUCED if apart <= slack else REFUTED,
+        f"Twistors of one point, apart by a phase, get images up to {apart:.2f} apart on the unit sphere by our layer "
+        f"with its initial couplings c = {couplings}: its cycles are Möbius maps with z + c J z after each, and J "
+        f"conjugates. With c = 0 the images are {alone:.0e} apart: one Möbius map.",
+        ("mobius_lib.twistor.MobiusLayer",),
     )
 
 

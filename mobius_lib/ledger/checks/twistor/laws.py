@@ -5,6 +5,7 @@ of our own. Random draws are repeatable: a check is called with its own random s
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Measurement, reg
 from mobius_lib.ledger.checks.runs import reported_number
 from mobius_lib.ledger.claims import Claim
 from mobius_lib.ledger.results import Results
+from mobius_lib.twistor import laws
 from mobius_lib.twistor import math as twistor
 
 MODULE = "mobius_lib.twistor.math"
@@ -26,13 +28,14 @@ def layer_is_mobius(claim: Claim, results: Results, *, strengths: list[float]) -
     """
     pairs = torch.randn(500, 4, dtype=torch.float64)
     phase = torch.polar(torch.ones(500, 1, dtype=torch.float64), torch.rand(500, 1, dtype=torch.float64) * 2 * math.pi)
-    turned = twistor.from_complex(*(phase * part for part in twistor.to_complex(pairs)))
-    before = _chord(pairs, turned)
-    moved = [_chord(*(twistor.couple(z, c) for z in (pairs, turned))) for c in strengths]
+    before = laws.images_apart(lambda z: z, pairs, phase)
+    moved = [laws.images_apart(partial(twistor.couple, strength=c), pairs, phase) for c in strengths]
     maps = twistor.special_linear(torch.randn(500, 3, dtype=torch.complex128) / 2)
-    true = (
-        twistor.sphere(twistor.move(maps, _points(pairs))) - twistor.sphere(twistor.move(maps, _points(turned)))
-    ).abs()
+
+    def by_maps(z: Tensor) -> Tensor:
+        return twistor.from_complex(*twistor.move(maps, torch.cat(twistor.to_complex(z), dim=-1)).split(1, dim=-1))
+
+    true = laws.images_apart(by_maps, pairs, phase)
     worst = max(moved)
     return Measurement(
         round(worst, 3),
@@ -40,7 +43,7 @@ def layer_is_mobius(claim: Claim, results: Results, *, strengths: list[float]) -
         REPRODUCED if worst <= (claim.tolerance or 0.0) else REFUTED,
         f"The public layer adds c J z, J(ω, π) = (conj π, -conj ω). On the unit sphere of ω/π, points {before:.0e} "
         f"apart get images up to {worst:.2f} apart (c = {', '.join(f'{c:.3f}' for c in strengths)}), so it is no map "
-        f"of the point, and none (az + b)/(cz + d); such maps keep them within {true.max().item():.0e}.",
+        f"of the point, and none (az + b)/(cz + d); such maps keep them within {true:.0e}.",
         (f"{MODULE}.couple", f"{MODULE}.move"),
     )
 
@@ -210,16 +213,6 @@ def coupling_is_causal(claim: Claim, results: Results, *, dim: int, length: int)
         "token would be one that the model has read.",
         (f"{MODULE}.couple",),
     )
-
-
-def _points(pairs: Tensor) -> Tensor:
-    """Twistors of one component pair as points (omega, pi)."""
-    return torch.cat(twistor.to_complex(pairs), dim=-1)
-
-
-def _chord(first: Tensor, second: Tensor) -> float:
-    """The largest distance on the unit sphere between the points of two lists of twistors."""
-    return (twistor.sphere(_points(first)) - twistor.sphere(_points(second))).norm(dim=-1).max().item()
 
 
 def _helicity(z: Tensor) -> Tensor:

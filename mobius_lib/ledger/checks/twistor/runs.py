@@ -1,11 +1,107 @@
-"""Chapter 5: what only runs on a GPU can show of the presets, and of mixed precision."""
+"""Chapter 5: what arms of its runs differ by; and what only runs on a GPU can show of presets and mixed precision."""
+
+import functools
+import math
+from statistics import fmean
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, LedgerError, Measurement, Word, register
 from mobius_lib.ledger.checks.measures import incomplete
 from mobius_lib.ledger.checks.runs import no_file, reported_number
-from mobius_lib.ledger.claims import Claim
-from mobius_lib.ledger.results import Results
-from mobius_lib.ledger.stats import interval
+from mobius_lib.ledger.claims import Claim, load_claims
+from mobius_lib.ledger.results import Results, RunFile
+from mobius_lib.ledger.stats import LESS, MORE, NO_DIFFERENCE, Interval, effect, holm, interval
+
+
+@register
+def run_effect(
+    claim: Claim,
+    results: Results,
+    *,
+    run: str,
+    better: str,
+    than: str,
+    measure: str,
+    unit: str,
+    smallest: float,
+    scale: str | None = None,
+    longer: str | None = None,
+    times: float = 5.0,
+) -> Measurement:
+    """Paired difference of a measure of which less is better, `better` (the arm that has more of it) minus `than`.
+
+    The interval is Holm's, over all claims of the chapter that this check decides and that have their runs: whoever
+    looks at many differences finds some by chance. Differences below `smallest` are none.
+
+    `longer` is an arm with the model of `better`, trained for more steps. Where its gain, a line through the logarithm
+    of the steps, would close the gap within so many `times` the steps, nothing is decided: the curve was still falling.
+    """
+    file = results.find(run, better, than, scale=scale)
+    if file is None:
+        return no_file(run, (better, than), scale)
+    family = effects(claim.chapter, results, claim)
+    found, among = family[claim.id], len(family)
+    said = effect(found, smallest)
+    falling = longer is not None and said == MORE and _would_close(file, better, than, longer, measure, times)
+    verdict: Word = PARTLY if falling else {MORE: REPRODUCED, LESS: REFUTED}.get(said, PARTLY)
+    name = measure.replace("_", " ")
+    words = {
+        MORE: f"beyond {smallest:g}, which counts as an effect.",
+        LESS: f"beyond {smallest:g}, which counts as an effect, and against the claim.",
+        NO_DIFFERENCE: f"within {smallest:g}, so no difference that matters.",
+    }.get(said, f"undecided by these seeds, as {smallest:g} and more count as an effect.")
+    if falling:
+        words = (
+            f"undecided: {better} was still learning. {longer} has {_mean(file, longer, measure):.3f}, and a line "
+            f"through the logarithm of the steps reaches {than} within {times:g} times as many."
+        )
+    return Measurement(
+        round(found.mean, 3),
+        unit,
+        verdict,
+        f"{name[0].upper()}{name[1:]}, {better} minus {than}, paired by seed: {found.mean:+.3f} {unit}, 95 % interval "
+        f"by Holm's rule over {among} comparisons [{found.low:+.3f}, {found.high:+.3f}], {found.n} seeds, "
+        f"{file.scale} scale: {words}",
+        (file.source,),
+    )
+
+
+def effects(chapter: int, results: Results, *also: Claim) -> dict[str, Interval]:
+    """The differences of all claims of a chapter that `run_effect` decides, with Holm's intervals.
+
+    Args:
+        results: where the runs' files lie; claims whose file is not there are left out.
+        also: claims in the place of those of the same id.
+    Returns:
+        id to the interval of the first arm minus the second.
+    """
+    claims = {claim.id: claim for claim in (*_compared(chapter), *also)}
+    return holm({name: values for name, claim in claims.items() if (values := _differences(claim, results))})
+
+
+@functools.cache
+def _compared(chapter: int) -> tuple[Claim, ...]:
+    return tuple(claim for claim in load_claims() if claim.chapter == chapter and claim.check == run_effect.__name__)
+
+
+def _differences(claim: Claim, results: Results) -> list[float]:
+    """`better` minus `than`, seed by seed; none where there is no file."""
+    run, better, than, measure = (claim.arguments[name] for name in ("run", "better", "than", "measure"))
+    file = results.find(run, better, than, scale=claim.arguments.get("scale"))
+    if file is None:
+        return []
+    pairs = zip(file.numbers(better, measure, than), file.numbers(than, measure, better), strict=True)
+    return [first - second for first, second in pairs]
+
+
+def _would_close(file: RunFile, better: str, than: str, longer: str, measure: str, times: float) -> bool:
+    """Whether more steps would bring `better` to `than`, if they help by as much for each doubling as to `longer`."""
+    before, after, other = (_mean(file, arm, measure) for arm in (better, longer, than))
+    ratio = _mean(file, longer, "steps") / _mean(file, better, "steps")
+    return before - (before - after) * math.log(times) / math.log(ratio) <= other
+
+
+def _mean(file: RunFile, arm: str, measure: str) -> float:
+    return fmean(file.numbers(arm, measure))
 
 
 @register
