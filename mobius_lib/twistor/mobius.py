@@ -75,6 +75,9 @@ def _rotations(pairs: int) -> Tensor:
 class MobiusLayer(nn.Module):
     """Learned Möbius cycles: each pair's point omega_k / pi_k moves, its length stays.
 
+    As long as a coupling is not 0, where the point goes depends on the phase of its pair as well: J conjugates. So the
+    layer as a whole is no map (az + b)/(cz + d); `laws.images_apart` measures how far it is from one.
+
     Every row is treated alone, so the layer is causal over any axis.
 
     Args:
