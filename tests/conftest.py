@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,6 +37,14 @@ def _lacking(message: str) -> None:
 def lacking() -> Callable[[str], None]:
     """Ends a test for something that this machine lacks and could have: it is skipped, and under CI it fails."""
     return _lacking
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 @pytest.fixture(scope="module")

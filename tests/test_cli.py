@@ -232,8 +232,8 @@ def test_a_real_process_with_an_unknown_run(tmp_path):
         ("mobius run tiny --backend '[red]magic'", "no backend '[red]magic'; use printed, eager, compiled"),
         ("mobius run tiny --device tpu", "no device 'tpu'"),
         ("mobius run tiny --lr=-1", "lr must be a number above 0"),
-        ("mobius run tiny --output .", "cannot be written to"),
-        ("mobius run tiny --output stdout.txt/x.json", "cannot be made"),
+        ("mobius run tiny --output .", "cannot be written"),
+        ("mobius run tiny --output stdout.txt/x.json", "cannot be written"),
     ],
     ids=lambda text: text.split()[-1],
 )

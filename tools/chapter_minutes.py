@@ -6,8 +6,9 @@ Only for a quiet machine: what is written into data/chapter-minutes.json is what
 import json
 import os
 
+from mobius_lib.files import write_json
 from mobius_lib.runs import pick_device
-from mobius_lib.runs.provenance import describe_device, write_json
+from mobius_lib.runs.provenance import describe_device
 from tools.build_book import Book
 from tools.house import ROOT
 

@@ -1,6 +1,7 @@
 """What the benchmarks of single chapters share: an aim, the checks before, and the record's beginning and end."""
 
 import math
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,8 @@ from typing import Any
 import torch
 
 from mobius_lib.errors import MobiusError
-from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
+from mobius_lib.files import check_writable, plain, write_json
+from mobius_lib.runs.provenance import describe_device, provenance
 
 SCHEMA = 1
 
@@ -64,13 +66,16 @@ def check(numbers: Mapping[str, int | None], output: Path | None) -> None:
     """Refuse what cannot be measured or written, before anything is measured.
 
     Raises:
-        BenchError: for a number below 1, or a file whose folder is not there.
+        BenchError: for a number below 1, more threads than processors, or a file that cannot be written.
     """
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise BenchError(f"The number of {name} must be at least 1, not {value}.")
-    if output is not None and not output.parent.is_dir():
-        raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
+    # OpenMP believes any number: thousands bring a machine to its knees, and more end the process
+    if (threads := numbers.get("threads")) is not None and threads > (processors := os.cpu_count() or 1):
+        raise BenchError(f"This machine has {processors} processors; --threads {threads} is more than that.")
+    if output is not None:
+        check_writable(output, error=BenchError)
 
 
 @contextmanager
@@ -111,7 +116,7 @@ class Recorder:
         Raises:
             BenchError: when the file cannot be written.
         """
-        record = finite(
+        record = plain(
             {
                 "bench": SCHEMA,
                 "what": self.what,
@@ -124,8 +129,5 @@ class Recorder:
             }
         )
         if output is not None:
-            try:
-                write_json(output, record)
-            except OSError as error:
-                raise BenchError(f"{output} could not be written ({error.strerror}); give another file.") from error
+            write_json(output, record, error=BenchError)
         return record

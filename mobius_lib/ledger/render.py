@@ -1,15 +1,14 @@
 """Verdicts for eyes: Markdown for the ledger page and the README, HTML for notebooks, a table for the terminal."""
 
 import html
-import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobius_lib.files import write_whole
 from mobius_lib.ledger.base import AWAITS, PARTLY, REFUTED, REPRODUCED, WORDS, LedgerError, Word
 from mobius_lib.ledger.claims import load_claims
 from mobius_lib.ledger.verdicts import Verdict, judge
@@ -232,14 +231,7 @@ def update_readme(path: Path | str, verdicts: Sequence[Verdict] | None = None) -
     new = _replaced(path, old, readme_table(verdicts))
     if new == old:
         return False
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, delete=False) as file:
-        file.write(new)
-    try:
-        os.chmod(file.name, path.stat().st_mode)
-        os.replace(file.name, path)
-    except OSError:
-        os.unlink(file.name)
-        raise
+    write_whole(path, new.encode(), error=LedgerError)
     return True
 
 

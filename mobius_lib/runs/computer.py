@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mobius_lib.files import plain, write_json
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Data, Run
-from mobius_lib.runs.provenance import finite, write_json
 
 
 class Computer:
@@ -71,7 +71,7 @@ class Computer:
             if kept["of"] == json.loads(json.dumps(self.of)):  # through JSON, in which a tuple is a list
                 return kept[key], kept["seconds"], True
         started = time.perf_counter()
-        found = finite(dict(make()))
+        found = plain(dict(make()))
         seconds = time.perf_counter() - started + (self.resumed if key == "arms" else 0.0)
         if file is not None:
             write_json(file, {"of": self.of, "seconds": seconds, key: found})

@@ -3,18 +3,18 @@
 Arms take turns within each seed, so that a machine that slows down slows all of them.
 """
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from mobius_lib.files import check_writable, plain, write_json
 from mobius_lib.runs.about import RunError, Scale
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.computer import Computer
 from mobius_lib.runs.devices import pick_device
-from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
+from mobius_lib.runs.provenance import describe_device, provenance
 from mobius_lib.runs.records import command
 from mobius_lib.runs.trainer import Trainer
 
@@ -70,7 +70,7 @@ def execute(
         device = device if run.on_any_device else "cpu"
     place = pick_device(device)
     if output is not None:
-        _check_writable(output)  # now, and not after hours of training
+        check_writable(output, error=RunError, advice="give another --output")  # now, and not after hours of training
     origin = provenance()  # now: the code on disk may be another one when the run has ended
     data = run.data()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
@@ -105,15 +105,10 @@ def execute(
     }
     if run.extra is not None:
         result["extra"] = run.extra(Data(tuple(part.cpu() for part in data.train), tuple(p.cpu() for p in data.test)))
-    result = finite(result)
+    result = plain(result)
     if output is not None:
-        try:
-            write_json(output, result)
-        except OSError as error:
-            raise RunError(
-                f"The result could not be written to {output} ({error.strerror}); make room or give another --output, "
-                "and the same command writes it without training again."
-            ) from error
+        advice = "make room or give another --output, and the same command writes it without training again"
+        write_json(output, result, error=RunError, advice=advice)
     return result
 
 
@@ -134,14 +129,3 @@ def _check_computed(run: Run, changed: list[str], device: str, backend: str) -> 
         raise RunError(f"The run {run.name} computes its records and has no {options}; leave it out.")
     if device not in ("auto", "cpu") and not run.on_any_device:
         raise RunError(f"The run {run.name} computes on the CPU, not on {device!r}; use --device cpu or leave it out.")
-
-
-def _check_writable(output: Path) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"The folder {output.parent} for the result cannot be made ({error.strerror}); give another --output."
-        ) from error
-    if output.is_dir() or not os.access(output.parent, os.W_OK):
-        raise RunError(f"The result cannot be written to {output}; give a file in a folder that you may write to.")

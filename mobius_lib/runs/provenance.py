@@ -1,8 +1,5 @@
-"""Where a result came from: machine, versions, commit, time. And the one way a result is written."""
+"""Where a result came from: machine, versions, commit, time."""
 
-import json
-import math
-import os
 import platform
 import subprocess
 import sys
@@ -33,33 +30,6 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"cpu: {_cpu_name()}, {torch.get_num_threads()} threads"
-
-
-def finite(content: Any) -> Any:
-    """The same with None for each NaN and infinity, which JSON lacks: the loss of a run that diverged, say."""
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return content
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write whole or not at all: into a file beside it, which then takes its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = temporary(path)
-    try:
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def temporary(path: Path) -> Path:
-    """The file beside `path` that is written first; always the same one, so that a killed process leaves no second."""
-    return path.with_name(f".{path.name}.part")
 
 
 def _cpu_name() -> str:

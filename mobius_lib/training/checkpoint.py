@@ -3,19 +3,14 @@
     config.json  best_accuracy.json  final_accuracy.json  tensorboard/
     checkpoints/{checkpoint_epoch_0010,best_model,final_model}.{pt,safetensors}
 
-A file is written under a temporary name in its own folder, forced to disk and renamed. The .safetensors of a pair goes
-first, so a .pt says that both are there.
+The .safetensors of a pair is written first, so a .pt says that both are there.
 """
 
-import contextlib
 import io
 import json
 import logging
-import math
-import os
 import random
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,9 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from mobius_lib import files
 from mobius_lib.errors import CheckpointError
 
 FORMAT = "mobius_lib checkpoint 1"
+CONTINUE = "make room or grant access, then continue the run: what was saved before is intact"
 ENTRIES = {
     *("model", "optimizer", "scheduler", "scaler", "epoch", "best", "history", "training_seconds"),
     *("random", "recipe", "data"),
@@ -60,11 +57,10 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.checkpoints):
-                for stale in folder.glob(".*.tmp"):
-                    stale.unlink(missing_ok=True)
+                files.clear_left(folder)
         except OSError as error:
             raise CheckpointError(
-                f"The run folder {self.path} cannot be used ({_reason(error)}); choose one that can be written to."
+                f"The run folder {self.path} cannot be used ({files.reason(error)}); choose one that can be written to."
             ) from error
 
     def save(self, name: str, state: State) -> None:
@@ -244,58 +240,10 @@ def set_random_state(state: State, device: torch.device) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON, whole or not at all; numbers that JSON lacks (NaN, infinity) become null."""
-    write_whole(path, (json.dumps(_plain(value), indent=2, allow_nan=False) + "\n").encode())
+    """As `files.write_json`, with the error of a run that can be continued."""
+    files.write_json(path, value, error=CheckpointError, advice=CONTINUE)
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Puts a file in place with one rename, after its bytes are on the disk.
-
-    Raises:
-        CheckpointError: when that fails; the file that was there is still whole, and no temporary one is left.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        free = ""
-        with contextlib.suppress(OSError):
-            free = f", {shutil.disk_usage(path.parent).free / 1e6:.0f} MB free"
-        raise CheckpointError(
-            f"{path} cannot be written ({_reason(error)}{free}); make room or grant access, "
-            "then continue the run: what was saved before is intact."
-        ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Forces the rename itself to disk, where the system lets a folder be opened."""
-    with contextlib.suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
+    """As `files.write_whole`, with the error of a run that can be continued."""
+    files.write_whole(path, data, error=CheckpointError, advice=CONTINUE)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mobius_lib.bench.base import BenchError
+from mobius_lib.bench.base import BenchError, check, on_threads
 from mobius_lib.bench.measure import machine, paired_seconds, peak_bytes, summary
 from mobius_lib.bench.waves.arms import (
     FORMS,
@@ -23,8 +23,9 @@ from mobius_lib.bench.waves.arms import (
     cases,
     network,
 )
+from mobius_lib.files import plain, write_json
 from mobius_lib.runs.devices import pick_device
-from mobius_lib.runs.provenance import describe_device, finite, provenance, write_json
+from mobius_lib.runs.provenance import describe_device, provenance
 from mobius_lib.waves import fast
 from mobius_lib.waves.cost import multiply_adds, parameter_count
 from mobius_lib.waves.fast.fold import fold
@@ -68,13 +69,12 @@ def bench(
         output: where the record is written; None writes none.
         say: told what is being measured.
     Raises:
-        BenchError: for a name that does not exist, a number below 1, or a file that cannot be written.
+        BenchError: for a name that does not exist, a number below 1, more threads than processors, or a file that
+            cannot be written.
     """
     place = pick_device(device)
     numbers = {"batch": batch, "threads": threads, "rounds": rounds}
-    for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise BenchError(f"The number of {name} must be at least 1, not {value}.")
+    check(numbers, output)
     if precision not in PRECISIONS:
         raise BenchError(f"There is no precision {precision!r}; use {' or '.join(PRECISIONS)}.")
     if backend is not None and (backend not in BACKENDS or backend == "printed"):
@@ -84,18 +84,13 @@ def bench(
         for name in asked:
             if name not in known:
                 raise BenchError(f"There is no {kind} {name!r}; there are {', '.join(known)}.")
-    if output is not None and not output.parent.is_dir():
-        raise BenchError(f"There is no folder {output.parent}; make it, or give another file.")
     origin, started = provenance(), time.perf_counter()
-    threads_before = torch.get_num_threads()
     setting = _setting(place, batch, quick, precision, rows)
     rounds = rounds or (3 if quick else 15)
     # whole modules compiled: on a GPU, where launches cost, or when asked for by name
     whole = place.type == "cuda" or any(form in WHOLE_COMPILED for form in forms)
     with ExitStack() as stack:
-        if threads is not None:
-            torch.set_num_threads(threads)
-            stack.callback(torch.set_num_threads, threads_before)
+        stack.enter_context(on_threads(threads))
         stack.enter_context(warnings.catch_warnings())
         # torch's compiler imports what torch itself has deprecated
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
@@ -117,7 +112,7 @@ def bench(
             say(f"training on {setting.rows:,} rows of features")
             throughput = _throughput(setting)
         described, used_threads = describe_device(place), torch.get_num_threads()
-    record = finite(
+    record = plain(
         {
             "bench": SCHEMA,
             "command": _command(numbers, device, quick, subjects, forms, backends, backend, precision, rows),
@@ -133,10 +128,7 @@ def bench(
         }
     )
     if output is not None:
-        try:
-            write_json(output, record)
-        except OSError as error:
-            raise BenchError(f"{output} could not be written ({error.strerror}); give another file.") from error
+        write_json(output, record, error=BenchError)
     return record
 
 

@@ -7,7 +7,6 @@ Source: ours.
 
 import copy
 import importlib.util
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from mobius_lib.errors import MobiusError
+from mobius_lib.files import check_writable, write_whole
 from mobius_lib.waves.fast.fold import FoldedMobiusNet
 from mobius_lib.waves.lens import use_backend
 
@@ -42,7 +42,7 @@ def export_onnx(
 
     Args:
         folded: what `fold` returns; it is not changed.
-        path: the file, replaced where there is one; its folder must exist.
+        path: the file, replaced where there is one; its folder is made where it is missing.
         input_shape: (N, C, H, W) as the network takes it; N only sizes the check.
         opset: version of the operators, for a runtime older than that; 18 at least.
     Returns:
@@ -65,18 +65,12 @@ def export_onnx(
             f"The network takes pictures of shape (N, {channels}, height, width), not {tuple(input_shape)}."
         )
     path = Path(path)
+    check_writable(path, error=ExportError)  # now, and not after the conversion
     # plain operators, in the precision that every runtime has; no fused kernel can go into the file
     model = use_backend(copy.deepcopy(folded).cpu().float(), "eager").eval()
     content = _convert(model, input_shape, opset)
     _check(model, content, input_shape)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        raise ExportError(f"{path} could not be written ({error.strerror}); give another file.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, content, error=ExportError)
     return path
 
 
