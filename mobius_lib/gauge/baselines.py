@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mobius_lib.gauge.base import check_matrix
+from mobius_lib.gauge.base import check_matrix, check_whole
 from mobius_lib.gauge.bits import FLOAT_BITS, entries, is_symmetric, places_bits
 from mobius_lib.gauge.fit import seeded_svd
 
@@ -48,7 +48,7 @@ def truncated_svd(w: Tensor, rank: int, *, float_bits: int = FLOAT_BITS) -> Appr
         ValueError: a matrix that is empty or not finite, or a rank that it cannot have.
     """
     w = check_matrix(w)
-    _check_count("rank", rank, min(w.shape))
+    rank = check_whole("rank", rank, 0, min(w.shape))
     small = min(w.shape) <= EXACT
     if is_symmetric(w):
         # what a random projection finds is a span; eight more directions are drawn, so that the last are good too
@@ -76,7 +76,7 @@ def top_k_dct(w: Tensor, k: int, *, float_bits: int = FLOAT_BITS) -> Approximati
         ValueError: as `truncated_svd`.
     """
     w = check_matrix(w)
-    _check_count("k", k, entries(w))
+    k = check_whole("k", k, 0, entries(w))
     kept = _largest(dct(dct(w).mT).mT, k, is_symmetric(w))
     return Approximation(inverse_dct(inverse_dct(kept.mT).mT), _sparse_bits(w, k, float_bits))
 
@@ -92,7 +92,7 @@ def magnitude_pruning(w: Tensor, k: int, *, float_bits: int = FLOAT_BITS) -> App
         ValueError: as `truncated_svd`.
     """
     w = check_matrix(w)
-    _check_count("k", k, entries(w))
+    k = check_whole("k", k, 0, entries(w))
     return Approximation(_largest(w, k, is_symmetric(w)), _sparse_bits(w, k, float_bits))
 
 
@@ -108,8 +108,7 @@ def quantised(w: Tensor, bits: int = 4, *, group: int = GROUP, float_bits: int =
         ValueError: a matrix that is empty or not finite, bits or group that make no sense.
     """
     w = check_matrix(w)
-    if not 1 <= bits <= 16 or group < 1:
-        raise ValueError(f"bits must be from 1 to 16, and group at least 1, not bits={bits}, group={group}.")
+    bits, group = check_whole("bits", bits, most=16), check_whole("group", group)
     symmetric, above = is_symmetric(w), torch.ones_like(w, dtype=torch.bool)
     if symmetric:
         above.triu_()
@@ -231,8 +230,3 @@ def _most(cost: Callable[[int], int], bits: int, limit: int) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if cost(middle) <= bits else (low, middle - 1)
     return low
-
-
-def _check_count(name: str, value: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise ValueError(f"{name} must be a whole number from 0 to {most}, not {value!r}.")

@@ -1,13 +1,13 @@
 """L4: one scale of the ladder. Columns are sorted, and shared Gaussians get widths sigma_k = sigma_0 k^(1/3)."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, check_matrix, check_terms
+from mobius_lib.gauge.base import Rung, Stored, as_tensor, check_matrix, check_terms, check_whole, scale_of
 from mobius_lib.gauge.bits import permutation_bits
 from mobius_lib.gauge.cooccurrence import log_cooccurrence
 from mobius_lib.gauge.fit import essence, moved, pursue_shared, seriation, width_grid
@@ -89,10 +89,9 @@ class MobiusHarmonicBridge(Rung):
 
     def __init__(
         self, in_features: int | None = None, out_features: int | None = None, terms: int = 8, *, window: int = 5,
-        bias: bool = False,
+        bias: bool = False, device: Any = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
-        if not isinstance(window, int) or isinstance(window, bool) or window < 1:
-            raise ValueError(f"window must be a whole number of words from 1 on, not {window!r}.")
+        window = check_whole("window", window)
         if (in_features is None) != (out_features is None):
             raise ValueError("in_features and out_features must be given both, or neither.")
         known = in_features is not None
@@ -108,6 +107,7 @@ class MobiusHarmonicBridge(Rung):
                     torch.arange(in_features),
                 )
             )
+        self.to(device, dtype)
 
     def derive(
         self, tokens: Tensor, vocabulary: int, k0: Tensor | None = None, *, product: str = "printed", eps: float = 0.1
@@ -139,8 +139,7 @@ class MobiusHarmonicBridge(Rung):
         multiply = PRODUCTS[product]
         if multiply is None:
             return d
-        if k0 is None:
-            k0 = gauge.kernel(d, eps)
+        k0 = gauge.kernel(d, eps) if k0 is None else as_tensor(k0)
         if k0.shape != (vocabulary,) or not k0.isfinite().all():
             raise ValueError(f"k0 must be {vocabulary} finite numbers, one per word, not of shape {tuple(k0.shape)}.")
         return multiply(d, k0.to(d))
@@ -181,17 +180,22 @@ class MobiusHarmonicBridge(Rung):
         Raises:
             ValueError: as `Rung`, and for a matrix that is empty or not finite.
         """
-        check_terms(terms, check_matrix(w).shape[1])
-        return cls(terms=terms, window=window)._adopt(w)
+        w = check_matrix(w)
+        check_terms(terms, w.shape[1])
+        return cls(terms=terms, window=window)._adopt(w).to(w.device)
 
     def _adopt(self, w: Tensor) -> Self:
         w = check_matrix(w)
         self.out_features, self.in_features = w.shape
-        self._set(resolve(w, self.terms))
+        size = scale_of(w)  # as `at_any_scale`
+        found = resolve(w.cpu() / size, self.terms)
+        self._set(found._replace(hw=found.hw * size))
+        if w.dtype == torch.float64:
+            self._like = self._like.double()
         if self._bias:
-            self.bias = nn.Parameter(w.new_zeros(self.out_features))
+            self.bias = nn.Parameter(self._like.new_zeros(self.out_features))
         self.ready = True
-        return self
+        return self.to(self._like.device)
 
     def _set(self, found: Resolution) -> None:
         self.hw, self.mu, self.sigma_0 = (nn.Parameter(each) for each in found[:3])

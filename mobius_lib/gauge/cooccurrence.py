@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobius_lib.gauge.base import as_tensor
+
 OUTSIDE = -1
 """A token outside the vocabulary: it keeps its place, so that distances stay right, and is not counted."""
 
@@ -14,7 +16,7 @@ KEYS = 2**26
 """Pairs that are sorted at once: 512 MiB. Sorting is faster than a table of all V^2 pairs, and needs none."""
 
 
-def check_tokens(tokens: Tensor, vocabulary: int, window: int) -> Tensor:
+def check_tokens(tokens: Tensor | np.ndarray, vocabulary: int, window: int) -> Tensor:
     """The tokens as int64 on the CPU.
 
     Raises:
@@ -23,6 +25,7 @@ def check_tokens(tokens: Tensor, vocabulary: int, window: int) -> Tensor:
     """
     if vocabulary < 2:
         raise ValueError(f"vocabulary must hold at least 2 words to stand beside each other, not {vocabulary}.")
+    tokens = as_tensor(tokens)
     if not isinstance(tokens, Tensor) or tokens.dim() != 1 or tokens.is_floating_point() or tokens.is_complex():
         raise ValueError("tokens must be a list of whole numbers, one per word of the text: a (T,) int64 tensor.")
     if not len(tokens):

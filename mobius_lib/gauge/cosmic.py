@@ -8,13 +8,13 @@ give every row of a matrix a fibre of 3 x 16 = 48 numbers; the autoencoder press
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, check_matrix
+from mobius_lib.gauge.base import Rung, Stored, check_matrix, scale_of
 from mobius_lib.gauge.bits import permutation_bits
 from mobius_lib.gauge.meta import WINDOWS, MetaMobiusLinear
 
@@ -90,7 +90,9 @@ class FibreVAE(nn.Module):
                 parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * bound * math.sqrt(3))
             self.log_variance.bias.fill_(-4)  # little noise at first
             self.centre.copy_(fibres.mean(0))
-            self.scale.copy_((fibres - self.centre).square().mean().sqrt())
+            spread = fibres - self.centre
+            size = scale_of(spread)  # whose square float32 can hold
+            self.scale.copy_((spread / size).square().mean().sqrt() * size)
         optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
@@ -126,7 +128,7 @@ class CosmicLinear(Rung):
 
     def __init__(
         self, in_features: int, out_features: int, terms: int = TERMS, *, windows: Sequence[int] = WINDOWS,
-        bias: bool = False,
+        bias: bool = False, device: Any = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_features, out_features, terms, bias=bias)
         l5 = MetaMobiusLinear(in_features, out_features, terms, windows=windows)
@@ -138,6 +140,7 @@ class CosmicLinear(Rung):
         self.decoder = vae.decoder
         self.register_buffer("centre", vae.centre)
         self.register_buffer("scale", vae.scale * in_features**-0.5)
+        self.to(device, dtype)
 
     def frame(self) -> Tensor:
         """Q: (F, V), F = N for each window."""
@@ -204,8 +207,8 @@ def fibres_of(w: Tensor, terms: int = TERMS, *, windows: Sequence[int] = WINDOWS
     Raises:
         ValueError: as `MetaMobiusLinear.from_dense`.
     """
-    l5 = MetaMobiusLinear.from_dense(w, terms, windows=windows)
     w = check_matrix(w)
+    l5 = MetaMobiusLinear.from_dense(w, terms, windows=windows)
     return l5, w @ gauge.symmetric_frame(l5.frames().detach().flatten(0, 1)).mT
 
 

@@ -1,13 +1,13 @@
 """The first three rungs: each row its own Gaussians (L1), the rule applied to itself (L2), Gaussians in common (L3)."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, check_matrix, check_terms
+from mobius_lib.gauge.base import Rung, Stored, at_any_scale, check_terms, check_whole
 from mobius_lib.gauge.bits import index_bits
 from mobius_lib.gauge.fit import essence, pursue_rows, pursue_shared, seeded_svd, width_grid
 
@@ -33,14 +33,18 @@ class HarmonicLinear(Rung):
         the formula is of seed 003's siblings; the fit and the choices above are ours.
     """
 
-    level = "L1"
+    level, heights = "L1", ("amplitudes",)
 
-    def __init__(self, in_features: int, out_features: int, terms: int = 8, *, bias: bool = False) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, terms: int = 8, *, bias: bool = False, device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(in_features, out_features, terms, bias=bias)
         self.amplitudes = nn.Parameter(torch.randn(out_features, terms) * in_features**-0.5)
         self.sigma = nn.Parameter(gauge.kpz_widths(in_features / (2 * terms), terms))
         positions = spread_positions(in_features, terms).round().long()
         self.register_buffer("mu", positions.expand(out_features, terms).clone())
+        self.to(device, dtype)
 
     def weight_free_forward(self, x: Tensor) -> Tensor:
         smoothed = smooth(x, self.sigma)  # (..., N, V)
@@ -65,6 +69,7 @@ class HarmonicLinear(Rung):
         }
 
     @classmethod
+    @at_any_scale
     def from_dense(cls, w: Tensor, terms: int = 8) -> Self:
         """Of a matrix; its columns should stand in an order in which neighbours are alike.
 
@@ -74,7 +79,6 @@ class HarmonicLinear(Rung):
         Raises:
             ValueError: as `Rung`, and for a matrix that is empty or not finite.
         """
-        w = check_matrix(w)
         check_terms(terms, w.shape[1])
         found, amplitudes = pursue_rows(w, [width_grid(w.shape[1])] * terms)
         rung = cls(w.shape[1], w.shape[0], terms).to(w)
@@ -104,20 +108,20 @@ class FractalHarmonicLinear(Rung):
         ours.
     """
 
-    level = "L2"
+    level, heights = "L2", ("core",)
 
     def __init__(
-        self, in_features: int, out_features: int, terms: int = 8, *, out_terms: int | None = None, bias: bool = False
-    ) -> None:
+        self, in_features: int, out_features: int, terms: int = 8, *, out_terms: int | None = None, bias: bool = False,
+        device: Any = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(in_features, out_features, terms, bias=bias)
-        self.out_terms = terms if out_terms is None else out_terms
-        if not isinstance(self.out_terms, int) or not 1 <= self.out_terms <= out_features:
-            raise ValueError(f"out_terms must be a whole number from 1 to {out_features}, not {self.out_terms!r}.")
+        self.out_terms = check_whole("out_terms", terms if out_terms is None else out_terms, most=out_features)
         self.core = nn.Parameter(torch.randn(self.out_terms, terms) * in_features**-0.5)
         self.mu = nn.Parameter(spread_positions(in_features, terms))
         self.sigma = nn.Parameter(torch.full((terms,), in_features / (2 * terms)))
         self.nu = nn.Parameter(spread_positions(out_features, self.out_terms))
         self.rho = nn.Parameter(torch.full((self.out_terms,), out_features / (2 * self.out_terms)))
+        self.to(device, dtype)
 
     def frames(self) -> tuple[Tensor, Tensor]:
         """The Gaussians over outputs (M, out_features), and over inputs (N, in_features)."""
@@ -141,6 +145,7 @@ class FractalHarmonicLinear(Rung):
         }
 
     @classmethod
+    @at_any_scale
     def from_dense(cls, w: Tensor, terms: int = 8, *, out_terms: int | None = None) -> Self:
         """Of a matrix; its rows and its columns should stand in an order in which neighbours are alike.
 
@@ -150,7 +155,6 @@ class FractalHarmonicLinear(Rung):
         Raises:
             ValueError: as `Rung`, and for a matrix that is empty or not finite.
         """
-        w = check_matrix(w)
         check_terms(terms, w.shape[1])
         out_terms = min(terms, w.shape[0]) if out_terms is None else out_terms
         rung = cls(w.shape[1], w.shape[0], terms, out_terms=out_terms).to(w)
@@ -183,11 +187,15 @@ class TriLevelHarmonicLinear(Rung):
 
     level = "L3"
 
-    def __init__(self, in_features: int, out_features: int, terms: int = 8, *, bias: bool = False) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, terms: int = 8, *, bias: bool = False, device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(in_features, out_features, terms, bias=bias)
         self.hw = nn.Parameter(torch.randn(out_features, terms) * in_features**-0.5)
         self.mu = nn.Parameter(spread_positions(in_features, terms))
         self.sigma = nn.Parameter(torch.full((terms,), in_features / (2 * terms)))
+        self.to(device, dtype)
 
     def frame(self) -> Tensor:
         """G: (N, in_features)."""
@@ -204,6 +212,7 @@ class TriLevelHarmonicLinear(Rung):
         return {"hw": Stored(self.out_features * self.terms), "mu": Stored(self.terms), "sigma": Stored(self.terms)}
 
     @classmethod
+    @at_any_scale
     def from_dense(cls, w: Tensor, terms: int = 8) -> Self:
         """Of a matrix; its columns should stand in an order in which neighbours are alike.
 
@@ -213,7 +222,6 @@ class TriLevelHarmonicLinear(Rung):
         Raises:
             ValueError: as `Rung`, and for a matrix that is empty or not finite.
         """
-        w = check_matrix(w)
         check_terms(terms, w.shape[1])
         found, _ = pursue_shared(essence(w, terms), [width_grid(w.shape[1])] * terms)
         rung = cls(w.shape[1], w.shape[0], terms).to(w)

@@ -132,7 +132,9 @@ def symmetric_frame(g: Tensor) -> Tensor:
     exact = g.double()
     values, vectors = torch.linalg.eigh(exact @ exact.mT)
     kept = values > SMALLEST_DIRECTION * values[-1]
-    return ((vectors[:, kept] * values[kept].rsqrt()) @ vectors[:, kept].mT @ exact).to(g.dtype)
+    # by a mask and not by an index, so that it also works where there are no values, as in tracing
+    roots = torch.where(kept, values, torch.inf).rsqrt()
+    return ((vectors * roots) @ vectors.mT @ exact).to(g.dtype)
 
 
 # --- convolution ------------------------------------------------------------------------------------------------------
@@ -213,6 +215,7 @@ def kernel(d: Tensor, eps: float = 0.1, *, floor: float = SMALLEST_EIGENVALUE) -
     Raises:
         ValueError: not square, or no eigenvalue is positive.
     """
+    d = torch.as_tensor(d)
     if d.dim() != 2 or d.shape[0] != d.shape[1]:
         raise ValueError(f"d must be a square matrix of co-occurrences, but has the shape {tuple(d.shape)}.")
     values, basis = torch.linalg.eigh(d.to(torch.float64, copy=True).add_(d.mT).div_(2))

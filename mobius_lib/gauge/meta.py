@@ -1,13 +1,13 @@
 """L5: three scales at once, each carried into a common fibre and weighted by attention."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, check_matrix, check_terms
+from mobius_lib.gauge.base import Rung, Stored, at_any_scale, check_terms
 from mobius_lib.gauge.bits import permutation_bits
 from mobius_lib.gauge.bridge import MobiusHarmonicBridge, resolve
 from mobius_lib.gauge.harmonic import spread_positions
@@ -53,7 +53,7 @@ class MetaMobiusLinear(Rung):
 
     def __init__(
         self, in_features: int, out_features: int, terms: int = 8, *, windows: Sequence[int] = WINDOWS,
-        activation: str = "linear", bias: bool = False,
+        activation: str = "linear", bias: bool = False, device: Any = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_features, out_features, terms, bias=bias)
         _check_windows(windows)
@@ -71,6 +71,7 @@ class MetaMobiusLinear(Rung):
         nn.init.normal_(self.down, std=terms**-0.5)  # up is zero: tau starts as the identity, and can be learned
         self.query = nn.Parameter(torch.zeros(terms, terms))
         self.keys = nn.Parameter(torch.randn(scales, terms))
+        self.to(device, dtype)
 
     @property
     def linear(self) -> bool:
@@ -134,6 +135,7 @@ class MetaMobiusLinear(Rung):
         }
 
     @classmethod
+    @at_any_scale
     def from_dense(cls, w: Tensor, terms: int = 8, *, windows: Sequence[int] = WINDOWS) -> Self:
         """Of a matrix. Scale after scale, widest window first, is resolved as an L4 from what the others have left (so
         each sorts the columns its own way); at the end all amplitudes together by least squares. The connection stays
@@ -146,7 +148,6 @@ class MetaMobiusLinear(Rung):
         Raises:
             ValueError: as the class, and for a matrix that is empty or not finite.
         """
-        w = check_matrix(w)
         check_terms(terms, w.shape[1])
         _check_windows(windows)
         rung = cls(w.shape[1], w.shape[0], terms, windows=windows).to(w)

@@ -54,7 +54,7 @@ def choice(size, k):
     return (math.comb(size, k) - 1).bit_length()
 
 
-def symmetric(size=40, dtype=torch.float64):
+def symmetric(size=40, *, dtype=torch.float64):
     """Eigenvalues of both signs, one of them much the largest, as in a matrix of co-occurrences."""
     w = drawn(size, size, dtype=dtype)
     return symmetric_part(w) + 2
@@ -156,6 +156,15 @@ def test_within_the_bits_and_no_better_one_within(name):
     assert close.bits + unit > 5000, "one more would not fit"
 
 
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("made", [drawn, symmetric])
+def test_a_multiple_of_a_matrix_has_the_same_error(name, made):
+    w = made(dtype=torch.float32)
+    error = relative_error(w, at_bits(name, w, 8000).matrix)
+    for size in (1e-25, 1e25):
+        assert relative_error(w * size, at_bits(name, w * size, 8000).matrix) == pytest.approx(error, rel=1e-4)
+
+
 def test_a_large_matrix_takes_the_random_projection():
     generator = torch.Generator().manual_seed(0)
     left, right = torch.randn(2100, 3, generator=generator), torch.randn(3, 2050, generator=generator)
@@ -171,8 +180,8 @@ def test_a_large_matrix_takes_the_random_projection():
         (lambda: truncated_svd(drawn(), 21), "rank must be a whole number from 0 to 20, not 21"),
         (lambda: top_k_dct(drawn(), -1), "k must be a whole number from 0 to 600, not -1"),
         (lambda: magnitude_pruning(drawn(), 1.5), "k must be a whole number from 0 to 600"),
-        (lambda: quantised(drawn(), 0), "bits must be from 1 to 16"),
-        (lambda: quantised(drawn(), group=0), "group at least 1"),
+        (lambda: quantised(drawn(), 0), "bits must be a whole number from 1 to 16, not 0"),
+        (lambda: quantised(drawn(), group=0), "group must be a whole number from 1 on, not 0"),
         (lambda: at_bits("zip", drawn(), 100), "There is no baseline 'zip'; there are svd, dct, magnitude, quantised"),
         (lambda: at_bits("svd", drawn() / 0, 100), "every entry must be finite"),
     ],
