@@ -5,8 +5,8 @@
                                  log2 n, an order of n columns log2 n!, which k of n entries are kept log2 C(n, k), a
                                  sign 1
     a symmetric matrix           whoever rebuilds it knows that it is symmetric, so of two entries that are equal one is
-                                 kept. (Of a rung's matrix, which is not symmetric, the mean with its transpose may be
-                                 taken: it costs nothing, and is never further from a symmetric matrix.)
+                                 kept. (Of a rung's matrix, which is not symmetric, the symmetric part may be taken in
+                                 its place: that costs nothing, and is never further from a symmetric matrix.)
 
 So what is counted is what the best code needs, not what an easy one takes.
 """
