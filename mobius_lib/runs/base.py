@@ -4,8 +4,9 @@ An arm that needs more than a model of its own (another loss, a learning rate th
 is an `Arm`. How a run is carried out stands in `executor`.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set in memory, and the hashes of the files it came from."""
+    """A data set in memory, and the hashes of the files it came from.
+
+    A run whose data come without any (a folder of pictures, a data set of the hub) gets those of the tensors.
+    """
 
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
@@ -28,6 +32,19 @@ class Data:
     """Applied to each training batch; draws from torch's global generator. None: batches are used as they are."""
     outside: Tensor | None = None
     """Test rows of classes that the training part does not have, for whoever measures what a model makes of them."""
+
+    def identified(self) -> "Data":
+        """The same with the SHA-256 of its tensors, where it came without hashes: its record says what was read."""
+        if self.hashes:
+            return self
+        (x, y), (x_test, y_test) = self.train, self.test
+        tensors = {"train x": x, "train y": y, "test x": x_test, "test y": y_test, "outside": self.outside}
+        read = {
+            name: memoryview(tensor.cpu().contiguous().view(torch.uint8).numpy())
+            for name, tensor in tensors.items()
+            if tensor is not None and tensor.numel()
+        }
+        return replace(self, hashes={name: hashlib.sha256(content).hexdigest() for name, content in read.items()})
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def execute(
     if output is not None:
         check_writable(output, error=RunError, advice="give another --output")  # now, and not after hours of training
     origin = provenance()  # now: the code on disk may be another one when the run has ended
-    data = run.data()
+    data = run.data().identified()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
     data = replace(data, train=tuple(part.to(place) for part in train), test=tuple(part.to(place) for part in test))
     trainer: Trainer | Computer = (

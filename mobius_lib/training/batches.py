@@ -27,6 +27,45 @@ class Batches(Protocol):
         ...
 
 
+def label_range(y: Tensor) -> tuple[int, int]:
+    """The lowest and the highest label of (N,), N >= 1.
+
+    Raises:
+        DataError: when they are not one whole number for each sample.
+    """
+    if y.ndim != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        kind = str(y.dtype).removeprefix("torch.")
+        raise DataError(
+            f"The labels are {kind} of shape {tuple(y.shape)}; give each sample one whole number, (N,) int64."
+        )
+    lowest, highest = y.long().aminmax()
+    return int(lowest), int(highest)
+
+
+def check_labels(labels: tuple[int, int], classes: int | None = None) -> None:
+    """That the lowest and the highest label are classes; None: of a model that is not yet known.
+
+    It has to be asked before a label is used as an index: on a CPU that is an IndexError without the label's name, and
+    on a GPU an assertion after which the process can use the GPU no more.
+
+    Raises:
+        DataError: naming the label, the classes there are, and the cure.
+    """
+    lowest, highest = labels
+    if lowest < 0:
+        to = "" if classes is None else f" to {classes - 1}"
+        raise DataError(
+            f"There is the label {lowest}, but classes are numbered from 0{to}; drop the samples that have none, or "
+            "number the classes anew."
+        )
+    if classes is not None and highest >= classes:
+        raise DataError(
+            f"There is the label {highest}, but the model has {classes} classes, numbered from 0 to {classes - 1}; "
+            + ("subtract 1, if the labels count from 1, or " if highest == classes and lowest else "")
+            + "give it more, or number the classes anew."
+        )
+
+
 class ResidentBatches:
     """Batches of tensors that are in memory, on the device that trains: the fastest where the data fits.
 
@@ -34,7 +73,7 @@ class ResidentBatches:
     over one sample.
 
     Args:
-        x: samples, (N, ...), of any dtype; y: their classes, (N,) int64.
+        x: samples, (N, ...), of any dtype; y: their classes, (N,), whole numbers from 0.
         batch_size: samples per batch; the last one may be smaller.
         shuffle: draw a new order every epoch.
         seed: of the order.
@@ -42,7 +81,7 @@ class ResidentBatches:
         augment: applied to every batch of x, shuffled or not; random draws from torch's global generators are
             reproducible too, for `fit` keeps their state in the checkpoint.
     Raises:
-        DataError: when x and y differ in length or are empty.
+        DataError: when x and y differ in length or are empty, or when labels are no classes.
     """
 
     def __init__(
@@ -58,10 +97,14 @@ class ResidentBatches:
     ) -> None:
         if len(x) != len(y):
             raise DataError(f"There are {len(x)} samples but {len(y)} labels; give each sample one label.")
-        self.x, self.y = (x, y) if device is None else (x.to(device), y.to(device))
-        self.augment = augment
         self._plan = _Plan(len(y), batch_size, shuffle, seed)
         self.samples = self._plan.samples
+        self.label_range = label_range(y)
+        """The lowest and the highest."""
+        check_labels(self.label_range)
+        y = y.long()
+        self.x, self.y = (x, y) if device is None else (x.to(device), y.to(device))
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(self._plan)

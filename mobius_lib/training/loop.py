@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.errors import CheckpointError, MobiusError
-from mobius_lib.training.batches import Batches
+from mobius_lib.training.batches import Batches, check_labels, label_range
 from mobius_lib.training.checkpoint import (
     RunFolder,
     State,
@@ -93,7 +93,7 @@ def fit(
 
     Args:
         model: maps (N, ...) to logits (N, classes). It is moved to the device and stays there.
-        train, validation: batches of (x, y), y int64.
+        train, validation: batches of (x, y), y the classes (N,), whole numbers from 0.
         recipe: how to train.
         folder: where the run's files go, in the layout of `checkpoint.py`; None keeps none.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
@@ -109,6 +109,8 @@ def fit(
         on_epoch: called with each epoch's record, after its files are written.
     Raises:
         CheckpointError: when the folder holds another model's or recipe's run, nothing intact, or cannot be written.
+        DataError: for a label that is no class of the model. (Not where only a GPU holds them and an objective of your
+            own uses them.)
         RecipeError: when the device or the objective cannot do what the recipe asks.
         TrainingError: when every batch of an epoch had to be skipped, or the groups leave a parameter out.
     """
@@ -131,12 +133,17 @@ def evaluate(model: nn.Module, batches: Batches, device: str | torch.device = "c
 
     Shape:
         the batches' (x, y) with x (N, ...), y (N,).
+    Raises:
+        DataError: for a label that is no class of the model.
     """
     model.eval()
     sums = _Sums(torch.device(device))
     for x, y in batches.epoch(0):
-        x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        labels = _labels(batches, y)
+        x, y = x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True)
         logits = model(x)
+        if labels is not None:
+            check_labels(labels, logits.shape[-1])
         sums.add(F.cross_entropy(logits.float(), y), logits, y)
     loss, accuracy, *_ = sums.read()
     return loss, accuracy
@@ -184,6 +191,7 @@ class _Run:
         self.epoch = 0  # epochs done
         self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0}
         self.history: list[dict[str, Any]] = []
+        self.labels: list[tuple[int, int]] = []  # lowest and highest, as far as they are known
         self.training_seconds = 0.0
         random.seed(recipe.seed)
         np.random.seed(recipe.seed)
@@ -288,6 +296,8 @@ class _Run:
         tracker = None if files is None else Tracker(files.tensorboard, self.epoch + 1)
         bar = Progress(progress, self.recipe.epochs, len(self.train), self.epoch)
         try:
+            if self.objective != self._cross_entropy:
+                self._check_known_labels()
             while self.epoch < self.recipe.epochs:
                 # Whatever drew random numbers between two epochs (a callback, an upload) has no part in the run.
                 set_random_state(self.random, self.accelerator.device)
@@ -315,6 +325,18 @@ class _Run:
                 skipped,
                 len(self.train) * self.recipe.epochs,
             )
+
+    @torch.no_grad()
+    def _check_known_labels(self) -> None:
+        """Before anything is learned: an objective of the caller's uses labels before there are logits to compare."""
+        known = [each.label_range for each in (self.train, self.validation) if hasattr(each, "label_range")]
+        if known:
+            self.model.eval()
+            x, _ = next(self.validation.epoch(0))  # as `evaluate` will: a compiled model is compiled for that once
+            with self.accelerator.autocast():
+                classes = self.model(x.to(self.accelerator.device)).shape[-1]
+            for labels in known:
+                check_labels(labels, classes)
 
     def _one_epoch(self, bar: Progress) -> dict[str, Any]:
         began = time.perf_counter()
@@ -346,12 +368,14 @@ class _Run:
         self.model.train()
         device = self.accelerator.device
         sums, skipped_on_host = _Sums(device), 0
+        known = getattr(self.validation, "label_range", None)  # checked before an epoch is spent, not after
         for x, y in self.train.epoch(self.epoch):
+            self.labels = [each for each in (_labels(self.train, y), known) if each is not None]
             # Data on the CPU is looked at before it costs a pass; on a GPU that would mean waiting, see `_step`.
             if x.device.type == "cpu" and not torch.isfinite(x).all():
                 skipped_on_host += 1
             else:
-                self._step(x.to(device, non_blocking=True), y.to(device, non_blocking=True), sums)
+                self._step(x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True), sums)
             if bar.due():
                 loss, accuracy, *_ = sums.read()
                 bar.update(self.epoch, loss, accuracy)
@@ -387,6 +411,8 @@ class _Run:
 
     def _cross_entropy(self, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(x)
+        for labels in self.labels:
+            check_labels(labels, logits.shape[-1])
         return F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing), logits
 
     def _saves(self, epoch: int) -> bool:
@@ -424,6 +450,12 @@ class _Run:
             samples_per_second=self.train.samples * self.epoch / self.training_seconds,
             folder=None if files is None else files.path,
         )
+
+
+def _labels(batches: Batches, y: Tensor) -> tuple[int, int] | None:
+    """The lowest and highest label: of all batches if they know it, else of this one if that needs no waiting."""
+    known = getattr(batches, "label_range", None)
+    return label_range(y) if known is None and y.device.type == "cpu" and len(y) else known
 
 
 class _Sums:

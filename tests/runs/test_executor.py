@@ -1,5 +1,6 @@
 """How a run is carried out: its record, its arms in turn, stopping and going on."""
 
+import hashlib
 import json
 import math
 import os
@@ -62,6 +63,24 @@ def test_a_result_says_what_was_run(once):
     assert result["extra"] == {"majority": {"accuracy": 1 / 3, "parameters": 0}}
     assert list(result["arms"]) == ["lens", "gelu"]
     assert set(result["cost"]) == {"lens", "lens (printed)", "gelu"}
+
+
+def test_data_without_hashes_are_told_by_what_was_read(run, tiny):
+    """A folder of pictures, say: the record of another one, or of other labels, is not mistaken for it."""
+
+    def data(change=lambda part: part):
+        return lambda: replace(tiny.data(), hashes={}, test=change(tiny.data().test))
+
+    def told(change=lambda part: part):
+        return run(of=replace(tiny, data=data(change), arms={"gelu": tiny.arms["gelu"]}, timed=()), epochs=1)["data"]
+
+    plain = told()
+    assert plain.keys() == {"train x", "train y", "test x", "test y"} and told() == plain
+    x, _ = tiny.data().test
+    assert plain["test x"] == hashlib.sha256(x.numpy().tobytes()).hexdigest()
+    flipped, other = told(lambda part: (part[0].flip(-1), part[1])), told(lambda part: (part[0], part[1].roll(1)))
+    assert {name for name in plain if flipped[name] != plain[name]} == {"test x"}
+    assert {name for name in plain if other[name] != plain[name]} == {"test y"}
 
 
 def test_what_arms_learned(once, tiny):

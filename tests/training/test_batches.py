@@ -102,6 +102,27 @@ def test_clear_errors():
     with pytest.raises(DataError, match="The data set is empty"):
         loader(0)
     with pytest.raises(DataError, match="There are 3 samples but 2 labels"):
-        ResidentBatches(torch.zeros(3, 1), torch.zeros(2), 1, shuffle=False, seed=0)
+        ResidentBatches(torch.zeros(3, 1), torch.zeros(2).long(), 1, shuffle=False, seed=0)
     with pytest.raises(DataError, match="batch_size must be at least 1, not 0"):
         resident(batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("y", "sentence"),
+    [
+        ([0, -1, 2], "the label -1, but classes are numbered from 0; drop the samples that have none, or number"),
+        ([0.0, 1.0, 2.0], r"labels are float32 of shape \(3,\); give each sample one whole number"),
+        ([True, False, True], "labels are bool"),
+        ([[0, 1], [1, 0], [0, 1]], r"labels are int64 of shape \(3, 2\)"),
+    ],
+)
+def test_labels_that_are_no_classes(y, sentence):
+    with pytest.raises(DataError, match=sentence):
+        ResidentBatches(torch.zeros(3, 1), torch.tensor(y), 1, shuffle=False, seed=0)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.uint16])
+def test_labels_may_be_whole_numbers_of_any_width(kind):
+    batches = ResidentBatches(torch.zeros(3, 1), torch.tensor([0, 4, 2]).to(kind), 3, shuffle=False, seed=0)
+    ((_, y),) = batches.epoch(0)
+    assert y.dtype == torch.int64 and y.tolist() == [0, 4, 2] and batches.label_range == (0, 4)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from mobius_lib.training.batches import check_labels, label_range
+
 
 def linear_probe(dim: int, classes: int) -> nn.Module:
     """One matrix and a bias: dim x classes + classes parameters."""
@@ -43,7 +45,10 @@ def to_class_means(model: nn.Module, x: Tensor, y: Tensor) -> None:
     Args:
         model: a `Cosine`, on the device of the rows.
         x, y: the training rows (N, dim) and their classes (N,).
+    Raises:
+        DataError: for a label that is no class of the model.
     """
+    check_labels(label_range(y), len(model.directions))
     sums = torch.zeros_like(model.directions).index_add_(0, y, x)
     model.directions.copy_(normalize(sums))
 

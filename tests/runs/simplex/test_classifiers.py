@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from mobius_lib.errors import DataError
 from mobius_lib.runs.simplex.classifiers import Cosine, linear_probe, mlp, to_class_means
 
 
@@ -36,6 +37,11 @@ def test_a_class_without_rows_is_never_near():
     model = Cosine(5, 4)
     to_class_means(model, x, y)
     assert torch.isfinite(model(x)).all() and (model(x).argmax(1) < 3).all()
+
+
+def test_a_label_without_a_direction():
+    with pytest.raises(DataError, match="the label 4, but the model has 4 classes"):
+        to_class_means(Cosine(5, 4), torch.rand(3, 5), torch.tensor([0, 4, 1]))
 
 
 def test_cosine_is_one():
