@@ -1,13 +1,30 @@
-"""C++ kernels for CPUs, built by the machine's compiler on first use and kept on the disk."""
+"""C++ kernels for CPUs: built by the machine's compiler on first use and kept on the disk; and the gate through which
+tensors come to them.
+"""
 
+import contextlib
 import ctypes
 import hashlib
 import os
+import platform
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobius_lib import transforms
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there two processes may build one kernel twice, and the later one is kept
+    fcntl = None  # type: ignore[assignment]
 
 import torch
 from torch import Tensor
@@ -17,9 +34,84 @@ FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-march=native", "-ffp-contrac
 FLAGS += ("-fno-trapping-math", "-fopenmp")
 """Nothing that would let the compiler reorder sums: where a kernel allows it, it says so (omp simd reduction)."""
 
+SPARED = {"-fopenmp": ("openmp", "omp"), "-march=native": ("march", "mcpu", "cpu")}
+"""Flags that a compiler may lack, as Apple's clang lacks OpenMP, and how it names them when it complains: without them
+a kernel is slower (on one thread, or without wide registers), and its numbers are the same."""
+
 
 class NoCompiler(RuntimeError):
     """There is no C++ compiler: slower forms serve as well, and nobody need be told."""
+
+
+# --- the gate --------------------------------------------------------------------------------------------------------
+
+
+def fits(*given: Tensor | None, dtypes: Sequence[torch.dtype] = (torch.float32,)) -> bool:
+    """Whether kernels may be handed these tensors, and nothing is looking on that wants torch's own operations.
+
+    Args:
+        given: None is passed over.
+        dtypes: what the kernels read.
+    """
+    there = [x for x in given if x is not None]
+    return not transforms.active() and all(
+        x.device.type == "cpu"
+        and x.dtype in dtypes
+        and x.layout == torch.strided
+        # what stands for a tensor without having its memory, as in tracing, overrides this
+        and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
+        for x in there
+    )
+
+
+def ready(*given: Tensor | None, dtype: torch.dtype = torch.float32) -> list[Tensor | None]:
+    """Tensors as kernels read them: of one type, one number after the other. Autograd sees it."""
+    return [None if x is None else x.to(dtype).resolve_neg().contiguous() for x in given]
+
+
+def address(x: Tensor | None, count: int, dtype: torch.dtype = torch.float32) -> int | None:
+    """Where a tensor lies in memory, for a kernel; None for None. The caller keeps it alive.
+
+    This is the one place where a tensor becomes a pointer, so that no kernel reads or writes what is not there.
+
+    Args:
+        x: contiguous, on the CPU, of the type: `ready` makes it so.
+        count: how many numbers the kernel reads or writes there.
+    Raises:
+        ValueError: when it is anything else.
+    """
+    if x is None:
+        return None
+    good = (
+        x.dtype == dtype
+        and x.device.type == "cpu"
+        and x.layout == torch.strided
+        and x.is_contiguous()
+        and not x.is_neg()
+        and x.numel() == count
+        and x.untyped_storage().nbytes() >= (x.storage_offset() + count) * x.element_size()
+    )
+    if not good:
+        raise ValueError(
+            f"A kernel takes {count} numbers of {dtype} in one row on the CPU, not {x.dtype} of shape "
+            f"{tuple(x.shape)} and stride {x.stride() if x.layout == torch.strided else x.layout} on {x.device}: "
+            'give tensors that fit each other, or take the readable form with backend="eager".'
+        )
+    return x.data_ptr()
+
+
+def addresses(*pairs: tuple[Tensor | None, int], dtype: torch.dtype = torch.float32) -> list[int | None]:
+    """`address` of several tensors, each with its count of numbers."""
+    return [address(x, count, dtype) for x, count in pairs]
+
+
+def rows(x: Tensor | None, steps: int, count: int) -> list[int | None]:
+    """Where each of so many steps of a tensor (steps, ...) lies, of count numbers each; None has no memory."""
+    first = address(x, steps * count)
+    return [None if first is None else first + t * count * x.element_size() for t in range(steps)]
+
+
+# --- building --------------------------------------------------------------------------------------------------------
 
 
 def build(source: Path) -> ctypes.CDLL:
@@ -29,14 +121,21 @@ def build(source: Path) -> ctypes.CDLL:
         NoCompiler: when there is no C++ compiler.
         RuntimeError: when it fails; the message ends with what it said.
     """
-    command = [*compiler(), *FLAGS, str(source)]
-    headers = b"".join(header.read_bytes() for header in sorted(source.parent.glob("*.h")))
-    return build_once(command, kept_as(source.stem, source.read_bytes() + headers, *command[:-1]))
+    return build_once(*_recipe(source))
 
 
-def addresses(*tensors: Any) -> list[int | None]:
-    """Where tensors lie in memory, for a kernel; None for None. The caller keeps them alive, and contiguous."""
-    return [None if each is None else each.data_ptr() for each in tensors]
+def build_together(*sources: Path) -> None:
+    """Those of several files that `build` would have to build, all at the same time; each failure is left to `build`.
+
+    Raises:
+        NoCompiler: when there is no C++ compiler.
+    """
+    missing = [recipe for recipe in map(_recipe, sources) if not recipe[1].exists()]
+    if len(missing) > 1:
+        _say([_source(command) for command, _ in missing], missing[0][1].parent)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done in [pool.submit(build_once, *recipe, told=True) for recipe in missing]:
+                done.exception()
 
 
 def concrete(*tensors: Tensor | None) -> bool:
@@ -61,15 +160,25 @@ def concrete(*tensors: Tensor | None) -> bool:
 
 
 def compiler() -> list[str]:
-    """The command of this machine's C++ compiler.
+    """The command of this machine's C++ compiler: that in CXX, which may have arguments, or the first that is found.
 
     Raises:
         NoCompiler: when there is none.
+        RuntimeError: when CXX names one that is not there, or that cannot be used.
     """
-    found = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if not found:
-        raise NoCompiler("there is no C++ compiler; install g++ or clang++, or name one in CXX")
-    return found.split()
+    named = os.environ.get("CXX", "").strip()
+    if not named:
+        found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+        if not found:
+            raise NoCompiler("there is no C++ compiler; install g++ or clang++, or name one in CXX")
+        return [found]
+    # a path may have a space in it, and so may a command: "ccache g++"
+    words = [named] if shutil.which(named) else shlex.split(named)
+    if not words or not shutil.which(words[0]):
+        raise RuntimeError(f"CXX names {named!r}, which is no command here; correct it, or unset it")
+    if Path(words[0]).stem.lower() in ("cl", "clang-cl"):
+        raise RuntimeError(f"CXX names {named!r}, and Microsoft's compiler is not supported; name g++ or clang++")
+    return words
 
 
 def kept_as(name: str, source: bytes, *words: str) -> Path:
@@ -81,29 +190,84 @@ def kept_as(name: str, source: bytes, *words: str) -> Path:
     return folder / "kernels" / f"{name}-{print_of.hexdigest()[:16]}.so"
 
 
-def build_once(command: list[str], target: Path) -> ctypes.CDLL:
+def build_once(command: list[str], target: Path, told: bool = False) -> ctypes.CDLL:
     """The library that a command builds, from the disk where it has been built before.
+
+    Of several processes that want it one builds it, and the others wait. A file that cannot be loaded is built anew.
 
     Args:
         command: of the compiler, without its output.
         target: of `kept_as`.
+        told: whether somebody has said already what is being built.
     Raises:
         RuntimeError: when the compiler fails; the message ends with what it said.
+        OSError: when the folder cannot be written.
     """
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(suffix=".so", dir=target.parent)
-        os.close(handle)
-        try:
-            done = subprocess.run([*command, "-o", scratch], capture_output=True, text=True)
-            if done.returncode:
-                errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-                source = next((Path(word).name for word in command if word.endswith(".cpp")), "a kernel")
-                raise RuntimeError(f"{command[0]} could not build {source}: {(errors or ['no message'])[0]}")
-            os.replace(scratch, target)  # in one step: another process may be building it, too
-        finally:
-            Path(scratch).unlink(missing_ok=True)
+    if target.exists():
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    was = target.stat().st_ino if target.exists() else None  # damaged
+    with _alone(target):
+        if not target.exists() or target.stat().st_ino == was:  # nobody else has built it meanwhile
+            if not told:
+                _say([_source(command)], target.parent)
+            # a folder, and not a file made beforehand: the linker then gives the file the rights that others need
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
+                made = Path(scratch) / target.name
+                _compile(command, made)
+                os.replace(made, target)
     return ctypes.CDLL(str(target))
+
+
+def _recipe(source: Path) -> tuple[list[str], Path]:
+    """The compiler's command, without its output, and the file that it makes."""
+    command = [*compiler(), *FLAGS, str(source)]
+    headers = b"".join(header.read_bytes() for header in sorted(source.parent.glob("*.h")))
+    return command, kept_as(source.stem, source.read_bytes() + headers, *command[:-1])
+
+
+def _compile(command: list[str], made: Path) -> None:
+    """Run the compiler, once more without those flags of `SPARED` that it does not know."""
+    while True:
+        try:
+            done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, errors="replace")
+        except OSError as error:
+            raise RuntimeError(f"{command[0]} could not be run: {error.strerror}") from error
+        if not done.returncode and made.exists():
+            return
+        lines = done.stderr.splitlines()
+        errors = [line for line in lines if "error" in line.lower()] or lines or ["no message"]
+        text = " ".join(errors).lower()
+        spared = next((flag for flag in SPARED if flag in command and any(w in text for w in SPARED[flag])), None)
+        if spared is None:
+            raise RuntimeError(f"{command[0]} could not build {_source(command)}: {errors[0]}")
+        command = [word for word in command if word != spared]
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Inside, no other process is inside for the same target; it is let go of when a process ends in any way."""
+    if fcntl is None:
+        yield
+        return
+    # to read alone: a folder may be shared, and the file be another user's
+    handle = os.open(target.with_suffix(".lock"), os.O_CREAT | os.O_RDONLY, 0o644)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _say(names: list[str], folder: Path) -> None:
+    what = f"the C++ kernel {names[0]}" if len(names) == 1 else f"the C++ kernels {', '.join(names)}"
+    print(f"Building {what} for this processor, once; kept in {folder} ...", file=sys.stderr, flush=True)
+
+
+def _source(command: list[str]) -> str:
+    return next((Path(word).name for word in command if word.endswith(".cpp")), "a kernel")
 
 
 def _processor() -> str:
@@ -111,7 +275,8 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        import platform
-
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), "")
+        lines = []
+    # x86 says flags; ARM says Features, and which core it is
+    telling = ("flags", "Features", "CPU implementer", "CPU part")
+    first = {name: next((line for line in lines if line.startswith(name)), "") for name in telling}
+    return "\n".join(filter(None, first.values())) or f"{platform.machine()} {platform.processor()}"

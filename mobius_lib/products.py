@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib import transforms
+
 _by_torch = False
 
 WORTH = 2**20
@@ -92,7 +94,7 @@ def works(x: Tensor) -> bool:
     """Whether oneDNN can take products of such tensors here."""
     if _by_torch:
         return False
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling() and _there()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not transforms.active() and _there()
 
 
 @functools.cache
@@ -128,7 +130,7 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
         # a gradient that is to be differentiated again is left to torch
-        again = torch.is_grad_enabled()
+        again = transforms.again()
         by_x, by_weight = (torch.mm, _weight_gradient_by_torch) if again else (_times, weight_gradient)
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):

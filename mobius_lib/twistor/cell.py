@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.twistor import math as twistor
-from mobius_lib.twistor.checks import check_twistor, check_width
+from mobius_lib.twistor.checks import check_carried, check_twistor, check_width
 from mobius_lib.twistor.mobius import MobiusCycles
 
 SCALES = {"fast": (1, 1), "medium": (2, 4), "slow": (3, 16)}
@@ -101,14 +101,17 @@ class TwistorTitansCell(nn.Module):
         zero = like.new_zeros(batch, self.hidden_dim)
         return CellState(zero, zero, like.new_zeros(len(self.scales), batch, self.hidden_dim), 0)
 
-    def check(self, state: CellState, batch: int) -> None:
-        """Raise where a state cannot be this cell's for a batch of that size.
+    def check(self, state: CellState, batch: int) -> CellState:
+        """A state in the type of this cell's numbers.
 
         Raises:
-            ValueError: naming the argument state.
+            ValueError: naming the argument state, where it cannot be this cell's for a batch of that size.
         """
         if not isinstance(state, CellState):
             raise ValueError(f"state must be a CellState, as returned with the output, not a {type(state).__name__}.")
+        like = self.input.weight
+        for name in ("twistor", "hidden", "held"):
+            check_carried(f"state's {name}", getattr(state, name), like)
         want = (len(self.scales), batch, self.hidden_dim)
         shapes = (tuple(state.twistor.shape), tuple(state.hidden.shape), tuple(state.held.shape))
         if shapes != (want[1:], want[1:], want):
@@ -116,12 +119,14 @@ class TwistorTitansCell(nn.Module):
                 f"state is of another model or batch: it holds a twistor of shape {shapes[0]} and {shapes[2][0]} held "
                 f"directions, but this cell and batch need {want[1:]} and {want[0]}. Begin with state=None."
             )
+        parts = (part.to(like.dtype) for part in (state.twistor, state.hidden, state.held))
+        return CellState(*parts, state.clock)
 
     def forward(self, x: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
         check_twistor("x", x, self.input_dim, ("batch",))
         if state is None:
             state = self.initial(x.shape[0], x)
-        self.check(state, x.shape[0])
+        state = self.check(state, x.shape[0])
         return self.step(self.input(x), state, None if self.mobius is None else self.mobius.matrix())
 
     def step(self, drive: Tensor, state: CellState, matrix: Tensor | None) -> tuple[Tensor, CellState]:

@@ -1,7 +1,12 @@
 """What the modules of this package ask of their arguments: one sentence that names the argument and what to do."""
 
+import numbers
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from mobius_lib import transforms
 
 
 def check_width(name: str, width: int) -> None:
@@ -10,10 +15,15 @@ def check_width(name: str, width: int) -> None:
     Raises:
         ValueError: when it is no positive multiple of 4.
     """
-    if isinstance(width, bool) or not isinstance(width, int) or width < 4 or width % 4:
+    if not is_whole(width) or width < 4 or width % 4:
         raise ValueError(
             f"{name} must be a positive multiple of 4, the real and imaginary parts of omega and pi, not {width!r}."
         )
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number of any type, such as numpy's; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_twistor(name: str, x: Tensor, width: int, axes: tuple[str, ...]) -> None:
@@ -43,7 +53,37 @@ def check_rows(name: str, x: Tensor, width: int) -> None:
         )
 
 
-def check_tokens(tokens: Tensor, vocab_size: int) -> None:
+def check_carried(name: str, x: Any, like: Tensor) -> None:
+    """A tensor that was carried from one piece of a sequence to the next.
+
+    Raises:
+        ValueError: when it is no tensor of floating-point numbers on the device of the model.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        there = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"{name} must be a tensor of floating-point numbers, not {there}; begin with None.")
+    if x.device != like.device:
+        raise ValueError(
+            f"{name} is on {x.device}, but the model is on {like.device}; move it there, or begin with None."
+        )
+
+
+def check_targets(tokens: Tensor, targets: Tensor, vocab_size: int) -> None:
+    """The tokens that follow: as `check_tokens`, and one for each token.
+
+    Raises:
+        ValueError: when they do not fit the tokens, or there are none.
+    """
+    check_tokens(targets, vocab_size, "targets")
+    if targets.shape != tokens.shape:
+        raise ValueError(
+            f"targets must have the shape of tokens, {tuple(tokens.shape)}, one for each, not {tuple(targets.shape)}."
+        )
+    if not tokens.numel():
+        raise ValueError(f"tokens is an empty batch, of shape {tuple(tokens.shape)}, which has no loss; leave it out.")
+
+
+def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:
     """Token numbers. They are looked at where they lie on the CPU; on a GPU that would mean waiting for it.
 
     Raises:
@@ -51,15 +91,15 @@ def check_tokens(tokens: Tensor, vocab_size: int) -> None:
     """
     if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
         raise ValueError(
-            f"tokens must be int64 or int32 numbers of shape (batch, time), not {tokens.dtype} of shape "
+            f"{name} must be int64 or int32 numbers of shape (batch, time), not {tokens.dtype} of shape "
             f"{tuple(tokens.shape)}."
         )
     if tokens.shape[1] == 0:
-        raise ValueError(f"tokens is an empty sequence, of shape {tuple(tokens.shape)}; give at least one token.")
-    if tokens.device.type == "cpu" and tokens.numel() and not torch.compiler.is_compiling():
+        raise ValueError(f"{name} is an empty sequence, of shape {tuple(tokens.shape)}; give at least one token.")
+    if tokens.device.type == "cpu" and tokens.numel() and not transforms.active():
         low, high = torch.aminmax(tokens)
         if low < 0 or high >= vocab_size:
             wrong = high if high >= vocab_size else low
             raise ValueError(
-                f"tokens holds {int(wrong)}, which is out of range: this model knows 0 to {vocab_size - 1}."
+                f"{name} holds {int(wrong)}, which is out of range: this model knows 0 to {vocab_size - 1}."
             )

@@ -436,3 +436,25 @@ def turn(z: Tensor, matrix: Tensor, eps: float = 1e-12) -> Tensor:
     turned = (matrix * parts.unsqueeze(-3)).sum(-2)
     before, after = parts.square().sum(-2, keepdim=True) + eps, turned.square().sum(-2, keepdim=True) + eps
     return (turned * (before / after).sqrt()).flatten(-2)
+
+
+def shear(z: Tensor, controls: Tensor, eps: float = 1e-12) -> Tensor:
+    """Each component pair by [[1, d], [0, 1]] [[1, 0], [c, 1]] [[1, b], [0, 1]], then scaled back to its length.
+
+    Laws: as of `turn`; the map has determinant 1 whatever b, c and d are.
+
+    Args:
+        z: (..., 4n).
+        controls: (..., 6, n), the real and imaginary parts of b, c and d by turns.
+        eps: as in `turn`.
+    Returns:
+        (..., 4n).
+    """
+    (p, q), (r, s), (u, v) = (part.unbind(-2) for part in controls.split(2, dim=-2))
+    a, b, c, d = z.chunk(4, dim=-1)
+    before = a * a + b * b + c * c + d * d
+    a, b = a + p * c - q * d, b + p * d + q * c  # omega + b pi
+    c, d = c + r * a - s * b, d + r * b + s * a  # pi + c omega
+    a, b = a + u * c - v * d, b + u * d + v * c  # omega + d pi
+    stretch = ((before + eps) / (a * a + b * b + c * c + d * d + eps)).sqrt()
+    return torch.cat([a * stretch, b * stretch, c * stretch, d * stretch], dim=-1)

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.native import ready
 from mobius_lib.products import Linear
-from mobius_lib.twistor.checks import check_twistor, check_width
+from mobius_lib.twistor.checks import check_carried, check_twistor, check_width
 from mobius_lib.twistor.fast.choice import known_backend, works
 from mobius_lib.twistor.fast.linear_scan import linear_scan
 from mobius_lib.twistor.fast.memory import MemoryNative, library
@@ -40,7 +41,7 @@ class PhaseCompression(nn.Module):
 
     def compress(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(..., 4n) to phases in radians (..., 2, n) and sizes (..., 2)."""
-        real, imag, size = self._polar(x)
+        real, imag, _, size = _polar(x, self.log_profile.exp())
         return torch.atan2(imag, real), size
 
     def decompress(self, phase: Tensor, size: Tensor) -> Tensor:
@@ -53,17 +54,7 @@ class PhaseCompression(nn.Module):
         return (x - self(x)).square().sum() / x.square().sum().clamp_min(torch.finfo(x.dtype).tiny)
 
     def forward(self, x: Tensor) -> Tensor:
-        real, imag, size = self._polar(x)
-        length = (real.square() + imag.square() + 1e-12).sqrt()  # a component of 0 has no phase, and stays 0
-        scale = size.unsqueeze(-1) * self.log_profile.exp() / length
-        return torch.stack([real * scale, imag * scale], dim=-2).flatten(-3)
-
-    def _polar(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Real and imaginary parts (..., 2, n), and the sizes that fit the profile best (..., 2)."""
-        real, imag = x.unflatten(-1, (2, 2, -1)).unbind(-2)
-        profile = self.log_profile.exp()
-        size = ((real.square() + imag.square() + 1e-12).sqrt() * profile).sum(-1) / profile.square().sum(-1)
-        return real, imag, size
+        return _by_phase(x, self.log_profile.exp())
 
 
 class TwistorMemorySystem(nn.Module):
@@ -125,31 +116,25 @@ class TwistorMemorySystem(nn.Module):
 
     def trajectory(self, x: Tensor, slots: Tensor | None = None) -> Tensor:
         """The slots after every step: (batch, time, 4n) to (batch, time, K, 4n)."""
-        return self._write(x, self._start(x, slots), self._choose(x)[0]).transpose(0, 1)
+        turns = matrices(self.cycles) if self.cycles else None
+        weight = torch.sigmoid(self.pace) * self._choose(x)[0]
+        return _written(self.value(x), turns, weight, self._start(x, slots)).transpose(0, 1)
 
     def forward(self, x: Tensor, slots: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_twistor("x", x, self.dim, ("batch", "time"))
         share, attention = self._choose(x)
-        start = self._start(x, slots)
-        if self.backend != "eager" and works(library, start):
-            mixed, last = self._native(x, share, attention, start)
-            return x + self.out(mixed), last
-        written = self._write(x, start, share)
-        read = written if self.compression is None else self.compression(written)
-        mixed = (attention.transpose(0, 1).unsqueeze(-1) * read).sum(2).transpose(0, 1)
-        return x + self.out(mixed), written[-1].clone()  # a view would keep all steps alive
+        turns = matrices(self.cycles) if self.cycles else None
+        profile = None if self.compression is None else self.compression.log_profile.exp()
+        weight, start = torch.sigmoid(self.pace) * share, self._start(x, slots)
+        given = ready(self.value(x), turns, weight, attention, profile, start, dtype=self.start.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            swept = self.backend != "eager" and works(library, *given)
+            mixed, last = MemoryNative.apply(_sweep, *given) if swept else _sweep(*given)
+        return x + self.out(mixed), last
 
     def reconstruction_error(self, slots: Tensor) -> float:
         """What phase compression loses of some slots, as a share of their squared length; 0 without compression."""
         return 0.0 if self.compression is None else self.compression.error(slots.detach()).item()
-
-    def _native(self, x: Tensor, share: Tensor, attention: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read and the last slots, by `memory.cpp`."""
-        turns = matrices(self.cycles) if self.cycles else None
-        profile = None if self.compression is None else self.compression.log_profile.exp()
-        given = (self.value(x), turns, torch.sigmoid(self.pace) * share, attention, profile, start)
-        with torch.autocast(x.device.type, enabled=False):
-            return MemoryNative.apply(*(None if each is None else each.float() for each in given))
 
     def _choose(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """How much of a step each slot takes, and how much of its reading each gives: (B, T, K) twice."""
@@ -162,12 +147,37 @@ class TwistorMemorySystem(nn.Module):
         if not isinstance(slots, Tensor) or tuple(slots.shape) != want:
             there = tuple(slots.shape) if isinstance(slots, Tensor) else type(slots).__name__
             raise ValueError(f"slots must have the shape {want} of this model and batch, not {there}; begin with None.")
-        return slots
+        check_carried("slots", slots, self.start)
+        return slots.to(self.start.dtype)
 
-    def _write(self, x: Tensor, slots: Tensor, share: Tensor) -> Tensor:
-        """(T, B, K, 4n)."""
-        value = self.value(x).transpose(0, 1).unsqueeze(2)
-        if self.cycles:
-            value = turn(value, matrices(self.cycles))
-        weight = (torch.sigmoid(self.pace) * share).transpose(0, 1).unsqueeze(-1)
-        return linear_scan(1 - weight, weight * value, slots)
+
+def _written(value: Tensor, turns: Tensor | None, weight: Tensor, start: Tensor) -> Tensor:
+    """The slots after every step: (T, B, K, 4n)."""
+    value = value.transpose(0, 1).unsqueeze(2)
+    value = value if turns is None else turn(value, turns)
+    weight = weight.transpose(0, 1).unsqueeze(-1)
+    return linear_scan(1 - weight, weight * value, start)
+
+
+def _sweep(
+    value: Tensor, turns: Tensor | None, weight: Tensor, attention: Tensor, profile: Tensor | None, start: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `MemoryNative` gives, by the scan."""
+    written = _written(value, turns, weight, start)
+    read = written if profile is None else _by_phase(written, profile)
+    mixed = (attention.transpose(0, 1).unsqueeze(-1) * read).sum(2).transpose(0, 1)
+    return mixed, written[-1].clone()  # a view would keep all steps alive
+
+
+def _polar(x: Tensor, profile: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Real and imaginary parts and lengths (..., 2, n), and the sizes that fit the profile best (..., 2)."""
+    real, imag = x.unflatten(-1, (2, 2, -1)).unbind(-2)
+    length = (real.square() + imag.square() + 1e-12).sqrt()  # a component of 0 has no phase, and stays 0
+    return real, imag, length, (length * profile).sum(-1) / profile.square().sum(-1)
+
+
+def _by_phase(x: Tensor, profile: Tensor) -> Tensor:
+    """`PhaseCompression` by its profile, (2, n)."""
+    real, imag, length, size = _polar(x, profile)
+    scale = size.unsqueeze(-1) * profile / length
+    return torch.stack([real * scale, imag * scale], dim=-2).flatten(-3)

@@ -10,11 +10,8 @@ from mobius_lib.products import Linear
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.checks import check_rows, check_width
 from mobius_lib.twistor.fast.choice import works
-from mobius_lib.twistor.fast.turn import ShearNative, library
+from mobius_lib.twistor.fast.turn import library, shear
 from mobius_lib.twistor.fast.turning import turn
-
-EPS = 1e-12
-"""As in `math.turn`."""
 
 
 class MobiusCycles(nn.Module):
@@ -45,11 +42,11 @@ class MobiusCycles(nn.Module):
 
     def matrix(self) -> Tensor:
         """All cycles in a row as one real matrix for each pair: (4, 4, n)."""
-        return twistor.cycle_matrix(self.generators.float(), self.couplings.float()).to(self.generators.dtype)
+        return matrices([self])[0]
 
     def maps(self) -> Tensor:
         """The Möbius map of each cycle and pair, without the couplings: (cycles, n, 2, 2) complex."""
-        x = self.generators.detach().float()
+        x = _wide(self.generators.detach())
         return twistor.special_linear(torch.complex(x[..., :3], x[..., 3:]))
 
 
@@ -57,7 +54,12 @@ def matrices(cycles: Sequence[MobiusCycles]) -> Tensor:
     """`matrix` of several alike, in one go: (K, 4, 4, n)."""
     generators = torch.stack([each.generators for each in cycles])
     couplings = torch.stack([each.couplings for each in cycles])
-    return twistor.cycle_matrix(generators.float(), couplings.float()).to(generators.dtype)
+    return twistor.cycle_matrix(_wide(generators), _wide(couplings)).to(generators.dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In double precision where it has that, else in single: complex numbers have no other."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _rotations(pairs: int) -> Tensor:
@@ -132,29 +134,18 @@ class AdaptiveMobiusLayer(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """The row's own map of every pair: (..., 4n) to (..., n, 2, 2) complex, of determinant 1."""
-        b, c, d = (torch.complex(*part.float().unbind(-2)) for part in self.controls(x).split(2, dim=-2))
+        b, c, d = (torch.complex(*_wide(part).unbind(-2)) for part in self.controls(x).split(2, dim=-2))
         rows = [1 + d * c, b + d + b * c * d, c, 1 + b * c]
         return torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         check_rows("x", x, self.dim)
         turned = turn(x, self.cycles.matrix())
-        if works(library, turned):
-            # under autocast the network gives logits of fewer digits
-            return ShearNative.apply(turned, self._logits(x).to(turned.dtype), self.strength)
-        return _shear(turned, self.controls(x))
+        # under autocast the network gives logits of fewer digits
+        logits = self._logits(x).to(turned.dtype)
+        if works(library, turned, logits, self.strength):
+            return shear(turned, logits, self.strength)
+        return twistor.shear(turned, (self.strength * torch.tanh(logits)).unflatten(-1, (6, -1)))
 
     def _logits(self, x: Tensor) -> Tensor:
         return self.up(F.silu(self.down(x)))
-
-
-def _shear(z: Tensor, controls: Tensor) -> Tensor:
-    """The maps of b, c and d, (..., 6, n), on twistors (..., 4n), whose pairs keep their length."""
-    (p, q), (r, s), (u, v) = (part.unbind(-2) for part in controls.split(2, dim=-2))
-    a, b, c, d = (part for part in z.chunk(4, dim=-1))
-    before = a * a + b * b + c * c + d * d
-    a, b = a + p * c - q * d, b + p * d + q * c  # omega + b pi
-    c, d = c + r * a - s * b, d + r * b + s * a  # pi + c omega
-    a, b = a + u * c - v * d, b + u * d + v * c  # omega + d pi
-    stretch = ((before + EPS) / (a * a + b * b + c * c + d * d + EPS)).sqrt()
-    return torch.cat([a * stretch, b * stretch, c * stretch, d * stretch], dim=-1)

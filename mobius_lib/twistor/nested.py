@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from mobius_lib.twistor.checks import check_rows, check_width
 from mobius_lib.twistor.fast.choice import known_backend, works
 from mobius_lib.twistor.fast.holding import hold
-from mobius_lib.twistor.fast.nested import LevelNative, library
+from mobius_lib.twistor.fast.nested import level as native_level
+from mobius_lib.twistor.fast.nested import library
 
 PARTS = ("omega", "pi")
 Networks = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
@@ -148,7 +149,7 @@ class TwistorNestedLearning(nn.Module):
         """The same numbers by `nested.cpp`."""
         pairs, moduli = self.dim // 4, []
         for level, (omega, pi) in enumerate(networks):
-            z, modulus = LevelNative.apply(z, weights[:, level], self.constant * pairs, *omega, *pi)
+            z, modulus = native_level(z, weights[:, level], self.constant * pairs, *omega, *pi)
             moduli.append(modulus)
         return z, (torch.stack(moduli) / pairs - self.constant).square().mean()
 

@@ -107,7 +107,7 @@ class TwistorTitansRecurrent(nn.Module):
         drive = cell.input(x) if self.backend == "loop" else linear(x, cell.input.weight, cell.input.bias)
         if state is None:
             state = cell.initial(x.shape[1], cell.input.weight)
-        cell.check(state, x.shape[1])
+        state = cell.check(state, x.shape[1])
         if self.form == "scan":
             return cell.scan(drive, state, self.backend)
         return unroll(cell, drive, state, self.backend)

@@ -1,11 +1,15 @@
 """The recurrence whose gates see the input alone, so that all steps are computed at once."""
 
+import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mobius_lib import transforms
+from mobius_lib.native import ready
 from mobius_lib.products import linear
 from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
 from mobius_lib.twistor.fast.choice import works
@@ -47,34 +51,20 @@ class TwistorScanCell(TwistorTitansCell):
             backend: "eager" is the parallel scan; "native", for float32 on a CPU, one sweep in C++; "auto" the faster.
         """
         width = self.hidden_dim
-        drive = drive.to(self.input.weight.dtype)
-        steps = drive.shape[0]
-        if backend in ("auto", "native") and works(library, drive):
+        drive, start = drive.to(self.input.weight.dtype), state.twistor
+        given = (drive, start, self.angle, self.surprise, self.rate)
+        native = backend in ("auto", "native") and works(library, *given)
+        if native:
             angle = drive.new_zeros(width // 4) if self.angle is None else self.angle
-            z, opened, squash = ScanNative.apply(drive, state.twistor, angle, self.surprise, self.rate)
-            direction, held = self._directions(z, state) if self.scales else (None, state.held)
-            h = ReadNative.apply(z, opened, squash, direction, RATES[0], RATES[1] - RATES[0])
-            return h, CellState(z[-1].clone(), h[-1].clone(), held, state.clock + steps)
-        i, o = torch.sigmoid(drive[..., : 2 * width]).chunk(2, dim=-1)
-        g, f = torch.tanh(drive[..., 2 * width : 3 * width]), torch.sigmoid(drive[..., 3 * width :])
-        f = f.unflatten(-1, (2, 1, -1)).expand(*f.shape[:-1], 2, 2, -1).flatten(-3)  # the same for re and im
-        if self.angle is None:
-            z = linear_scan(f, i * g, state.twistor)
-        else:  # in coordinates that turn with the state nothing turns, and the scan is real
-            # in float64, for after thousands of steps an angle of float32 has few digits left
-            time = torch.arange(1, steps + 1, device=drive.device, dtype=torch.float64)
-            angle = time[:, None, None] * torch.cat([self.angle, -self.angle])
-            cos, sin = torch.cos(angle).to(drive.dtype), torch.sin(angle).to(drive.dtype)
-            z = _turn(linear_scan(f, _turn(i * g, cos, -sin), state.twistor), cos, sin)
-        held, read = state.held, z
-        if self.scales:
-            direction, held = self._directions(z, state)
-            before = torch.cat([state.twistor.unsqueeze(0), z[:-1]])
-            rate = self.evolution_rate((g - before).flatten(0, 1)).unflatten(0, z.shape[:2])
-            read = z + rate * direction
-        h = o * torch.tanh(read)
+            z, opened, squash = ScanNative.apply(_sweep, *ready(drive, start, angle, self.surprise, self.rate))
+        else:
+            z, opened, squash = _sweep(*given)
+        direction, held = self._directions(z, state) if self.scales else (None, state.held)
+        read, bounds = (z, opened, squash, direction), (RATES[0], RATES[1] - RATES[0])
+        native = native and works(library, *read)
+        h = ReadNative.apply(_read, *ready(*read), *bounds) if native else _read(*read, *bounds)
         # copies: views would keep all steps alive
-        return h, CellState(z[-1].clone(), h[-1].clone(), held, state.clock + steps)
+        return h, CellState(z[-1].clone(), h[-1].clone(), held, state.clock + drive.shape[0])
 
     def step(self, drive: Tensor, state: CellState, matrix: Tensor | None = None) -> tuple[Tensor, CellState]:
         h, state = self.scan(drive.unsqueeze(0), state)
@@ -85,11 +75,14 @@ class TwistorScanCell(TwistorTitansCell):
         firsts, given, held = [], [], []
         for network, period, before in zip(self.evolution, self.periods, state.held, strict=True):
             firsts.append(min(-state.clock % period, len(z)))
-            made = _through(network, z[firsts[-1] :: period]).to(z.dtype)
+            asked = z[firsts[-1] :: period]
+            # one that is not asked is not called: it has no gradient then, None and not 0, as in the loop
+            made = _through(network, asked).to(z.dtype) if len(asked) else asked
             given += [before, made]
             held.append(made[-1] if len(made) else before)
         weights = torch.softmax(self.scale_weights, dim=0)
-        return _Mix.apply(len(z), self.periods, tuple(firsts), weights, *given), torch.stack(held)
+        mix = _mixed if transforms.active() else _Mix.apply
+        return mix(len(z), self.periods, tuple(firsts), weights, *given), torch.stack(held)
 
 
 def _through(network: torch.nn.Sequential, x: Tensor) -> Tensor:
@@ -97,6 +90,49 @@ def _through(network: torch.nn.Sequential, x: Tensor) -> Tensor:
     for part in network:
         x = linear(x, part.weight, part.bias) if isinstance(part, torch.nn.Linear) else part(x)
     return x
+
+
+def _sweep(
+    drive: Tensor, start: Tensor, angle: Tensor | None, surprise: Tensor | None, rate: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What `ScanNative` gives, by the parallel scan."""
+    steps, width = drive.shape[0], start.shape[-1]
+    i, o = torch.sigmoid(drive[..., : 2 * width]).chunk(2, dim=-1)
+    g, f = torch.tanh(drive[..., 2 * width : 3 * width]), torch.sigmoid(drive[..., 3 * width :])
+    f = f.unflatten(-1, (2, 1, -1)).expand(*f.shape[:-1], 2, 2, -1).flatten(-3)  # the same for re and im
+    if angle is None:
+        z = linear_scan(f, i * g, start)
+    else:  # in coordinates that turn with the state nothing turns, and the scan is real
+        # in float64, for after thousands of steps an angle of float32 has few digits left
+        time = torch.arange(1, steps + 1, device=drive.device, dtype=torch.float64)
+        turned = time[:, None, None] * torch.cat([angle, -angle])
+        cos, sin = torch.cos(turned).to(drive.dtype), torch.sin(turned).to(drive.dtype)
+        z = _turn(linear_scan(f, _turn(i * g, cos, -sin), start), cos, sin)
+    if rate is None:
+        return z, o, None
+    logit = rate.expand(z.shape[:2])
+    if surprise is not None:
+        before = torch.cat([start.unsqueeze(0), z[:-1]])
+        logit = logit + (g - before).abs() @ surprise / math.sqrt(width)
+    return z, o, torch.sigmoid(logit)
+
+
+def _read(
+    z: Tensor, opened: Tensor, squash: Tensor | None, direction: Tensor | None, least: float, span: float
+) -> Tensor:
+    """What `ReadNative` gives."""
+    moved = z if direction is None else z + (least + span * squash).unsqueeze(-1) * direction
+    return opened * torch.tanh(moved)
+
+
+def _mixed(steps: int, periods: tuple[int, ...], firsts: tuple[int, ...], weights: Tensor, *given: Tensor) -> Tensor:
+    """What `_Mix` gives, with each direction copied out to the steps that hold it."""
+    total = None
+    for s, (period, first) in enumerate(zip(periods, firsts, strict=True)):
+        before, made = given[2 * s : 2 * s + 2]
+        rows = torch.cat([before.expand(first, *before.shape), made.repeat_interleave(period, 0)])[:steps]
+        total = weights[s] * rows if total is None else total + weights[s] * rows
+    return total
 
 
 class _Mix(torch.autograd.Function):
@@ -132,9 +168,11 @@ class _Mix(torch.autograd.Function):
         return total
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weights, *given = ctx.saved_tensors
+        if transforms.again():
+            readable = functools.partial(_mixed, len(grad), ctx.periods, ctx.firsts)
+            return None, None, None, *transforms.gradients(readable, (weights, *given), (grad,))
         d_weights, d_given = torch.zeros_like(weights), []
         for s, (period, first) in enumerate(zip(ctx.periods, ctx.firsts, strict=True)):
             before, made = given[2 * s : 2 * s + 2]

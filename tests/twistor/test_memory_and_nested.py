@@ -304,7 +304,7 @@ def test_the_sweep_over_a_level_where_there_is_no_phase_and_no_length():
     square, none = torch.zeros(6, 6), torch.zeros(6)
     networks = (square, none, square, none) * 2
     parts = torch.stack(rows.chunk(2, -1))
-    held, size = nested_native.LevelNative.apply(parts, torch.ones(2), 3.0, *networks)
+    held, size = nested_native.level(parts, torch.ones(2), 3.0, *networks)
     expected, expected_size = hold(parts, 3.0)
     torch.testing.assert_close(held, expected)
     torch.testing.assert_close(size, expected_size)
@@ -323,7 +323,7 @@ def test_levels_do_not_depend_on_the_threads():
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             z = torch.randn(2, 200, 8, generator=torch.Generator().manual_seed(0))
-            held, size = nested_native.LevelNative.apply(z, torch.ones(2), 1.0, *networks)
+            held, size = nested_native.level(z, torch.ones(2), 1.0, *networks)
             found.append((held, size))
     finally:
         torch.set_num_threads(threads)
@@ -335,7 +335,7 @@ def test_levels_do_not_depend_on_the_threads():
 @pytest.mark.parametrize("how", ["constant", "autocast", "float64", "no compiler"])
 def test_levels_without_the_sweep(how, monkeypatch):
     """Whoever cannot take it is served by the readable form."""
-    monkeypatch.setattr(nested_native.LevelNative, "apply", None)  # not to be called
+    monkeypatch.setattr(nesting, "native_level", None)  # not to be called
     if how == "no compiler":
 
         def broken():

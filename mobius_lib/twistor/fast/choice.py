@@ -4,10 +4,9 @@ import ctypes
 import warnings
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from mobius_lib.native import NoCompiler
+from mobius_lib.native import NoCompiler, fits
 
 BACKENDS = ("loop", "eager", "native", "auto")
 """How many steps are computed, with the same numbers: `cell.step` again and again; all steps of a product at once
@@ -28,9 +27,9 @@ def known_backend(name: str) -> str:
     return name
 
 
-def works(library: Callable[[], ctypes.CDLL], x: Tensor) -> bool:
-    """Whether a C++ library can be had and can take a tensor; says once what a compiler failed at."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or failed or torch.compiler.is_compiling():
+def works(library: Callable[[], ctypes.CDLL], *given: Tensor | None) -> bool:
+    """Whether a C++ library can be had and can take some tensors; says once what a compiler failed at."""
+    if failed or not fits(*given):
         return False
     try:
         library()

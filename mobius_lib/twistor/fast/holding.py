@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib import transforms
+
 
 def hold(z: Tensor, modulus: float) -> tuple[Tensor, Tensor]:
     """As `math.hold_pairing`, and the modulus that there was.
@@ -18,7 +20,8 @@ def hold(z: Tensor, modulus: float) -> tuple[Tensor, Tensor]:
     Returns:
         (2, ..., 2n) and (...).
     """
-    real, imag, norm = _Pairing.apply(z)
+    plain = transforms.active()
+    real, imag, norm = _readable_pairing(z) if plain else _Pairing.apply(z)
     tiny = torch.finfo(z.dtype).tiny
     square = real.square() + imag.square()
     flat = square <= tiny  # no phase there: 1 is as good as any
@@ -27,7 +30,8 @@ def hold(z: Tensor, modulus: float) -> tuple[Tensor, Tensor]:
     gap = modulus - size
     root = (norm.square() + 4 * size * gap).clamp_min(1e-24).sqrt()
     mu = 2 * gap / (norm + root).clamp_min(1e-12)
-    return _Move.apply(z, torch.where(flat, mu, mu * real / safe), torch.where(flat, 0.0, mu * imag / safe)), size
+    u, v = torch.where(flat, mu, mu * real / safe), torch.where(flat, 0.0, mu * imag / safe)
+    return _readable_move(z, u, v) if plain else _Move.apply(z, u, v), size
 
 
 def _mix(z: Tensor, u: Tensor, v: Tensor, out: Tensor) -> Tensor:
@@ -40,8 +44,21 @@ def _mix(z: Tensor, u: Tensor, v: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-class _Pairing(torch.autograd.Function):
+def _readable_pairing(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """omega . pi in its real and imaginary part, and |z|^2."""
+    (a, c), (b, d) = z.chunk(2, dim=-1)
+    return (a * c - b * d).sum(-1), (a * d + b * c).sum(-1), z.square().sum(-1).sum(0)
+
+
+def _readable_move(z: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """z + (u + iv) (conj pi, conj omega)."""
+    a, b = z.flip(0).chunk(2, dim=-1)
+    u, v = u.unsqueeze(-1), v.unsqueeze(-1)
+    return z + torch.cat([u * a + v * b, v * a - u * b], dim=-1)
+
+
+class _Pairing(torch.autograd.Function):
+    """`_readable_pairing`."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,14 +68,16 @@ class _Pairing(torch.autograd.Function):
         return real, (a * d).addcmul_(b, c).sum(-1), z.square().sum(-1).sum(0)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_real: Tensor, d_imag: Tensor, d_norm: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> Tensor | None:
         (z,) = ctx.saved_tensors
+        if transforms.again():
+            return transforms.gradients(_readable_pairing, (z,), grads)[0]
+        d_real, d_imag, d_norm = grads
         return _mix(z, d_real, d_imag, z * (2 * d_norm).unsqueeze(-1))
 
 
 class _Move(torch.autograd.Function):
-    """z + (u + iv) (conj pi, conj omega)."""
+    """`_readable_move`."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -66,9 +85,10 @@ class _Move(torch.autograd.Function):
         return _mix(z, u, v, z.clone())
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, u, v = ctx.saved_tensors
+        if transforms.again():
+            return transforms.gradients(_readable_move, (z, u, v), (grad,))
         a, b = z.flip(0).chunk(2, dim=-1)
         p, q = grad.chunk(2, dim=-1)
         d_u = (p * a).addcmul_(q, b, value=-1).sum(-1).sum(0)

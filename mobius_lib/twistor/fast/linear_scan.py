@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib import transforms
+
 
 def linear_scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
     """All states of h_t = gate_t h_{t-1} + drive_t.
@@ -25,7 +27,7 @@ def linear_scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
     Returns:
         (T, ...).
     """
-    return _Scan.apply(gate, drive, start)
+    return _scan(gate, drive, start) if transforms.active() else _Scan.apply(gate, drive, start)
 
 
 class _Scan(torch.autograd.Function):
@@ -48,6 +50,7 @@ class _Scan(torch.autograd.Function):
 
 
 def _scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
+    """The scan, of operations that autograd and torch.func can follow."""
     steps = drive.shape[0]
     length = max(1, math.isqrt(steps - 1) + 1) if steps > 1 else 1
     chunks = -(-steps // length)
@@ -56,14 +59,12 @@ def _scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
         gate = torch.cat([gate, gate.new_ones(missing, *gate.shape[1:])])
         drive = torch.cat([drive, drive.new_zeros(missing, *drive.shape[1:])])
     gate, drive = gate.unflatten(0, (chunks, length)), drive.unflatten(0, (chunks, length))
-    local, damping = torch.empty_like(drive), torch.empty_like(gate)
-    local[:, 0], damping[:, 0] = drive[:, 0], gate[:, 0]
+    local, damping = [drive[:, 0]], [gate[:, 0]]
     for j in range(1, length):
-        torch.addcmul(drive[:, j], gate[:, j].expand_as(drive[:, j]), local[:, j - 1], out=local[:, j])
-        torch.mul(gate[:, j], damping[:, j - 1], out=damping[:, j])
-    came = torch.empty_like(drive[:, 0])
-    state = start
-    for number in range(chunks):
-        came[number] = state
-        state = torch.addcmul(local[number, -1], damping[number, -1].expand_as(state), state)
-    return local.addcmul_(damping, came.unsqueeze(1)).flatten(0, 1)[:steps]
+        local.append(torch.addcmul(drive[:, j], gate[:, j], local[-1]))
+        damping.append(gate[:, j] * damping[-1])
+    came = [start]
+    for number in range(chunks - 1):
+        came.append(torch.addcmul(local[-1][number], damping[-1][number], came[-1]))
+    since = torch.stack(came).unsqueeze(1)
+    return torch.addcmul(torch.stack(local, 1), torch.stack(damping, 1), since).flatten(0, 1)[:steps]

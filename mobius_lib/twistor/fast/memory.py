@@ -2,13 +2,15 @@
 
 import ctypes
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mobius_lib.native import addresses, build
+from mobius_lib import transforms
+from mobius_lib.native import addresses, build, ready
 
 
 @functools.cache
@@ -28,37 +30,47 @@ def library() -> ctypes.CDLL:
 
 class MemoryNative(torch.autograd.Function):
     """value (B, T, 4n), matrices (K, 4, 4, n) or None, weight and attention (B, T, K), profile (2, n) or None and the
-    first slots (B, K, 4n) to what is read (B, T, 4n) and the last slots."""
+    first slots (B, K, 4n), made `ready`, to what is read (B, T, 4n) and the last slots. readable: does the same."""
 
     @staticmethod
-    def forward(
-        ctx: Any, value: Tensor, matrices: Tensor | None, weight: Tensor, attention: Tensor, profile: Tensor | None,
-        start: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        given = [None if each is None else each.contiguous() for each in (value, matrices, weight, attention, profile)]
-        start = start.contiguous()
-        (rows, steps, width), count = value.shape, weight.shape[-1]
-        slots, mixed = value.new_empty(rows, steps, count, width), torch.empty_like(given[0])
-        library().memory_forward(
-            rows, steps, count, width, min(torch.get_num_threads(), rows), *addresses(*given, start, slots, mixed)
-        )  # fmt: skip
-        ctx.save_for_backward(*given, start, slots)
+    def forward(ctx: Any, readable: Callable[..., Any], *given: Tensor | None) -> tuple[Tensor, Tensor]:
+        value, _, weight, *_ = given
+        slots, mixed = value.new_empty(*weight.shape, value.shape[-1]), torch.empty_like(value)
+        library().memory_forward(*_sizes(given), *_places(given, slots), *addresses((mixed, value.numel())))
+        ctx.save_for_backward(*given, slots)
+        ctx.readable = readable
         return mixed, slots[:, -1].clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_mixed: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
-        value, matrices, weight, attention, profile, start, slots = ctx.saved_tensors
-        (rows, steps, width), count = value.shape, weight.shape[-1]
-        d_mixed, d_last = d_mixed.contiguous(), d_last.contiguous()
-        d_value, d_weight, d_attention, d_start = map(torch.empty_like, (value, weight, attention, start))
-        d_matrices = None if matrices is None else value.new_zeros(rows, *matrices.shape)
-        d_profile = None if profile is None else value.new_zeros(rows, *profile.shape)
-        made = (d_value, d_matrices, d_weight, d_attention, d_profile, d_start)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *given, slots = ctx.saved_tensors
+        if transforms.again():
+            return None, *transforms.gradients(ctx.readable, given, grads)
+        value, matrices, weight, attention, profile, start = given
+        d_mixed, d_last = ready(*grads)
+        # of what all rows share, one gradient for each
+        made = [torch.empty_like(value), _for_rows(matrices, value), torch.empty_like(weight),
+                torch.empty_like(attention), _for_rows(profile, value), torch.empty_like(start)]  # fmt: skip
         library().memory_backward(
-            rows, steps, count, width, min(torch.get_num_threads(), rows),
-            *addresses(value, matrices, weight, attention, profile, start, slots, d_mixed, d_last, *made),
+            *_sizes(given), *_places(given, slots), *addresses((d_mixed, value.numel()), (d_last, start.numel())),
+            *addresses(*((each, 0 if each is None else each.numel()) for each in made)),
         )  # fmt: skip
-        sums = (None if each is None else each.sum(0) for each in (d_matrices, d_profile))
-        d_matrices, d_profile = sums
-        return d_value, d_matrices, d_weight, d_attention, d_profile, d_start
+        made[1], made[4] = (None if each is None else each.sum(0) for each in (made[1], made[4]))
+        return None, *made
+
+
+def _sizes(given: Sequence[Tensor | None]) -> tuple[int, ...]:
+    """Rows, steps, slots, width and threads."""
+    rows, steps, width = given[0].shape
+    return rows, steps, given[2].shape[-1], width, max(1, min(torch.get_num_threads(), rows))
+
+
+def _places(given: Sequence[Tensor | None], slots: Tensor) -> list[int | None]:
+    rows, steps, count, width, _ = _sizes(given)
+    places = rows * steps * count
+    sizes = (rows * steps * width, count * 4 * width, places, places, width // 2, rows * count * width, places * width)
+    return addresses(*zip((*given, slots), sizes, strict=True))
+
+
+def _for_rows(shared: Tensor | None, value: Tensor) -> Tensor | None:
+    return None if shared is None else value.new_zeros(len(value), *shared.shape)

@@ -60,10 +60,13 @@ def network_backward(
 
 def network_products(
     network: list[tuple[Tensor, Tensor]], kept: list[list[Tensor]], passed: list[list[Tensor]]
-) -> list[Tensor]:
-    """Gradients of the weights and biases of one network, from all its ticks (kept: last first)."""
+) -> list[Tensor | None]:
+    """Gradients of the weights and biases of one network, from all its ticks (kept: last first).
+
+    A network that was not asked has none, as in the loop: None and not 0, so that an optimizer passes it over.
+    """
     if not kept:
-        return [torch.zeros_like(part) for layer in network for part in layer]
+        return [None for layer in network for _ in layer]
     made = []
     for number in range(len(network)):
         grads = torch.cat([each[number] for each in reversed(kept)])

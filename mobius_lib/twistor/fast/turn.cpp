@@ -62,20 +62,18 @@ void turn_backward(int64_t rows, int64_t n, int64_t block, int threads, const fl
     }
 }
 
-// omega + b pi, then pi + c omega, then omega + d pi; b, c and d of a row are strength * acts. Fills acts, the tanh of
-// logits, (rows, 6n), and sheared.
+// omega + b pi, then pi + c omega, then omega + d pi; b, c and d of a row are strength * tanh(logits), (rows, 6n).
 void shear_forward(int64_t rows, int64_t n, int threads, const float* z, const float* logits, float strength,
-                   float* acts, float* sheared) {
+                   float* sheared) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t row = 0; row < rows; ++row) {
         const float *a = z + row * 4 * n, *b = a + n, *c = b + n, *d = c + n, *given = logits + row * 6 * n;
-        float *w = sheared + row * 4 * n, *x = w + n, *y = x + n, *v = y + n, *act = acts + row * 6 * n;
-#pragma omp simd
-        for (int64_t k = 0; k < 6 * n; ++k) act[k] = tangent(given[k]);
+        float *w = sheared + row * 4 * n, *x = w + n, *y = x + n, *v = y + n;
 #pragma omp simd
         for (int64_t k = 0; k < n; ++k) {
-            const float p = strength * act[k], q = strength * act[n + k], r = strength * act[2 * n + k];
-            const float s = strength * act[3 * n + k], t = strength * act[4 * n + k], u = strength * act[5 * n + k];
+            const float p = strength * tangent(given[k]), q = strength * tangent(given[n + k]);
+            const float r = strength * tangent(given[2 * n + k]), s = strength * tangent(given[3 * n + k]);
+            const float t = strength * tangent(given[4 * n + k]), u = strength * tangent(given[5 * n + k]);
             const float a1 = a[k] + p * c[k] - q * d[k], b1 = b[k] + p * d[k] + q * c[k];
             const float c1 = c[k] + r * a1 - s * b1, d1 = d[k] + r * b1 + s * a1;
             const float a2 = a1 + t * c1 - u * d1, b2 = b1 + t * d1 + u * c1;
@@ -86,7 +84,7 @@ void shear_forward(int64_t rows, int64_t n, int threads, const float* z, const f
 }
 
 // given: the gradient of sheared. Fills d_z, d_logits and d_strength (); sums is room for (blocks).
-void shear_backward(int64_t rows, int64_t n, int64_t block, int threads, const float* z, const float* acts,
+void shear_backward(int64_t rows, int64_t n, int64_t block, int threads, const float* z, const float* logits,
                     float strength, const float* given, float* d_z, float* d_logits, float* sums, float* d_strength) {
     const int64_t blocks = (rows + block - 1) / block;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
@@ -96,13 +94,15 @@ void shear_backward(int64_t rows, int64_t n, int64_t block, int threads, const f
             const float *a = z + row * 4 * n, *b = a + n, *c = b + n, *d = c + n;
             const float *e = given + row * 4 * n, *f = e + n, *g = f + n, *h = g + n;
             float *da = d_z + row * 4 * n, *db = da + n, *dc = db + n, *dd = dc + n;
-            const float* act = acts + row * 6 * n;
-            float* dl = d_logits + row * 6 * n;
+            const float* logit = logits + row * 6 * n;
+            float* dl = d_logits + row * 6 * n;  // first the tanh, from which the gradient is made in place
             float of_row = 0;
+#pragma omp simd
+            for (int64_t k = 0; k < 6 * n; ++k) dl[k] = tangent(logit[k]);
 #pragma omp simd reduction(+ : of_row)
             for (int64_t k = 0; k < n; ++k) {
-                const float tp = act[k], tq = act[n + k], tr = act[2 * n + k];
-                const float ts = act[3 * n + k], tt = act[4 * n + k], tu = act[5 * n + k];
+                const float tp = dl[k], tq = dl[n + k], tr = dl[2 * n + k];
+                const float ts = dl[3 * n + k], tt = dl[4 * n + k], tu = dl[5 * n + k];
                 const float p = strength * tp, q = strength * tq, r = strength * tr;
                 const float s = strength * ts, t = strength * tt, u = strength * tu;
                 const float a1 = a[k] + p * c[k] - q * d[k], b1 = b[k] + p * d[k] + q * c[k];

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib.native import addresses, build
+from mobius_lib import transforms
+from mobius_lib.native import addresses, build, ready
+from mobius_lib.twistor import math as twistor
 
 ROWS, BLOCKS = 32, 64
 """Rows of a block at least, and blocks at most: of more threads than 64 some would have nothing to do."""
@@ -25,67 +27,75 @@ def library() -> ctypes.CDLL:
     n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
     lib.turn_forward.argtypes = [n, n, i, p, p, p]
     lib.turn_backward.argtypes = [n, n, n, i, p, p, p, p, p, p]
-    lib.shear_forward.argtypes = [n, n, i, p, p, f, p, p]
+    lib.shear_forward.argtypes = [n, n, i, p, p, f, p]
     lib.shear_backward.argtypes = [n, n, n, i, p, p, f, p, p, p, p, p]
     for function in (lib.turn_forward, lib.turn_backward, lib.shear_forward, lib.shear_backward):
         function.restype = None
     return lib
 
 
+def turn(z: Tensor, matrix: Tensor) -> Tensor:
+    """As `math.turn`, for z (..., 4n) and one matrix (4, 4, n)."""
+    return TurnNative.apply(*ready(z, matrix))
+
+
+def shear(z: Tensor, logits: Tensor, strength: Tensor) -> Tensor:
+    """As `math.shear` by strength * tanh(logits), for z (..., 4n), logits (..., 6n) and strength ()."""
+    return ShearNative.apply(*ready(z, logits, strength))
+
+
 class TurnNative(torch.autograd.Function):
-    """z (..., 4n) and one matrix (4, 4, n) to (..., 4n)."""
+    """`turn`, of tensors made `ready`."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, matrix: Tensor) -> Tensor:
-        z, matrix = z.contiguous(), matrix.contiguous()
         n, rows, _, threads = _sizes(z)
-        turned = torch.empty_like(z)
-        library().turn_forward(rows, n, threads, *addresses(z, matrix, turned))
+        turned, size = torch.empty_like(z), rows * 4 * n
+        library().turn_forward(rows, n, threads, *addresses((z, size), (matrix, 16 * n), (turned, size)))
         ctx.save_for_backward(z, matrix)
         return turned
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, matrix = ctx.saved_tensors
-        grad = grad.contiguous()
+        if transforms.again():
+            return transforms.gradients(twistor.turn, (z, matrix), (grad,))
         n, rows, block, threads = _sizes(z)
         d_z, d_matrix, sums = torch.empty_like(z), torch.empty_like(matrix), z.new_empty(-(-rows // block), 16 * n)
-        library().turn_backward(rows, n, block, threads, *addresses(z, matrix, grad, d_z, sums, d_matrix))
+        (grad,), size = ready(grad), rows * 4 * n
+        given = addresses((z, size), (matrix, 16 * n), (grad, size), (d_z, size), (sums, len(sums) * 16 * n))
+        library().turn_backward(rows, n, block, threads, *given, *addresses((d_matrix, 16 * n)))
         return d_z, d_matrix
 
 
 class ShearNative(torch.autograd.Function):
-    """z (..., 4n), logits (..., 6n) and strength () to (..., 4n): the row's own maps, strength * tanh(logits)."""
+    """`shear`, of tensors made `ready`."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, logits: Tensor, strength: Tensor) -> Tensor:
-        z, logits = z.contiguous(), logits.contiguous()
         n, rows, _, threads = _sizes(z)
-        acts, sheared = torch.empty_like(logits), torch.empty_like(z)
-        ctx.strength = strength.item()
-        library().shear_forward(rows, n, threads, *addresses(z, logits), ctx.strength, *addresses(acts, sheared))
-        ctx.save_for_backward(z, acts)
+        sheared, size = torch.empty_like(z), rows * 4 * n
+        given = addresses((z, size), (logits, rows * 6 * n))
+        library().shear_forward(rows, n, threads, *given, strength.item(), *addresses((sheared, size)))
+        ctx.save_for_backward(z, logits, strength)
         return sheared
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z, acts = ctx.saved_tensors
-        grad = grad.contiguous()
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        z, logits, strength = ctx.saved_tensors
+        if transforms.again():
+            return transforms.gradients(_readable_shear, (z, logits, strength), (grad,))
         n, rows, block, threads = _sizes(z)
-        d_z, d_logits, d_strength = torch.empty_like(z), torch.empty_like(acts), z.new_empty(())
-        sums = z.new_empty(-(-rows // block))
-        library().shear_backward(
-            rows,
-            n,
-            block,
-            threads,
-            *addresses(z, acts),
-            ctx.strength,
-            *addresses(grad, d_z, d_logits, sums, d_strength),
-        )
+        d_z, d_logits, d_strength = torch.empty_like(z), torch.empty_like(logits), z.new_empty(())
+        (grad,), size, sums = ready(grad), rows * 4 * n, z.new_empty(-(-rows // block))
+        given = addresses((z, size), (logits, rows * 6 * n))
+        made = addresses((grad, size), (d_z, size), (d_logits, rows * 6 * n), (sums, len(sums)), (d_strength, 1))
+        library().shear_backward(rows, n, block, threads, *given, strength.item(), *made)
         return d_z, d_logits, d_strength
+
+
+def _readable_shear(z: Tensor, logits: Tensor, strength: Tensor) -> Tensor:
+    return twistor.shear(z, (strength * torch.tanh(logits)).unflatten(-1, (6, z.shape[-1] // 4)))
 
 
 def _sizes(z: Tensor) -> tuple[int, int, int, int]:

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib import transforms
+from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.fast.choice import works
-from mobius_lib.twistor.fast.turn import TurnNative, library
+from mobius_lib.twistor.fast.turn import library
+from mobius_lib.twistor.fast.turn import turn as native_turn
 
 EPS = 1e-12
 """As in `math.turn`."""
@@ -27,9 +30,10 @@ def turn(z: Tensor, matrix: Tensor) -> Tensor:
         (..., 4n), or (..., K, 4n).
     """
     matrix = matrix.to(z.dtype)
-    single = matrix.ndim == 3 and 4 * matrix.shape[-1] == z.shape[-1] and matrix.device == z.device
-    function = TurnNative if single and works(library, z) else _Turn
-    return function.apply(z, matrix)
+    if transforms.active():
+        return twistor.turn(z, matrix)
+    single = matrix.ndim == 3 and 4 * matrix.shape[-1] == z.shape[-1]
+    return native_turn(z, matrix) if single and works(library, z, matrix) else _Turn.apply(z, matrix)
 
 
 class _Turn(torch.autograd.Function):
@@ -41,13 +45,15 @@ class _Turn(torch.autograd.Function):
         for i in range(4):
             _products(matrix[..., i, :, :], parts, turned[..., i, :])
         before, after = _square(parts), _square(turned)
-        ctx.save_for_backward(parts, matrix, turned.clone(), before, after)
+        ctx.save_for_backward(z, matrix, turned.clone(), before, after)
         return turned.mul_((before / after).sqrt().unsqueeze(-2)).flatten(-2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        parts, matrix, turned, before, after = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        z, matrix, turned, before, after = ctx.saved_tensors
+        if transforms.again():
+            return transforms.gradients(twistor.turn, (z, matrix), (grad,))
+        parts = z.unflatten(-1, (4, -1))
         grad = grad.unflatten(-1, (4, -1))
         stretch = (before / after).sqrt()
         along = (grad * turned).sum(-2)

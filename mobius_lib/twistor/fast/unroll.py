@@ -7,12 +7,16 @@ factors that were made for all steps at once; and every gradient of a weight is 
 Nothing here is approximated: gradients flow through all steps of a call.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mobius_lib import transforms
+from mobius_lib.native import ready
 from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
 from mobius_lib.twistor.fast.choice import known_backend, works
 from mobius_lib.twistor.fast.plan import Plan, network_backward, network_forward, network_products
@@ -29,7 +33,8 @@ def unroll(cell: TwistorTitansCell, drive: Tensor, state: CellState, backend: st
         cell: whose parameters are used.
         drive: (T, B, 4H), the input's part of the gates with its bias; T >= 1.
         state: before the first step.
-        backend: one of `choice.BACKENDS`. Only "loop" can be differentiated twice.
+        backend: one of `choice.BACKENDS`. Under torch.func, forward mode and compilers all of them are the loop, and
+            so is what a second derivative is taken of.
     Returns:
         the outputs, (T, B, H), and the state after the last step.
     Raises:
@@ -37,32 +42,64 @@ def unroll(cell: TwistorTitansCell, drive: Tensor, state: CellState, backend: st
     """
     known_backend(backend)
     matrix = None if cell.mobius is None else cell.mobius.matrix()
-    if backend == "loop":
-        made = []
-        for step in drive.unbind(0):
-            hidden, state = cell.step(step, state, matrix)
-            made.append(hidden)
-        return torch.stack(made), state
+    if backend == "loop" or transforms.active():
+        return _loop(cell, drive, state, matrix)
     mix = torch.softmax(cell.scale_weights, dim=0)
     layers = [[m for m in network if isinstance(m, nn.Linear)] for network in cell.evolution]
     plan = Plan(cell.periods, tuple(len(each) for each in layers), state.clock)
     weights = [part for network in layers for layer in network for part in (layer.weight, layer.bias)]
     given = (drive, state.twistor, state.hidden, state.held, cell.recur.weight, matrix, mix, cell.surprise, cell.rate)
     with torch.autocast(drive.device.type, enabled=False):  # a state of many steps wants all its digits
-        wide = [None if part is None else part.to(cell.recur.weight.dtype) for part in (*given, *weights)]
-        function = UnrollNative if backend != "eager" and works(library, wide[0]) else Unroll
-        hidden, last, held = function.apply(plan, *wide)
+        wide = ready(*given, *weights, dtype=cell.recur.weight.dtype)
+        function = UnrollNative if backend != "eager" and works(library, *wide) else Unroll
+        hidden, last, held = function.apply(functools.partial(_readable, cell, state.clock), plan, *wide)
     # a copy: a view would keep the outputs of all steps alive
     return hidden, CellState(last, hidden[-1].clone(), held, state.clock + drive.shape[0])
 
 
+def _loop(cell: TwistorTitansCell, drive: Tensor, state: CellState, matrix: Tensor | None) -> tuple[Tensor, CellState]:
+    """`cell.step` again and again."""
+    made = []
+    for step in drive.unbind(0):
+        hidden, state = cell.step(step, state, matrix)
+        made.append(hidden)
+    return torch.stack(made), state
+
+
+def _readable(
+    cell: TwistorTitansCell, clock: int, drive: Tensor, z0: Tensor, h0: Tensor, held0: Tensor, recur: Tensor,
+    matrix: Tensor | None, mix: Tensor, surprise: Tensor | None, rate: Tensor | None, *weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The loop as a function of what `Unroll` is given."""
+    names = [f"evolution.{name}" for name, _ in cell.evolution.named_parameters()]
+    # the cell takes its softmax, which of these logarithms is the mix; what that does to its gradient, a number that is
+    # the same for all, is undone by the softmax outside
+    given = {"recur.weight": recur, "scale_weights": mix.log(), "surprise": surprise, "rate": rate}
+    given |= dict(zip(names, weights, strict=True))
+    inside = {f"cell.{name}": part for name, part in given.items() if part is not None}
+    hidden, after = torch.func.functional_call(_Loop(cell), inside, (drive, CellState(z0, h0, held0, clock), matrix))
+    return hidden, after.twistor, after.held
+
+
+class _Loop(nn.Module):
+    """`_loop` as a module, whose parameters can be replaced."""
+
+    def __init__(self, cell: TwistorTitansCell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, *given: Any) -> tuple[Tensor, CellState]:
+        return _loop(self.cell, *given)
+
+
 class Unroll(torch.autograd.Function):
-    """Time first: (T, B, ...)."""
+    """Time first: (T, B, ...). readable: does the same from the same tensors."""
 
     @staticmethod
     def forward(
-        ctx: Any, plan: Plan, drive: Tensor, z0: Tensor, h0: Tensor, held0: Tensor, recur: Tensor,
-        matrix: Tensor | None, mix: Tensor, surprise: Tensor | None, rate: Tensor | None, *weights: Tensor,
+        ctx: Any, readable: Callable[..., Any], plan: Plan, drive: Tensor, z0: Tensor, h0: Tensor, held0: Tensor,
+        recur: Tensor, matrix: Tensor | None, mix: Tensor, surprise: Tensor | None, rate: Tensor | None,
+        *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         steps, batch, width = drive.shape[0], drive.shape[1], h0.shape[-1]
         networks, evolves = plan.split(weights), bool(plan.layers)
@@ -100,25 +137,28 @@ class Unroll(torch.autograd.Function):
                 r = squash[t] * (RATES[1] - RATES[0]) + RATES[0]
                 torch.addcmul(z1[t], directions[t], r, out=z2[t])
             if matrix is not None:
-                parts = z2[t].view(batch, 4, -1)
+                parts = z2[t].view(batch, 4, width // 4)
                 turned = (matrix_rows * parts.unsqueeze(1)).sum(2)
                 ratio = (parts.square().sum(1, keepdim=True) + EPS).div_(turned.square().sum(1, keepdim=True) + EPS)
-                torch.mul(turned, ratio.sqrt_(), out=z3[t].view(batch, 4, -1))
+                torch.mul(turned, ratio.sqrt_(), out=z3[t].view(batch, 4, width // 4))
             z = z3[t]
             h = torch.mul(torch.tanh(z), o, out=hidden[t])
         last_held = torch.stack(held) if evolves else held0.clone()
         ctx.plan, ctx.acts, ctx.ticking = plan, acts, ticking
         ctx.save_for_backward(
-            z0, h0, held0, recur, matrix, mix, surprise, gates, z2, z3, hidden, directions, squash, *weights
-        )
+            drive, z0, h0, held0, recur, matrix, mix, surprise, rate, *weights,
+            gates, z2, z3, hidden, directions, squash,
+        )  # fmt: skip
+        ctx.readable = readable
         return hidden, z3[-1].clone(), last_held
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_hidden: Tensor, d_last: Tensor, d_held: Tensor) -> tuple[Tensor | None, ...]:
-        z0, h0, held0, recur, matrix, mix, surprise, gates, z2, z3, hidden, directions, squash, *weights = (
-            ctx.saved_tensors
-        )
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *given, gates, z2, z3, hidden, directions, squash = ctx.saved_tensors
+        if transforms.again():
+            return None, None, *transforms.gradients(ctx.readable, given, grads)
+        _, z0, h0, held0, recur, matrix, mix, surprise, _, *weights = given
+        d_hidden, d_last, d_held = grads
         plan, acts = ctx.plan, [list(each) for each in ctx.acts]
         steps, batch, width = hidden.shape
         networks, evolves = plan.split(tuple(weights)), bool(plan.layers)
@@ -131,7 +171,7 @@ class Unroll(torch.autograd.Function):
         for part, value in enumerate((g * i * (1 - i), before * f * (1 - f), squashed * o * (1 - o), i * (1 - g * g))):
             factor[..., part * width : (part + 1) * width] = value
         if matrix is not None:
-            parts = z2.view(steps, batch, 4, -1)
+            parts = z2.view(steps, batch, 4, width // 4)
             turned = (matrix * parts.unsqueeze(2)).sum(3)
             square, turned_square = (
                 parts.square().sum(2, keepdim=True) + EPS,
@@ -159,7 +199,7 @@ class Unroll(torch.autograd.Function):
             d_z3 = torch.addcmul(d_z, d_h, out_to_state[t])
             d_z2 = d_z3
             if matrix is not None:
-                grad = d_z3.view(batch, 4, -1)
+                grad = d_z3.view(batch, 4, width // 4)
                 along = (grad * turned[t]).sum(1, keepdim=True)
                 d_turned = torch.mul(torch.addcmul(grad, along, out_of[t], value=-1), stretch[t], out=d_turned_all[t])
                 d_z2 = (back * d_turned.unsqueeze(1)).sum(2).addcmul_(along, into[t]).view(batch, width)
@@ -194,7 +234,7 @@ class Unroll(torch.autograd.Function):
         d_recur = flat.t() @ torch.cat([h0.unsqueeze(0), hidden[:-1]]).view(-1, width)
         d_matrix = d_surprise = d_rate = None
         if matrix is not None:
-            d_matrix = torch.einsum("tbik,tbjk->ijk", d_turned_all, z2.view(steps, batch, 4, -1))
+            d_matrix = torch.einsum("tbik,tbjk->ijk", d_turned_all, z2.view(steps, batch, 4, width // 4))
         if evolves:
             d_rate = d_logit.sum()
             if surprise is not None:
@@ -205,4 +245,4 @@ class Unroll(torch.autograd.Function):
         parts = (network_products(*each) for each in zip(networks, d_net, ctx.acts, strict=True))
         d_weights = [part for each in parts for part in each]
         d_held0 = torch.stack(held_part) if evolves else torch.zeros_like(held0)
-        return (None, d_gates, d_z, d_h, d_held0, d_recur, d_matrix, d_mix, d_surprise, d_rate, *d_weights)
+        return (None, None, d_gates, d_z, d_h, d_held0, d_recur, d_matrix, d_mix, d_surprise, d_rate, *d_weights)

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mobius_lib.native import build_once, compiler, kept_as
+from mobius_lib.native import addresses, build_once, compiler, kept_as, ready
 from mobius_lib.waves.fast.function import SUMS, Kernel
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
+CONSTANTS = 20
+"""Numbers of `function.constants`."""
 
 
 class NativeKernel(Kernel):
@@ -39,13 +41,16 @@ class NativeKernel(Kernel):
         x = made[0]
         function = getattr(self.library, f"{name}_{str(x.dtype).removeprefix('torch.')}")
         # bound to names until the call returns: a pointer does not keep its tensor alive
-        given = tuple(part.contiguous() for part in given)
+        *given, k, weight, bias = ready(*given, dtype=x.dtype)
+        pairs = [(part, x.numel()) for part in given] + [(k, CONSTANTS), (weight, x.shape[1]), (bias, x.shape[1])]
+        read, written = addresses(*pairs, dtype=x.dtype), addresses((x, x.numel()), dtype=x.dtype)
+        written += addresses(*((part, part.numel()) for part in made[1:]), dtype=torch.float64)
         function(
-            *(ctypes.c_void_p(part.data_ptr()) for part in given),
+            *map(ctypes.c_void_p, read),
             ctypes.c_double(eps),
             ctypes.c_int64(x.shape[0]),
             ctypes.c_int64(x.shape[1]),
-            *(ctypes.c_void_p(part.data_ptr()) for part in made),
+            *map(ctypes.c_void_p, written),
         )
 
 
