@@ -18,17 +18,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-
-from mobius_lib import transforms
+from torch.nn import Parameter
 
 try:
     import fcntl
 except ImportError:  # not on Windows: there two processes may build one kernel twice, and the later one is kept
     fcntl = None  # type: ignore[assignment]
-
-import torch
-from torch import Tensor
-from torch.nn import Parameter
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
 FLAGS += ("-fno-trapping-math", "-fopenmp")
@@ -46,21 +41,31 @@ class NoCompiler(RuntimeError):
 # --- the gate --------------------------------------------------------------------------------------------------------
 
 
-def fits(*given: Tensor | None, dtypes: Sequence[torch.dtype] = (torch.float32,)) -> bool:
-    """Whether kernels may be handed these tensors, and nothing is looking on that wants torch's own operations.
+def concrete(*tensors: Tensor | None) -> bool:
+    """Whether tensors lie in memory and nothing records or transforms what is done with them.
 
-    Args:
-        given: None is passed over.
-        dtypes: what the kernels read.
+    Only then may a kernel read addresses, a check look at values, or an `autograd.Function` without rules for it stand
+    in the way. Else (torch.compile, export, torch.func, forward mode, batched gradients, tensors on the meta device,
+    fake ones and other subclasses) plain operations have to serve.
     """
-    there = [x for x in given if x is not None]
-    return not transforms.active() and all(
-        x.device.type == "cpu"
-        and x.dtype in dtypes
-        and x.layout == torch.strided
-        # what stands for a tensor without having its memory, as in tracing, overrides this
-        and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
-        for x in there
+    return not (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack()
+        or any(
+            each.is_meta or type(each) not in (Tensor, Parameter) or torch._C._functorch.is_legacy_batchedtensor(each)
+            for each in tensors
+            if each is not None
+        )
+    )
+
+
+def fits(*given: Tensor | None, dtypes: Sequence[torch.dtype] = (torch.float32,)) -> bool:
+    """Whether kernels that read numbers of some types may be handed these tensors; None is passed over."""
+    return concrete(*given) and all(
+        x.device.type == "cpu" and x.dtype in dtypes and x.layout == torch.strided for x in given if x is not None
     )
 
 
@@ -136,27 +141,6 @@ def build_together(*sources: Path) -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for done in [pool.submit(build_once, *recipe, told=True) for recipe in missing]:
                 done.exception()
-
-
-def concrete(*tensors: Tensor | None) -> bool:
-    """Whether tensors lie in memory and nothing records or transforms what is done with them.
-
-    Only then may a kernel read addresses, a check look at values, or an `autograd.Function` without rules for it stand
-    in the way. Else (torch.compile, export, torch.func, forward mode, batched gradients, tensors on the meta device,
-    fake ones and other subclasses) plain operations have to serve.
-    """
-    return not (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack()
-        or any(
-            each.is_meta or type(each) not in (Tensor, Parameter) or torch._C._functorch.is_legacy_batchedtensor(each)
-            for each in tensors
-            if each is not None
-        )
-    )
 
 
 def compiler() -> list[str]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib import transforms
+from mobius_lib.native import concrete
 
 _by_torch = False
 
@@ -94,7 +95,7 @@ def works(x: Tensor) -> bool:
     """Whether oneDNN can take products of such tensors here."""
     if _by_torch:
         return False
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not transforms.active() and _there()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and concrete(x) and _there()
 
 
 @functools.cache
@@ -130,7 +131,7 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
         # a gradient that is to be differentiated again is left to torch
-        again = transforms.again()
+        again = transforms.again(grad)
         by_x, by_weight = (torch.mm, _weight_gradient_by_torch) if again else (_times, weight_gradient)
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):

@@ -1,8 +1,7 @@
-"""Where a derivative written by hand does not reach: torch.func, forward mode, and gradients that are differentiated.
+"""Gradients that are differentiated: where a backward pass written by hand leaves the work to autograd.
 
-A kernel and a hand-written backward pass know one derivative of one batch. Under a transform of torch.func (grad, vmap,
-jvp, ...) or inside forward-mode differentiation the readable form is to be computed instead, of torch's own operations:
-`active` says when. And a backward pass that is itself to be differentiated is left to autograd, by `gradients`.
+Such a pass knows one derivative of one batch. Where it is itself to be differentiated, or batched, `again` says so, and
+`gradients` does the same through a readable form, of torch's own operations.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,22 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from mobius_lib.native import concrete
 
 
-def active() -> bool:
-    """Whether a transform of torch.func, forward mode, a tracer or a compiler is looking on."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
-        or torch.jit.is_tracing()
-    )
-
-
-def again() -> bool:
+def again(*grads: Tensor | None) -> bool:
     """In a backward pass: whether it is to be differentiated itself, or many gradients are asked for at once."""
-    return torch.is_grad_enabled() or active()
+    return torch.is_grad_enabled() or not concrete(*grads)
 
 
 def gradients(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib import transforms
+from mobius_lib.native import concrete
 
 
 def check_width(name: str, width: int) -> None:
@@ -96,7 +96,7 @@ def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:
         )
     if tokens.shape[1] == 0:
         raise ValueError(f"{name} is an empty sequence, of shape {tuple(tokens.shape)}; give at least one token.")
-    if tokens.device.type == "cpu" and tokens.numel() and not transforms.active():
+    if tokens.device.type == "cpu" and tokens.numel() and concrete(tokens):
         low, high = torch.aminmax(tokens)
         if low < 0 or high >= vocab_size:
             wrong = high if high >= vocab_size else low

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib import transforms
-from mobius_lib.native import ready
+from mobius_lib.native import concrete, ready
 from mobius_lib.products import linear
 from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
 from mobius_lib.twistor.fast.choice import works
@@ -81,7 +81,7 @@ class TwistorScanCell(TwistorTitansCell):
             given += [before, made]
             held.append(made[-1] if len(made) else before)
         weights = torch.softmax(self.scale_weights, dim=0)
-        mix = _mixed if transforms.active() else _Mix.apply
+        mix = _Mix.apply if concrete(z, *given) else _mixed
         return mix(len(z), self.periods, tuple(firsts), weights, *given), torch.stack(held)
 
 
@@ -170,7 +170,7 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weights, *given = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(grad):
             readable = functools.partial(_mixed, len(grad), ctx.periods, ctx.firsts)
             return None, None, None, *transforms.gradients(readable, (weights, *given), (grad,))
         d_weights, d_given = torch.zeros_like(weights), []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib import transforms
+from mobius_lib.native import concrete
 
 
 def hold(z: Tensor, modulus: float) -> tuple[Tensor, Tensor]:
@@ -20,7 +21,7 @@ def hold(z: Tensor, modulus: float) -> tuple[Tensor, Tensor]:
     Returns:
         (2, ..., 2n) and (...).
     """
-    plain = transforms.active()
+    plain = not concrete(z)
     real, imag, norm = _readable_pairing(z) if plain else _Pairing.apply(z)
     tiny = torch.finfo(z.dtype).tiny
     square = real.square() + imag.square()
@@ -70,7 +71,7 @@ class _Pairing(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor | None:
         (z,) = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(*grads):
             return transforms.gradients(_readable_pairing, (z,), grads)[0]
         d_real, d_imag, d_norm = grads
         return _mix(z, d_real, d_imag, z * (2 * d_norm).unsqueeze(-1))
@@ -87,7 +88,7 @@ class _Move(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, u, v = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(grad):
             return transforms.gradients(_readable_move, (z, u, v), (grad,))
         a, b = z.flip(0).chunk(2, dim=-1)
         p, q = grad.chunk(2, dim=-1)

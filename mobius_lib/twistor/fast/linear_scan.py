@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib import transforms
+from mobius_lib.native import concrete
 
 
 def linear_scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def linear_scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
     Returns:
         (T, ...).
     """
-    return _scan(gate, drive, start) if transforms.active() else _Scan.apply(gate, drive, start)
+    return _Scan.apply(gate, drive, start) if concrete(gate, drive, start) else _scan(gate, drive, start)
 
 
 class _Scan(torch.autograd.Function):

@@ -44,7 +44,7 @@ class MemoryNative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, slots = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(*grads):
             return None, *transforms.gradients(ctx.readable, given, grads)
         value, matrices, weight, attention, profile, start = given
         d_mixed, d_last = ready(*grads)

@@ -71,7 +71,7 @@ class LevelNative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         z, weights, *kept = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(*grads):
             return transforms.gradients(readable_level, (z, weights, ctx.modulus, *kept[6:]), grads)
         with torch.autocast("cpu", enabled=False):  # C++ reads float32
             return LevelNative._backward(ctx, *ready(*grads))

@@ -64,7 +64,7 @@ class ScanNative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         *given, acts, z, cos, sin, squash = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(*grads):
             return None, *transforms.gradients(ctx.readable, given, grads)
         _, start, _, surprise, _ = given
         steps, rows, width = z.shape
@@ -108,7 +108,7 @@ class ReadNative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor | None, ...]:
         z, opened, squash, direction = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(d_hidden):
             given = (z, opened, squash, direction, ctx.least, ctx.span)
             return None, *transforms.gradients(ctx.readable, given, (d_hidden,))
         (rows, width), (d_hidden,) = _flat(z), ready(d_hidden)

@@ -116,7 +116,7 @@ class UnrollNative(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if transforms.again():
+        if transforms.again(*grads):
             return None, None, *transforms.gradients(ctx.readable, ctx.saved_tensors[:-8], grads)
         with torch.autocast("cpu", enabled=False):  # C++ reads float32
             return None, None, *UnrollNative._backward(ctx, *ready(*grads))

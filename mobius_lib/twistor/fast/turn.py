@@ -58,7 +58,7 @@ class TurnNative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, matrix = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(grad):
             return transforms.gradients(twistor.turn, (z, matrix), (grad,))
         n, rows, block, threads = _sizes(z)
         d_z, d_matrix, sums = torch.empty_like(z), torch.empty_like(matrix), z.new_empty(-(-rows // block), 16 * n)
@@ -83,7 +83,7 @@ class ShearNative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, logits, strength = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(grad):
             return transforms.gradients(_readable_shear, (z, logits, strength), (grad,))
         n, rows, block, threads = _sizes(z)
         d_z, d_logits, d_strength = torch.empty_like(z), torch.empty_like(logits), z.new_empty(())

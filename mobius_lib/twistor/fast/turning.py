@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib import transforms
+from mobius_lib.native import concrete
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.fast.choice import works
 from mobius_lib.twistor.fast.turn import library
@@ -30,7 +31,7 @@ def turn(z: Tensor, matrix: Tensor) -> Tensor:
         (..., 4n), or (..., K, 4n).
     """
     matrix = matrix.to(z.dtype)
-    if transforms.active():
+    if not concrete(z, matrix):
         return twistor.turn(z, matrix)
     single = matrix.ndim == 3 and 4 * matrix.shape[-1] == z.shape[-1]
     return native_turn(z, matrix) if single and works(library, z, matrix) else _Turn.apply(z, matrix)
@@ -51,7 +52,7 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, matrix, turned, before, after = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(grad):
             return transforms.gradients(twistor.turn, (z, matrix), (grad,))
         parts = z.unflatten(-1, (4, -1))
         grad = grad.unflatten(-1, (4, -1))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib import transforms
-from mobius_lib.native import ready
+from mobius_lib.native import concrete, ready
 from mobius_lib.twistor.cell import RATES, CellState, TwistorTitansCell
 from mobius_lib.twistor.fast.choice import known_backend, works
 from mobius_lib.twistor.fast.plan import Plan, network_backward, network_forward, network_products
@@ -42,7 +42,7 @@ def unroll(cell: TwistorTitansCell, drive: Tensor, state: CellState, backend: st
     """
     known_backend(backend)
     matrix = None if cell.mobius is None else cell.mobius.matrix()
-    if backend == "loop" or transforms.active():
+    if backend == "loop" or not concrete(drive, *cell.parameters()):
         return _loop(cell, drive, state, matrix)
     mix = torch.softmax(cell.scale_weights, dim=0)
     layers = [[m for m in network if isinstance(m, nn.Linear)] for network in cell.evolution]
@@ -155,7 +155,7 @@ class Unroll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, gates, z2, z3, hidden, directions, squash = ctx.saved_tensors
-        if transforms.again():
+        if transforms.again(*grads):
             return None, None, *transforms.gradients(ctx.readable, given, grads)
         _, z0, h0, held0, recur, matrix, mix, surprise, _, *weights = given
         d_hidden, d_last, d_held = grads
