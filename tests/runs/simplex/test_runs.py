@@ -161,7 +161,7 @@ def test_record_of_the_features():
 
 @pytest.mark.parametrize("modes", [1, 4])
 def test_record_of_the_mixture(modes):
-    record = tiny(simplex_mixture.NAMES[modes], train_samples=300, test_samples=150)
+    record = tiny(simplex_mixture.MIXTURES[modes], train_samples=300, test_samples=150)
     json.dumps(record, allow_nan=False)
     bayes = record["bayes"]
     assert bayes["modes"] == modes and 0.85 < bayes["accuracy"] < 0.95 and bayes["standard_error"] < 0.005
