@@ -10,6 +10,7 @@ Source: ours; the sampler is Ulrich's (1984) in Wood's form (1994), Commun. Stat
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
@@ -49,11 +50,13 @@ class SphereMixture:
     def __post_init__(self) -> None:
         for name, least in (("classes", 2), ("dim", 2), ("modes", 1), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
                 raise DataError(f"{name} must be a whole number from {least} on, not {value!r}.")
+            object.__setattr__(self, name, int(value))  # numpy's own, too: records name the mixture by its repr
         kappa = self.concentration
-        if not isinstance(kappa, int | float) or isinstance(kappa, bool) or not 0 <= kappa < math.inf:
+        if not isinstance(kappa, Real) or isinstance(kappa, bool) or not 0 <= kappa < math.inf:
             raise DataError(f"concentration must be a number from 0 on, not {kappa!r}.")
+        object.__setattr__(self, "concentration", float(kappa))
 
     @cached_property
     def means(self) -> Tensor:

@@ -35,7 +35,7 @@ def registry(folder: Path | None = None) -> dict[str, str]:
     """
     path = (folder or data_dir()) / "SHA256SUMS"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
         lines = []
     found = [re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line) for line in lines]

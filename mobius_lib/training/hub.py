@@ -136,9 +136,9 @@ def download(repo: str, path: str, into: Path | str) -> Path:
 def _verify(run: RunFolder) -> None:
     from safetensors import SafetensorError, safe_open
 
-    for file in sorted(run.checkpoints.glob("*.pt")):
+    for file in sorted(run.checkpoints.glob("[!.]*.pt")):
         read(file)
-    for file in sorted(run.checkpoints.glob("*.safetensors")):
+    for file in sorted(run.checkpoints.glob("[!.]*.safetensors")):
         try:
             with safe_open(file, "pt"):
                 pass

@@ -198,6 +198,13 @@ def test_one_sentence(arguments, words):
         sphere_mixture(**{"samples": 5, "classes": 3, "dim": 4, "concentration": 3.0, **arguments})
 
 
+def test_numbers_of_numpy_make_the_same_mixture():
+    numbers = {"classes": np.int64(3), "dim": np.uint8(4), "modes": np.int32(1), "seed": np.int16(0)}
+    found = SphereMixture(**numbers, concentration=np.float32(3))
+    assert found == SphereMixture(3, 4, 1, 3.0) and repr(found) == repr(SphereMixture(3, 4, 1, 3.0))
+    assert torch.equal(found.draw(np.int64(5))[0], SphereMixture(3, 4, 1, 3.0).draw(5)[0])
+
+
 def test_too_few_draws():
     with pytest.raises(DataError, match="draws must be at least 2, not 1"):
         CASES[0].bayes_accuracy(1)

@@ -274,10 +274,10 @@ def test_list_of_hashes_missing_or_damaged(folder, content):
         sentence(error, f"{path} is missing or damaged", "MOBIUS_DATA")
 
 
-def test_a_list_with_windows_line_ends_is_the_same_list(folder):
+def test_a_list_that_an_editor_of_windows_saved_is_the_same_list(folder):
     path = folder / "SHA256SUMS"
     expected = registry()
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert registry() == expected
 
 

@@ -338,6 +338,13 @@ def test_lying_hub(train, published, cloud, tmp_path, name):
     assert train(continue_from=published, hf_repo="me/mobius").accuracy > 0
 
 
+def test_hidden_files_on_the_hub_are_no_checkpoints(train, published, cloud):
+    """A Mac uploads such a file beside each of its own."""
+    for ending in ("pt", "safetensors"):
+        (cloud.root / "me/mobius" / published / "checkpoints" / f"._best_model.{ending}").write_bytes(b"Mac OS X")
+    assert train(continue_from=published, hf_repo="me/mobius").accuracy > 0
+
+
 def test_hub_that_leaves_files_out(train, published, cloud):
     cloud.damage = lambda folder: next(folder.rglob("checkpoint_epoch_0002.pt")).unlink()
     with pytest.raises(HubError, match=r"The file .*checkpoint_epoch_0002\.pt did not arrive"):
