@@ -32,13 +32,16 @@ class Computer:
         """Seconds that the seeds took that were kept."""
         self.resumed = 0.0
         """Seconds that the parts took that were kept of a seed that was stopped."""
+        self.parts: dict[tuple[str, int], dict[str, Any]] = {}
+        """What has been made or read here, so that nothing is done, or its time counted, twice."""
 
     def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
         return dict.fromkeys(self.run.arms, 0.0), {}
 
     def record(self, name: str, seed: int, rate: float) -> dict[str, Any]:
         if seed != self.seed:
-            self.seed, self.found = seed, self._whole(seed)
+            self.seed = seed
+            self.found = self._whole(seed)
         return {"seed": seed, **self.found[name]}
 
     def part(self, name: str, seed: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -46,12 +49,14 @@ class Computer:
 
         A part of an earlier seed may be asked for again: a search for rates, which all seeds share.
         """
-        found, seconds, kept = self._obtained(f"seed{seed}-{name}", "part", make)
-        if kept and seed == self.seed:
-            self.resumed += seconds
-        elif not kept and self.announced is not None:
-            print(f"{self.run.name}: seed {seed}, {name} took {seconds:.0f} s", flush=True)
-        return found
+        if (name, seed) not in self.parts:
+            found, seconds, kept = self._obtained(f"seed{seed}-{name}", "part", make)
+            self.parts[name, seed] = found
+            if kept and seed == self.seed:
+                self.resumed += seconds
+            elif not kept and self.announced is not None:
+                print(f"{self.run.name}: seed {seed}, {name} took {seconds:.0f} s", flush=True)
+        return self.parts[name, seed]
 
     def _whole(self, seed: int) -> Mapping[str, dict[str, Any]]:
         parts, self.resumed = (self.part,) if self.run.keeps_parts else (), 0.0

@@ -88,3 +88,32 @@ def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
     # the part of before the stop counts for the seed, and the search, which was the first seed's work, does not again
     assert seconds["seed1-first"] < seconds["seed1"] and record["wall_seconds"] > seconds["seed0"] + seconds["seed1"]
     assert execute(run, seeds=2, work=tmp_path, progress=False)["arms"] == record["arms"] and len(asked) == 6
+    assert execute(run, seeds=2, progress=False)["arms"] == record["arms"]
+    assert len(asked) == 6 + 5, "with no folder, too, the search is done once"
+
+
+def test_a_part_that_is_asked_for_twice_counts_once(tmp_path, monkeypatch):
+    rows, clock = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def slow():
+        clock[0] += 7
+        return {"value": 1}
+
+    def compute(data, seed, keep):
+        return {"one": keep("slow", seed, slow) | keep("slow", seed, slow)}
+
+    run = Run(
+        name="computed",
+        chapter=4,
+        summary="",
+        arms={"one": torch.nn.Identity},
+        data=lambda: Data(rows, rows, {}),
+        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
+        weight_decay=0.0,
+        compute=compute,
+        keeps_parts=True,
+    )
+    assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock[0] == 7
+    (tmp_path / "seed0.json").unlink()  # as if it had been stopped after the part
+    assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock[0] == 7

@@ -430,6 +430,18 @@ def test_differences_are_held_against_all_of_the_chapter(judge_one: JudgeOne, wr
     assert judge_one("memory-helps").word == REPRODUCED
 
 
+@pytest.mark.parametrize(("second", "word"), [(1.93, REPRODUCED), (1.905, PARTLY)])
+def test_a_learning_rate_that_hardly_won_decides_nothing(
+    judge_one: JudgeOne, write_run: WriteRun, second: float, word: str
+) -> None:
+    tried = {"held_out": {"0.005": second, "0.01": 1.9, "0.02": None, "0.04": 2.5}}
+    for arms in ({"bare": tried}, {"twistor": tried}):
+        rows = {"bare": bits(2.40, 2.411, 2.419), "twistor": bits(2.30, 2.31, 2.32)}
+        write_run("twistor-maps", **{arm: [row | arms.get(arm, {}) for row in each] for arm, each in rows.items()})
+        verdict = judge_one("twistor-against-lstm")
+        assert verdict.word == word and ("0.005 only" in verdict.explanation) == (word == PARTLY)
+
+
 @pytest.mark.parametrize(("longer", "word"), [(2.60, REPRODUCED), (2.50, PARTLY)])
 def test_an_arm_that_is_still_learning_decides_nothing(
     judge_one: JudgeOne, write_run: WriteRun, longer: float, word: str

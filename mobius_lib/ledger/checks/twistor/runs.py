@@ -2,14 +2,27 @@
 
 import functools
 import math
+from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, LedgerError, Measurement, Word, register
 from mobius_lib.ledger.checks.measures import incomplete
 from mobius_lib.ledger.checks.runs import no_file, reported_number
 from mobius_lib.ledger.claims import Claim, load_claims
 from mobius_lib.ledger.results import Results, RunFile
-from mobius_lib.ledger.stats import LESS, MORE, NO_DIFFERENCE, Interval, effect, holm, interval
+from mobius_lib.ledger.stats import LESS, MORE, NO_DIFFERENCE, UNDECIDED, Effect, Interval, effect, holm, interval
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a paired difference came to."""
+
+    found: Interval
+    """Of the first arm minus the second, by Holm's rule over all that were looked at together."""
+    said: Effect
+    why: str
+    """In words, with a full stop."""
 
 
 @register
@@ -30,52 +43,41 @@ def run_effect(
     """Paired difference of a measure of which less is better, `better` (the arm that has more of it) minus `than`.
 
     The interval is Holm's, over all claims of the chapter that this check decides and that have their runs: whoever
-    looks at many differences finds some by chance. Differences below `smallest` are none.
+    looks at many differences finds some by chance. Differences below `smallest` are none. Nothing is decided
 
-    `longer` is an arm with the model of `better`, trained for more steps. Where its gain, a line through the logarithm
-    of the steps, would close the gap within so many `times` the steps, nothing is decided: the curve was still falling.
+    - where the learning rate of an arm was chosen by less than `smallest` over the next best: another might be right;
+    - where `longer`, an arm with the model of `better` trained for more steps, has gained so much by them that a line
+      through the logarithm of the steps closes the gap within so many `times` the steps: it was still learning.
     """
     file = results.find(run, better, than, scale=scale)
     if file is None:
         return no_file(run, (better, than), scale)
-    family = effects(claim.chapter, results, claim)
-    found, among = family[claim.id], len(family)
-    said = effect(found, smallest)
-    falling = longer is not None and said == MORE and _would_close(file, better, than, longer, measure, times)
-    verdict: Word = PARTLY if falling else {MORE: REPRODUCED, LESS: REFUTED}.get(said, PARTLY)
-    name = measure.replace("_", " ")
-    words = {
-        MORE: f"beyond {smallest:g}, which counts as an effect.",
-        LESS: f"beyond {smallest:g}, which counts as an effect, and against the claim.",
-        NO_DIFFERENCE: f"within {smallest:g}, so no difference that matters.",
-    }.get(said, f"undecided by these seeds, as {smallest:g} and more count as an effect.")
-    if falling:
-        words = (
-            f"undecided: {better} was still learning. {longer} has {_mean(file, longer, measure):.3f}, and a line "
-            f"through the logarithm of the steps reaches {than} within {times:g} times as many."
-        )
+    family = outcomes(claim.chapter, results, claim)
+    outcome, name = family[claim.id], measure.replace("_", " ")
+    found, verdicts = outcome.found, {MORE: REPRODUCED, LESS: REFUTED}
     return Measurement(
         round(found.mean, 3),
         unit,
-        verdict,
+        verdicts.get(outcome.said, PARTLY),
         f"{name[0].upper()}{name[1:]}, {better} minus {than}, paired by seed: {found.mean:+.3f} {unit}, 95 % interval "
-        f"by Holm's rule over {among} comparisons [{found.low:+.3f}, {found.high:+.3f}], {found.n} seeds, "
-        f"{file.scale} scale: {words}",
+        f"by Holm's rule over {len(family)} comparisons [{found.low:+.3f}, {found.high:+.3f}], {found.n} seeds, "
+        f"{file.scale} scale: {outcome.why}",
         (file.source,),
     )
 
 
-def effects(chapter: int, results: Results, *also: Claim) -> dict[str, Interval]:
-    """The differences of all claims of a chapter that `run_effect` decides, with Holm's intervals.
+def outcomes(chapter: int, results: Results, *also: Claim) -> dict[str, Outcome]:
+    """The outcomes of all claims of a chapter that `run_effect` decides, by id.
 
     Args:
         results: where the runs' files lie; claims whose file is not there are left out.
         also: claims in the place of those of the same id.
-    Returns:
-        id to the interval of the first arm minus the second.
     """
     claims = {claim.id: claim for claim in (*_compared(chapter), *also)}
-    return holm({name: values for name, claim in claims.items() if (values := _differences(claim, results))})
+    files = {name: _file(claim, results) for name, claim in claims.items()}
+    there = {name: file for name, file in files.items() if file is not None}
+    found = holm({name: _differences(file, claims[name].arguments) for name, file in there.items()})
+    return {name: _outcome(found[name], file, claims[name].arguments) for name, file in there.items()}
 
 
 @functools.cache
@@ -83,14 +85,47 @@ def _compared(chapter: int) -> tuple[Claim, ...]:
     return tuple(claim for claim in load_claims() if claim.chapter == chapter and claim.check == run_effect.__name__)
 
 
-def _differences(claim: Claim, results: Results) -> list[float]:
-    """`better` minus `than`, seed by seed; none where there is no file."""
-    run, better, than, measure = (claim.arguments[name] for name in ("run", "better", "than", "measure"))
-    file = results.find(run, better, than, scale=claim.arguments.get("scale"))
-    if file is None:
-        return []
+def _file(claim: Claim, results: Results) -> RunFile | None:
+    given = claim.arguments
+    return results.find(given["run"], given["better"], given["than"], scale=given.get("scale"))
+
+
+def _differences(file: RunFile, given: dict[str, Any]) -> list[float]:
+    """`better` minus `than`, seed by seed."""
+    better, than, measure = given["better"], given["than"], given["measure"]
     pairs = zip(file.numbers(better, measure, than), file.numbers(than, measure, better), strict=True)
     return [first - second for first, second in pairs]
+
+
+def _outcome(found: Interval, file: RunFile, given: dict[str, Any]) -> Outcome:
+    smallest, better, than = given["smallest"], given["better"], given["than"]
+    said = effect(found, smallest)
+    if said != UNDECIDED:
+        for arm in (better, than):
+            if (lead := _lead(file, arm)) < smallest:
+                why = f"undecided: the learning rate of {arm} was chosen over the next best by {lead:.3f} only."
+                return Outcome(found, UNDECIDED, why)
+    longer, times = given.get("longer"), given.get("times", 5.0)
+    if longer is not None and said == MORE and _would_close(file, better, than, longer, given["measure"], times):
+        why = (
+            f"undecided: {better} was still learning. {longer} has {_mean(file, longer, given['measure']):.3f}, and a "
+            f"line through the logarithm of the steps reaches {than} within {times:g} times as many."
+        )
+        return Outcome(found, UNDECIDED, why)
+    why = {
+        MORE: f"beyond {smallest:g}, which counts as an effect.",
+        LESS: f"beyond {smallest:g}, which counts as an effect, and against the claim.",
+        NO_DIFFERENCE: f"within {smallest:g}, so no difference that matters.",
+        UNDECIDED: f"undecided by these seeds, as {smallest:g} and more count as an effect.",
+    }[said]
+    return Outcome(found, said, why)
+
+
+def _lead(file: RunFile, arm: str) -> float:
+    """By how much the rate that was chosen was better than the next best, on the first seed; inf where none was."""
+    tried = file.arms[arm][min(file.arms[arm])].get("held_out") or {}
+    bits = sorted(value for value in tried.values() if isinstance(value, int | float))
+    return bits[1] - bits[0] if len(bits) > 1 else math.inf
 
 
 def _would_close(file: RunFile, better: str, than: str, longer: str, measure: str, times: float) -> bool:
