@@ -82,11 +82,13 @@ def execute(
     )
 
     started = time.perf_counter()
-    rates, tuning = trainer.choose_rates(searched=changes.get("lr") is None)
+    searched = changes.get("lr") is None
     arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms}
-    for seed in range(seeds):
-        for name in run.arms:
-            arms[name].append(trainer.record(name, seed, rates[name]))
+    with trainer.bar(seeds, searched):
+        rates, tuning = trainer.choose_rates(searched)
+        for seed in range(seeds):
+            for name in run.arms:
+                arms[name].append(trainer.record(name, seed, rates[name]))
     result = {
         "run": run.name,
         "scale": scale,

@@ -56,4 +56,3 @@ def get_run(name: str) -> Run:
     """
     described(name)
     return RUNS[name]
-

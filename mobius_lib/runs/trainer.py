@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ class Trainer:
         """How lenses computed, by its own name; None as long as no model had any."""
         self.earlier = 0.0
         """Of arms that were finished before, the record has the seconds of each."""
+
+    def bar(self, seeds: int, searched: bool) -> AbstractContextManager[None]:
+        """In a notebook, one bar for everything that is trained while it is open."""
+        from mobius_lib.training.progress import one_bar
+
+        searches = sum(len(arm.rates) for arm in self.arms.values() if len(arm.rates) > 1) if searched else 0
+        trainings = searches + seeds * sum(arm.solve is None for arm in self.arms.values())
+        return one_bar(trainings if self.progress and self.settings.epochs else 0)
 
     def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
         """The learning rate of every arm, and for those that were searched for: held-out accuracy of each candidate.

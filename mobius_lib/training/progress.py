@@ -1,48 +1,127 @@
-"""What a person sees while a model trains: a bar on a terminal, now and then a line elsewhere."""
+"""What a person sees while a model trains: a bar on a terminal or in a notebook, now and then a line elsewhere."""
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from html import escape
 from typing import Any
 
 REFRESH = 0.5
 """Seconds between updates of the bar. Each asks the device for the running sums, which a GPU has to wait for."""
 LINE_EVERY = 10.0
-"""Seconds between lines where there is no terminal: logs and notebooks stay short."""
+"""Seconds between lines where there is neither a terminal nor a notebook: logs stay short."""
+
+
+class Page:
+    """One place in a notebook's output that is written again and again: a bar, and at the end a sentence.
+
+    Args:
+        trainings: how many models will be trained one after the other.
+    """
+
+    def __init__(self, trainings: int) -> None:
+        from IPython.display import display
+
+        self.trainings, self.done, self.began = trainings, 0, time.monotonic()
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def show(self, part: float, text: str) -> None:
+        """How far it is: `part` of the training that is running, from 0 to 1, and what is known of it."""
+        part = (self.done + part) / self.trainings
+        seconds = time.monotonic() - self.began
+        which = f"model {self.done + 1} of {self.trainings}, " if self.trainings > 1 else ""
+        left = f", {_clock(seconds / part - seconds)} left" if part else ""
+        self._write(f"{which}{text}{left}", f'<progress value="{part:.4f}" style="width:12em"></progress> ')
+
+    def end(self, whole: bool = True) -> None:
+        """What stays in the page."""
+        models = "1 model" if self.done == 1 else f"{self.done} models"
+        before = self.trainings - self.done
+        rest = "" if not before else f"; {before} had been trained before" if whole else ", then stopped"
+        self._write(f"{models} trained in {_clock(time.monotonic() - self.began)}{rest}.")
+
+    def _write(self, text: str, bar: str = "") -> None:
+        self._handle.update({"text/html": f"{bar}{escape(text)}", "text/plain": text}, raw=True)
+
+
+_page: ContextVar[Page | None] = ContextVar("page", default=None)
+
+
+@contextmanager
+def one_bar(trainings: int) -> Iterator[None]:
+    """In a notebook, the next trainings share one bar; elsewhere nothing changes.
+
+    Args:
+        trainings: how many there will be; 0 shows nothing.
+    """
+    if not trainings or not _in_notebook():
+        yield
+        return
+    page = Page(trainings)
+    mark, whole = _page.set(page), False
+    try:
+        yield
+        whole = True
+    finally:
+        _page.reset(mark)
+        page.end(whole)
+
+
+def _in_notebook() -> bool:
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return hasattr(get_ipython(), "kernel")
 
 
 class Progress:
-    """Loss, accuracy and time left. On a terminal one bar for the whole run; in a log or a notebook single lines."""
+    """Loss, accuracy and time left. On a terminal or in a notebook one bar for the whole training run, else lines."""
 
     def __init__(self, shown: bool, epochs: int, batches: int, first_epoch: int) -> None:
-        self.epochs, self.first = epochs, first_epoch
-        self._bar = None
-        self._lines = shown and not sys.stderr.isatty()
+        self.epochs, self.first, self.batches, self._batch = epochs, first_epoch, batches, 0
+        self._bar, self._page = None, _page.get() if shown else None
+        self._own_page = shown and self._page is None and _in_notebook()
+        if self._own_page:
+            self._page = Page(1)
+        self._lines = shown and self._page is None and not sys.stderr.isatty()
         self._began = self._last_line = self._last_update = time.monotonic()
-        if shown and not self._lines:
+        if shown and self._page is None and not self._lines:
             from tqdm import tqdm
 
             self._bar = tqdm(total=epochs * batches, initial=first_epoch * batches, unit="batch", dynamic_ncols=True)
 
     def due(self) -> bool:
         """Counts one batch, and says whether `update` is worth its cost now."""
-        if self._bar is None:
+        self._batch += 1
+        if self._bar is not None:
+            self._bar.update()
+        elif self._page is None:
             return False
-        self._bar.update()
         return time.monotonic() - self._last_update > REFRESH
 
     def update(self, epoch: int, loss: float, accuracy: float) -> None:
         self._last_update = time.monotonic()
-        self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}")
+        where, text = f"epoch {epoch + 1}/{self.epochs}", f"loss {loss:.4f}, accuracy {accuracy:.1%}"
+        if self._bar is not None:
+            self._bar.set_description(where, refresh=False)
+            self._bar.set_postfix_str(text)
+        if self._page is not None:
+            done = self.first + self._batch / self.batches
+            self._page.show(done / self.epochs, f"{where}: {text}")
 
     def epoch_done(self, record: dict[str, Any], best: float) -> None:
         text = (
             f"loss {record['train_loss']:.4f}, accuracy {record['train_accuracy']:.1%}, "
             f"validation {record['val_accuracy']:.1%} (best {best:.1%})"
         )
+        now, done = time.monotonic(), record["epoch"]
         if self._bar is not None:
             self._bar.set_postfix_str(text)
-        now, done = time.monotonic(), record["epoch"]
+        if self._page is not None:
+            self._page.show(done / self.epochs, f"epoch {done}/{self.epochs}: {text}")
         ends = done == self.epochs or done == self.first + 1
         if self._lines and (ends or now - self._last_line >= LINE_EVERY):
             self._last_line = now
@@ -52,6 +131,11 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+        if self._page is not None:
+            whole = self._batch == (self.epochs - self.first) * self.batches
+            self._page.done += whole
+            if self._own_page:
+                self._page.end(whole)
 
 
 def _clock(seconds: float) -> str:

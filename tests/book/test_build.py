@@ -409,6 +409,20 @@ def test_a_warning_stops_the_build(small_book: Book, capfd: pytest.CaptureFixtur
     assert not small_book.is_current()
 
 
+def test_a_training_cell_goes_on_when_it_is_run_again_and_shows_how_far_it_is():
+    """In every notebook: its work is kept in a folder that has the same name the next time."""
+    cells = [
+        cell.source
+        for notebook in notebooks()
+        for cell in nbformat.read(notebook, nbformat.NO_CONVERT).cells
+        if cell.cell_type == "code" and "execute(" in cell.source
+    ]
+    assert len(cells) >= 5
+    for source in cells:
+        assert 'Path("outputs", "' in source and "work=" in source, source
+        assert "progress" not in source and "tempfile" not in source, source
+
+
 def test_every_page_of_the_contents_is_there():
     stems = [page.stem for page in pages()]
     assert stems[0] == "intro" and {"1_waves", "ledger", "notation", "references"} <= set(stems)

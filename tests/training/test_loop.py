@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import asdict
 
@@ -14,6 +15,7 @@ from torch.utils.data import TensorDataset
 
 from mobius_lib.errors import DataError
 from mobius_lib.training import LoaderBatches, RecipeError, ResidentBatches, TrainingError, evaluate, fit, read
+from mobius_lib.training.progress import one_bar
 
 
 def by_hand(model, batches, recipe, skip=()):
@@ -448,6 +450,60 @@ def test_lines_where_there_is_no_terminal(task, capfd):
     assert "validation" in lines[-1] and lines[-1].endswith("0:00 left") and err == ""
     task.fit(progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def page(monkeypatch) -> list[list[str]]:
+    """As if in a notebook: of every place in the output, what was written there, one after the other."""
+    places: list[list[str]] = []
+
+    class Handle:
+        def __init__(self, place: list[str]) -> None:
+            self.place = place
+
+        def update(self, data: dict[str, str], raw: bool) -> None:
+            self.place.append(data["text/html"])
+
+    def display(data: dict[str, str], raw: bool, display_id: bool) -> Handle:
+        places.append([])
+        return Handle(places[-1])
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("mobius_lib.training.progress._in_notebook", lambda: True)
+    monkeypatch.setattr("mobius_lib.training.progress.REFRESH", 0.0)
+    return places
+
+
+def test_bar_in_a_notebook(task, page, capfd):
+    """One place, written again and again; a sentence stays."""
+    task.fit(progress=True)
+    assert capfd.readouterr() == ("", "")
+    ((*bars, last),) = page
+    parts = [float(re.search(r'^<progress value="([\d.]+)"', bar)[1]) for bar in bars]
+    assert parts == sorted(parts) and 0 < parts[0] < 0.1 and parts[-1] == 1
+    assert all(re.search(r"> epoch \d/4: loss [\d.]+, accuracy .*, \d:\d\d left$", bar) for bar in bars)
+    assert re.fullmatch(r"1 model trained in \d:\d\d\.", last)
+    task.fit(progress=False)
+    assert len(page) == 1
+
+
+def test_one_bar_for_several_models(task, page, tmp_path):
+    with one_bar(2):
+        task.fit(tmp_path, progress=True)
+        task.fit(progress=True)
+    with one_bar(2):
+        task.fit(tmp_path, progress=True)  # what is finished is not trained again
+        task.fit(progress=True)
+    with pytest.raises(KeyboardInterrupt), one_bar(2):
+        task.fit(progress=True)
+        raise KeyboardInterrupt
+    both, one, stopped = page
+    parts = [float(re.search(r'value="([\d.]+)"', bar)[1]) for bar in both[:-1]]
+    assert parts == sorted(parts) and 0.5 in parts and parts[-1] == 1
+    assert "model 1 of 2, epoch 1/4" in both[0] and "model 2 of 2, epoch 4/4" in both[-2]
+    assert re.fullmatch(r"2 models trained in \d:\d\d\.", both[-1])
+    assert re.fullmatch(r"1 model trained in \d:\d\d; 1 had been trained before\.", one[-1])
+    assert re.fullmatch(r"1 model trained in \d:\d\d, then stopped\.", stopped[-1])
 
 
 def test_bar_on_a_terminal(task, capsys, monkeypatch):

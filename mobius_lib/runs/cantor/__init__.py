@@ -7,8 +7,7 @@ ABOUT = by_name(
         name="cantor-alpha",
         chapter=2,
         summary=(
-            "the staircase's alpha learned, frozen at 0, 1/2 and 1, and no Cantor term, in a small "
-            "David on features"
+            "the staircase's alpha learned, frozen at 0, 1/2 and 1, and no Cantor term, in a small David on features"
         ),
         scales={
             "quick": Scale(
@@ -29,8 +28,7 @@ ABOUT = by_name(
         name="cantor-mask",
         chapter=2,
         summary=(
-            "thirds mask against none, dropout and a fixed third, in a MobiusNet on pictures, with a "
-            "third silenced"
+            "thirds mask against none, dropout and a fixed third, in a MobiusNet on pictures, with a third silenced"
         ),
         scales={
             "quick": Scale(

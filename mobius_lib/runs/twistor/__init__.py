@@ -17,8 +17,7 @@ ABOUT = by_name(
         name="twistor-maps",
         chapter=5,
         summary=(
-            "what the Möbius maps add at equal parameters: twistors, LSTM and GRU with the same head, "
-            "a free mixing"
+            "what the Möbius maps add at equal parameters: twistors, LSTM and GRU with the same head, a free mixing"
         ),
         scales={
             "quick": COMPUTED(note="20 steps of tiny models, three rates and more; a minute on one core"),
