@@ -1,8 +1,9 @@
 """L6, which the seed calls theoretical: a small variational autoencoder over the fibres of an L5. Our construction.
 
-The seed names a stack 48-32-16-8 and 57,808 parameters, and prints nothing else. Ours: three scales of N = 16 Gaussians
-give every row of a matrix a fibre of 3 x 16 = 48 numbers; the autoencoder presses them into 8, and the rung keeps these
-8 for each row beside the decoder. Unlike all rungs below, it is trained by gradients.
+The seed names a "FractalVAEStack", and prints no formula and no count. Papers of its author beside it give a stack
+48-32-16-8 and 57,808 parameters. Ours takes these widths: three scales of N = 16 Gaussians give every row of a matrix a
+fibre of 3 x 16 = 48 numbers; the autoencoder presses them into 8, and the rung keeps these 8 for each row beside the
+decoder. Unlike all rungs below, it is trained by gradients.
 """
 
 import math
@@ -19,9 +20,9 @@ from mobius_lib.gauge.bits import permutation_bits
 from mobius_lib.gauge.meta import WINDOWS, MetaMobiusLinear
 
 TERMS = 16
-"""With three scales, the seed's 48 numbers in a fibre."""
+"""With three scales, 48 numbers in a fibre."""
 INNER = (32, 16, 8)
-"""As in the seed: two middle layers, and the latent."""
+"""Two middle layers, and the latent."""
 STEPS = 1500
 LEARNING_RATE = 3e-3
 ROWS = 1024
@@ -37,11 +38,11 @@ class FibreVAE(nn.Module):
     Fibres are centred and divided by one number, so that squared errors of fibres stay squared errors of the matrix.
 
     Args:
-        fibre: F, numbers in a fibre; the seed's 48.
+        fibre: F, numbers in a fibre.
     Shape:
         fibres (M, F), latents (M, 8).
     Source:
-        the widths are the seed's; all else is ours.
+        the widths are those of seed 003's siblings; all else is ours.
     """
 
     def __init__(self, fibre: int = 3 * TERMS) -> None:
@@ -121,7 +122,7 @@ class CosmicLinear(Rung):
     Raises:
         ValueError: as `MetaMobiusLinear`.
     Source:
-        ours, around the seed's widths.
+        ours, around the widths of seed 003's siblings.
     """
 
     level = "L6"
