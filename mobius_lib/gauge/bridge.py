@@ -78,7 +78,7 @@ class MobiusHarmonicBridge(Rung):
         in_features, out_features: None while not known.
         terms: N.
         window: s, the window of the co-occurrences that it resolves.
-        bias: as `Rung`.
+        bias, device, dtype: as `Rung`.
     Raises:
         ValueError: as `Rung`, and for a window below 1; in `forward`, while sizes are not known.
     Source:

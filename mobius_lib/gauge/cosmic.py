@@ -117,7 +117,7 @@ class CosmicLinear(Rung):
     is linear. Its matrix is no nearer than the L5 of as many terms that it is made from.
 
     Args:
-        in_features, out_features, terms, bias: as `Rung`; terms is N of each scale.
+        in_features, out_features, terms, bias, device, dtype: as `Rung`; terms is N of each scale.
         windows: as `MetaMobiusLinear`.
     Raises:
         ValueError: as `MetaMobiusLinear`.

@@ -28,7 +28,7 @@ class HarmonicLinear(Rung):
     `from_dense`: matching pursuit in every row at once, then least squares in each row.
 
     Args:
-        in_features, out_features, terms, bias: as `Rung`; terms is N.
+        in_features, out_features, terms, bias, device, dtype: as `Rung`; terms is N.
     Source:
         the formula is of seed 003's siblings; the fit and the choices above are ours.
     """
@@ -101,7 +101,7 @@ class FractalHarmonicLinear(Rung):
     `from_dense`: both sets of Gaussians by pursuit, B = H^+ W G^+ in closed form.
 
     Args:
-        in_features, out_features, bias: as `Rung`.
+        in_features, out_features, bias, device, dtype: as `Rung`.
         terms: N, Gaussians over the inputs.
         out_terms: M, Gaussians over the outputs; None takes N.
     Source:
@@ -180,7 +180,7 @@ class TriLevelHarmonicLinear(Rung):
     `from_dense`: simultaneous orthogonal matching pursuit, then hw = W G^+.
 
     Args:
-        in_features, out_features, terms, bias: as `Rung`; terms is N.
+        in_features, out_features, terms, bias, device, dtype: as `Rung`; terms is N.
     Source:
         seed 003's siblings; the fit is ours.
     """

@@ -40,7 +40,7 @@ class MetaMobiusLinear(Rung):
     A_s**, so it costs numbers and allows no matrix that would be out of reach without it; `change_gauge` shows it.
 
     Args:
-        in_features, out_features, terms, bias: as `Rung`; terms is N.
+        in_features, out_features, terms, bias, device, dtype: as `Rung`; terms is N.
         windows: s, a name for each scale.
         activation: "linear" or "tanh".
     Raises:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mobius_lib.datasets import text
-from mobius_lib.gauge import BASELINES, at_bits, log_cooccurrence, relative_error
+from mobius_lib.gauge import BASELINES, MetaMobiusLinear, at_bits, log_cooccurrence, relative_error
 from mobius_lib.gauge.baselines import (
     dct,
     inverse_dct,
@@ -111,7 +111,19 @@ def test_a_symmetric_matrix_in_its_bits_is_nearer_than_one_that_may_be_any():
         assert near.bits <= bits and far.bits <= bits
         assert relative_error(d, near.matrix) < 0.98 * relative_error(d, far.matrix), name
     assert at_bits("quantised", d, 5 * words**2).bits < 5 * words**2
-    ranks = [torch.linalg.matrix_rank(at_bits("svd", w, bits).matrix.double(), rtol=1e-5) for w in (d, other)]
+    # within the bits of an L5 of a thousand words; both figures were found by other code
+    d = sum(log_cooccurrence(text.words(text.king_james(), 1000)[0], 1000, window) for window in (5, 15, 50)) / 3
+    d[0, 1] *= 1 + 1e-6
+    bits = MetaMobiusLinear(1000, 1000).stored_bits()
+    errors = [relative_error(d, at_bits(name, d, bits).matrix) for name in ("magnitude", "dct")]
+    assert errors == pytest.approx([0.869, 0.2696], abs=5e-4)
+
+
+def test_the_rank_of_a_symmetric_matrix():
+    w, other = symmetric(300), symmetric(300)
+    other[0, 1] += 1e-6
+    bits = 16 * 300 * 32
+    ranks = [torch.linalg.matrix_rank(at_bits("svd", each, bits).matrix, rtol=1e-5) for each in (w, other)]
     assert ranks == [15, 8], "16 factors would fit but for 16 signs"
 
 
