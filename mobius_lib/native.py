@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -163,6 +164,15 @@ def compiler() -> list[str]:
     if Path(words[0]).stem.lower() in ("cl", "clang-cl"):
         raise RuntimeError(f"CXX names {named!r}, and Microsoft's compiler is not supported; name g++ or clang++")
     return words
+
+
+def warn(message: str) -> None:
+    """A RuntimeWarning that points to the line outside of this library and of torch that led here."""
+    inside = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def kept_as(name: str, source: bytes, *words: str) -> Path:

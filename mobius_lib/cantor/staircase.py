@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.cantor import math as cantor
+from mobius_lib.native import concrete
 
 POSITIONS = ("features", "batch", "mean")
 """How features become a position in [0, 1]; `CantorStaircase` says what each is."""
@@ -86,27 +87,32 @@ class CantorStaircase(nn.Module):
             self.feature_to_position.requires_grad_(False)
 
     def positions(self, f: Tensor) -> Tensor:
-        """Where each row stands, in [0, 1]: (B, d) to (B,)."""
+        """Where each row stands, in [0, 1]: (B, d) to (B,), in float32 at least: half precision has few places."""
         self._check(f)
         if self.position == "mean":
-            return torch.sigmoid(f.mean(dim=-1))
-        projected = self.feature_to_position(f).squeeze(-1)
+            return torch.sigmoid(_wide(f).mean(dim=-1))
+        projected = _wide(self.feature_to_position(f).squeeze(-1))
         if self.position == "features":
             return torch.sigmoid(projected)
-        row = torch.arange(len(f), dtype=projected.dtype, device=f.device) / max(len(f) - 1, 1)
+        rows = f.shape[0]
+        row = torch.arange(rows, dtype=projected.dtype, device=f.device) / max(rows - 1, 1)
         return (row + BATCH_DRIFT * torch.tanh(projected)).clamp(BATCH_MARGIN, 1 - BATCH_MARGIN)
 
     def interval_distribution(self, f: Tensor) -> Tensor:
         """The shares of the left, middle and right third, at the first level: (B, d) to (B, 3)."""
-        return cantor.triadic(self.positions(f), self.tau)
+        return cantor.triadic(self.positions(f), self.tau).to(f.dtype)
 
     def forward(self, f: Tensor) -> Tensor:
-        return cantor.FORMS[self.form](self.positions(f), self.alpha, self.tau, self.levels)
+        return cantor.FORMS[self.form](self.positions(f), _wide(self.alpha), self.tau, self.levels).to(f.dtype)
 
     def extra_repr(self) -> str:
         return f"form={self.form!r}, position={self.position!r}, tau={self.tau}, levels={self.levels}"
 
     def _check(self, f: Tensor) -> None:
+        if not isinstance(f, Tensor):
+            raise ValueError(
+                f"features must be a torch.Tensor of shape (batch, {self.features}), not a {type(f).__name__}."
+            )
         if f.dim() != 2 or f.shape[1] != self.features:
             raise ValueError(
                 f"features must be laid out (batch, {self.features}), one row per sample, but have the shape "
@@ -114,7 +120,7 @@ class CantorStaircase(nn.Module):
             )
         # which row it is depends on the data: no compiled graph can ask, and on a GPU every step would wait for it (and
         # the loop, which skips a bad batch without waiting, would stop)
-        if f.device.type != "cpu" or torch.compiler.is_compiling():
+        if f.device.type != "cpu" or not concrete(f):
             return
         bad = ~f.isfinite().all(dim=-1)
         if bad.any():
@@ -129,9 +135,15 @@ class CantorStaircase(nn.Module):
     ) -> None:  # fmt: skip
         """Load, and say so when the centres are others than those that the formulas stand for."""
         centers = state_dict.get(prefix + "centers")
-        if centers is not None and not torch.equal(centers.detach().cpu().float(), torch.tensor(cantor.CENTERS)):
+        known = centers is not None and not centers.is_meta
+        if known and not torch.equal(centers.detach().cpu().float(), torch.tensor(cantor.CENTERS)):
             errors.append(
                 f"{prefix}centers is {centers.tolist()}, but a triadic staircase has the centres "
                 f"{list(cantor.CENTERS)}: these weights belong to another layer."
             )
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32, where it is narrower: a number of 8 bits is no row of a batch, and a cold softmax leaves its range."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mobius_lib.cantor.staircase import CantorStaircase
 from mobius_lib.errors import CheckpointError
+from mobius_lib.native import concrete
 from mobius_lib.simplex import math as simplex
 from mobius_lib.simplex.config import TERMS, DavidConfig, sizes_of
 from mobius_lib.simplex.fast.products import cosine_and_distance
@@ -218,12 +219,17 @@ class GeoFractalDavid(nn.Module):
     def _on_the_sphere(self, features: Tensor) -> Tensor:
         """Features that can be read, their rows of length 1."""
         width = self.config.feature_dim
+        if not isinstance(features, Tensor):
+            raise ValueError(
+                f"features must be a torch.Tensor of shape (batch, {width}), not a {type(features).__name__}; "
+                "torch.from_numpy makes one of a NumPy array."
+            )
         if features.ndim != 2 or features.shape[-1] != width or not features.is_floating_point():
             raise ValueError(
                 f"features must be floating-point numbers of shape (batch, {width}), not {features.dtype} of shape "
                 f"{tuple(features.shape)}."
             )
-        if features.device.type == "cpu" and not torch.compiler.is_compiling():
+        if features.device.type == "cpu" and concrete(features):
             bad = (~torch.isfinite(features).all(dim=-1)).nonzero().flatten().tolist()
             if bad:
                 rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobius_lib.native import concrete
 from mobius_lib.simplex.david import Geometry, ScaleGeometry
 
 CANTOR_WIDTH = 0.1
@@ -204,7 +205,7 @@ class BasinLoss:
             the total, and each term by name, detached and without its weight.
         """
         scales = list(geometry.scales.values())
-        _check_labels(y, len(geometry.cantor), len(scales[0].prototypes))
+        _check_labels(y, geometry.cantor.shape[0], len(scales[0].prototypes))
         each = [log_score(scale) for scale in scales]
         fused = fuse(each, geometry.fusion)
         total, terms = fused.new_zeros(()), {}
@@ -242,7 +243,7 @@ def _of_label(values: Tensor, y: Tensor) -> Tensor:
 def _check_labels(y: Tensor, rows: int, classes: int) -> None:
     if y.shape != (rows,) or y.dtype != torch.int64:
         raise ValueError(f"y must be one int64 label for each of {rows} rows, not {y.dtype} of shape {tuple(y.shape)}.")
-    if y.device.type == "cpu" and not torch.compiler.is_compiling() and rows:
+    if y.device.type == "cpu" and concrete(y) and rows:
         low, high = y.aminmax()
         if low < 0 or high >= classes:
             raise ValueError(

@@ -196,10 +196,21 @@ def vertex_distance(q: Tensor, v: Tensor) -> Tensor:
     Returns:
         (B, C).
     """
+    return safe_sqrt(q.square().sum(-1, keepdim=True) + 2 * least_product(q, v))
+
+
+def least_product(q: Tensor, v: Tensor) -> Tensor:
+    """min_j (|v_j|^2 / 2 - q.v_j), what of the distance to the nearest vertex depends on the vertex.
+
+    Args:
+        q: (B, D).
+        v: (C, k+1, D).
+    Returns:
+        (B, C).
+    """
     half_squares = v.square().sum(-1) / 2
     products = (q @ v.flatten(0, 1).mT).unflatten(-1, v.shape[:2])
-    least = (half_squares - products).amin(dim=-1)
-    return safe_sqrt(q.square().sum(-1, keepdim=True) + 2 * least)
+    return (half_squares - products).amin(dim=-1)
 
 
 def basin(q: Tensor, v: Tensor) -> Tensor:
@@ -272,6 +283,14 @@ def simplices(classes: int, k: int, dim: int, seed: int = 0, kind: str = "spread
         raise ValueError(f"classes must be at least 1, not {classes}.")
     if kind not in KINDS:
         raise ValueError(f"There is no kind {kind!r} of simplices; the kinds are {', '.join(KINDS)}.")
+    device = torch.get_default_device()
+    if device.type == "meta":
+        return torch.empty(classes, k + 1, dim, dtype=torch.float32)
+    with torch.device("cpu"):  # the same draws for every device
+        return _simplices(classes, k, dim, seed, kind).to(device)
+
+
+def _simplices(classes: int, k: int, dim: int, seed: int, kind: str) -> Tensor:
     shape = regular_simplex(k, dtype=torch.float32)
     frames = _gaussian(seed, 2 * dim, classes, k if dim == k or kind == "published" else k + 1, dim)
     if kind == "published":
@@ -337,7 +356,7 @@ def _turned(shape: Tensor, frames: Tensor) -> Tensor:
 
 def _gaussian(seed: int, stream: int, *shape: int) -> Tensor:
     """Normal numbers, whose beginning does not depend on how many there are."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + stream)
+    generator = torch.Generator("cpu").manual_seed(seed * 1_000_003 + stream)
     size = math.prod(shape)
     # torch draws in blocks of 16 and begins the last one anew where it is not whole
     return torch.randn(-(-size // 16) * 16, generator=generator)[:size].view(shape)

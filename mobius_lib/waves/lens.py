@@ -30,7 +30,7 @@ class MobiusLens(nn.Module):
     Shape:
         (..., C) to (..., C): channels last.
     Raises:
-        ValueError: when dim is not positive or layer_idx is not below total_layers.
+        ValueError: when dim is not positive or layer_idx is not below total_layers; for an input of other channels.
     Attributes:
         backend: one of `BACKENDS`; all give the same numbers, some faster. `use_backend` sets it.
     Source:
@@ -90,7 +90,8 @@ class MobiusLens(nn.Module):
 
     def gated(self, x: Tensor) -> Tensor:
         """x times its gate, for an input that has been twisted in, by the chosen backend: (..., C)."""
-        if self.backend == "printed":
+        self._check(x)
+        if not self.folds:
             return x * self.gate(x)
         small = (
             *(self.phase_l, self.phase_m, self.phase_r, self.drift_l, self.drift_m, self.drift_r),
@@ -101,17 +102,37 @@ class MobiusLens(nn.Module):
 
     @property
     def folds(self) -> bool:
-        """Whether `forward` takes a factor per channel into its last matrix."""
-        return self.backend != "printed"
+        """Whether `forward` takes a factor per channel into its last matrix: in all forms but the printed one."""
+        return fast.asked(self.backend) != "printed"
 
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
         """The lens; with `factor` (C,), each channel of its result times that number, at no cost per position."""
-        if self.backend == "printed":
+        self._check(x)
+        if not self.folds:
             y = self.twist_out(self.gated(self.twist_in(x)))
             return y if factor is None else y * factor
         turned = products.matrix(x, twist_matrix(self.twist_in_proj.weight, self.twist_in_angle))
         out = twist_matrix(self.twist_out_proj.weight, self.twist_out_angle)
         return products.matrix(self.gated(turned), out if factor is None else out * factor.unsqueeze(-1))
+
+    def _check(self, x: Tensor) -> None:
+        check_channels("MobiusLens", self.gate_norm.normalized_shape[0], x)
+
+
+def check_channels(name: str, channels: int, x: Tensor) -> None:
+    """Refuse what is no tensor with its `channels` channels last.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"A {name} takes a torch.Tensor, not a {type(x).__module__}.{type(x).__name__}.")
+    if x.ndim == 0 or x.shape[-1] != channels:
+        first = x.ndim > 2 and x.shape[1] == channels
+        raise ValueError(
+            f"A {name} of {channels} channels takes them last, (..., {channels}), not an input of shape {tuple(x.shape)}"
+            + ("; move them there with x.movedim(1, -1)." if first else ".")
+        )
 
 
 def twist_matrix(matrix: Tensor, angle: Tensor) -> Tensor:
@@ -133,8 +154,7 @@ def use_backend(model: nn.Module, backend: str) -> nn.Module:
     Raises:
         ValueError: when the backend is not one of `BACKENDS`.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
+    fast.known(backend)
     for module in model.modules():
         if isinstance(module, MobiusLens | GELULens):
             module.backend = backend
@@ -171,11 +191,12 @@ class GELULens(nn.Module):
     @property
     def folds(self) -> bool:
         """As of `MobiusLens`."""
-        return self.backend != "printed"
+        return fast.asked(self.backend) != "printed"
 
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
         """Linear, GELU, Linear; with `factor` (C,), each channel of the result times that number."""
-        if self.backend == "printed":
+        check_channels("GELULens", self.linear_in.in_features, x)
+        if not self.folds:
             y = self.linear_out(self.activation(self.linear_in(x)))
             return y if factor is None else y * factor
         out = self.linear_out.weight if factor is None else self.linear_out.weight * factor.unsqueeze(-1)

@@ -67,7 +67,7 @@ class MobiusNet(nn.Module):
     Shape:
         (N, in_chans, H, W) to (N, num_classes); any H, W >= 1.
     Raises:
-        ValueError: when channels and depths differ in length, or a size is not positive.
+        ValueError: when channels and depths differ in length, or a size is not positive; for an input of another shape.
     Source:
         seed 001; the parameter names are its.
     """
@@ -111,6 +111,7 @@ class MobiusNet(nn.Module):
         return [block for stage in self.stages for block in stage]
 
     def forward(self, x: Tensor) -> Tensor:
+        check_pictures(self, self.stem[0].in_channels, x)
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
             for block in stage:
@@ -132,6 +133,22 @@ class GELUTwin(MobiusNet):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, lens=GELULens, **kwargs)
+
+
+def check_pictures(network: nn.Module, channels: int, x: Tensor) -> None:
+    """Refuse what is no batch of pictures of that many channels.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"A {type(network).__name__} takes a torch.Tensor, not a {type(x).__name__}.")
+    if x.ndim != 4 or x.shape[1] != channels or not x.is_floating_point():
+        last = x.ndim == 4 and x.shape[-1] == channels
+        raise ValueError(
+            f"This {type(network).__name__} takes floating-point pictures of shape (N, {channels}, height, width), not "
+            f"{x.dtype} of shape {tuple(x.shape)}" + ("; move their channels with x.movedim(-1, 1)." if last else ".")
+        )
 
 
 def _conv_norm(in_chans: int, out_chans: int, stride: int = 1) -> nn.Sequential:

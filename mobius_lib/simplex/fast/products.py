@@ -8,7 +8,8 @@ product), backward writes their gradient once and adds to it in place, and what 
 import torch
 from torch import Tensor
 
-from mobius_lib.simplex.math import SMALLEST_NORM, safe_sqrt
+from mobius_lib.native import concrete
+from mobius_lib.simplex.math import SMALLEST_NORM, centroid_cosine, least_product, safe_sqrt, vertex_distance
 
 LARGEST = 2**26
 """Numbers in the largest tensor of products; beyond it classes are taken in groups."""
@@ -27,10 +28,22 @@ def cosine_and_distance(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         cosine and distance, each (B, C).
     """
     precision = torch.promote_types(torch.promote_types(q.dtype, v.dtype), torch.float32)
-    with torch.autocast(q.device.type, enabled=False):
+    with _exactly(q.device.type):
         q, v = q.to(precision), v.to(precision)
+        if not concrete(q, v) or q.shape[0] == 0:
+            return centroid_cosine(q, v), vertex_distance(q, v)
         cosine, least = _Products.apply(q, v)
         return cosine, safe_sqrt(q.square().sum(-1, keepdim=True) + 2 * least)
+
+
+def _exactly(device: str) -> torch.autocast:
+    """No autocast inside, where the device has one at all."""
+    return torch.autocast(device if torch.amp.is_autocast_available(device) else "cpu", enabled=False)
+
+
+def _readable(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """What `_Products` computes, in operations that torch differentiates itself."""
+    return centroid_cosine(q, v), least_product(q, v)
 
 
 class _Products(torch.autograd.Function):
@@ -57,10 +70,18 @@ class _Products(torch.autograd.Function):
         return q @ directions.mT, least.mT.contiguous()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, by_cosine: Tensor, by_least: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        with torch.autocast(by_cosine.device.type, enabled=False):  # where backward is called under it
-            return _gradients(*ctx.saved_tensors, *ctx.needs_input_grad, by_cosine, by_least)
+        again, wanted = torch.is_grad_enabled(), ctx.needs_input_grad
+        with _exactly(by_cosine.device.type):  # where backward is called under it
+            if concrete(by_cosine, by_least) and not again:
+                return _gradients(*ctx.saved_tensors, *wanted, by_cosine, by_least)
+            with torch.enable_grad():  # for a gradient that is differentiated itself, or many at once
+                # views: where q is made of v, only the ways through this function count
+                own = [each.view_as(each) for each in ctx.saved_tensors[:2]]
+                made = _readable(*own)
+                asked = [each for each, wants in zip(own, wanted, strict=True) if wants]
+                found = iter(torch.autograd.grad(made, asked, (by_cosine, by_least), create_graph=again))
+            return tuple(next(found) if wants else None for wants in wanted)
 
 
 def _gradients(

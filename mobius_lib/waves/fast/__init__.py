@@ -7,11 +7,15 @@ Backends, all with the same numbers:
     compiled    the algebra under torch.compile
     native      one C++ kernel each way, built once per machine by its own compiler (`kernel.cpp`): for CPUs
     triton      one Triton kernel each way: for CUDA
-    auto        triton on CUDA, else eager, so that no lone forward pass waits for a compiler; MOBIUS_BACKEND overrules
+    auto        triton on CUDA; on a CPU native where there is a C++ compiler, which builds it once per machine; else
+                eager. MOBIUS_BACKEND overrules it
+
+While torch.compile, torch.export, torch.func or forward mode look on, the algebra stands for any of them, and second
+derivatives are taken of its derivative.
 
 A backend that fails on some machine is left with one warning, and the next one works on.
 """
 
-from mobius_lib.waves.fast.backends import BACKENDS, FALLBACKS, available, fastest, gated
+from mobius_lib.waves.fast.backends import BACKENDS, FALLBACKS, asked, available, fastest, gated, known
 
-__all__ = ["BACKENDS", "FALLBACKS", "available", "fastest", "gated"]
+__all__ = ["BACKENDS", "FALLBACKS", "asked", "available", "fastest", "gated", "known"]

@@ -1,20 +1,19 @@
 """Which kernel computes a lens, and what happens where one does not work."""
 
 import os
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mobius_lib.native import NoCompiler
-from mobius_lib.waves.fast.function import Gated, Kernel
+from mobius_lib.native import NoCompiler, compiler, concrete, warn
+from mobius_lib.waves.fast.function import Gated, Kernel, plain
 
 BACKENDS = ("printed", "eager", "compiled", "native", "triton", "auto")
 """How a lens computes its gate; see the package. All give the same numbers."""
 
-FALLBACKS = {"triton": "compiled", "native": "compiled", "compiled": "eager"}
-"""What takes over where a backend fails."""
+FALLBACKS = {"triton": "compiled", "native": "eager", "compiled": "eager"}
+"""What takes over where a backend fails. (torch.compile needs the compiler, too, that "native" lacks.)"""
 
 READS = {"triton": (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
 """Types of x that a kernel takes as they are, where they differ from `Kernel.reads`."""
@@ -22,6 +21,8 @@ READS = {"triton": (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 EAGER = Kernel()
 _kernels: dict[str, Kernel] = {"eager": EAGER}
 _failed: dict[str, str] = {}
+_said: set[str] = set()
+"""Of those that failed: the ones of which the user has been told."""
 
 
 def available(backend: str) -> bool:
@@ -29,28 +30,37 @@ def available(backend: str) -> bool:
     return backend not in _failed
 
 
+def asked(backend: str) -> str:
+    """The name, and for "auto" what MOBIUS_BACKEND says, if anything.
+
+    Raises:
+        ValueError: when there is no such backend.
+    """
+    if backend != "auto":
+        return known(backend)
+    return known(os.environ.get("MOBIUS_BACKEND") or "auto", ", which MOBIUS_BACKEND asks for")
+
+
+def known(backend: str, why: str = "") -> str:
+    """The name.
+
+    Raises:
+        ValueError: when there is no such backend.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"There is no backend {backend!r}{why}; the backends are {', '.join(BACKENDS)}.")
+    return backend
+
+
 def fastest(device: str) -> str:
-    """The backend that trains fastest on a kind of device, built now if need be.
+    """The fastest backend that works on a kind of device, built now if need be; MOBIUS_BACKEND overrides it.
 
     Args:
         device: "cpu", "cuda", or another of torch's.
     Returns:
         triton on CUDA; on a CPU native, or eager where there is no C++ compiler, or (which is said once) it fails.
     """
-    if device == "cuda":
-        return "triton"
-    if device == "cpu":
-        from mobius_lib.waves.fast import native
-
-        try:
-            native.library()
-        except NoCompiler:
-            return "eager"
-        except (RuntimeError, OSError) as error:
-            leave("native", error, "eager")
-            return "eager"
-        return "native"
-    return "eager"
+    return chosen_backend("auto", device)
 
 
 def gated(
@@ -67,13 +77,14 @@ def gated(
     Returns:
         (..., C), in the type of x.
     """
-    if weight.shape != x.shape[-1:]:
-        raise ValueError(f"The lens has {weight.shape[0]} channels, but its input ends in {x.shape[-1]}.")
     # one row per position: a kernel then depends on the number of channels alone, not on the batch and its axes
     rows = x.reshape(-1, x.shape[-1])
-    # an outer compiler is shown the algebra, which it fuses with what stands around it
-    plain = torch.compiler.is_compiling() or rows.shape[0] == 0
-    kernel = EAGER if plain else Guarded(chosen_backend(backend, x))
+    if torch.compiler.is_compiling():  # it is shown the algebra, which it fuses with what stands around
+        kernel = EAGER
+    elif not concrete(x, weight, bias, scales, *small):
+        return plain(eps, scales, rows, weight, bias, small).view(x.shape)
+    else:
+        kernel = EAGER if rows.shape[0] == 0 else Guarded(chosen_backend(backend, x.device.type))
     return Gated.apply(kernel, eps, scales, rows, weight, bias, *small).view(x.shape)
 
 
@@ -101,7 +112,7 @@ class Guarded(Kernel):
 
     def _try(self, name: str, *given: Any) -> Any:
         while True:
-            backend = chosen_backend(self.backend, given[0])
+            backend = chosen_backend(self.backend, given[0].device.type)
             try:
                 kernel = _kernel(backend)
                 if given[0].dtype not in kernel.reads:  # only x and dy can be narrow
@@ -114,37 +125,60 @@ class Guarded(Kernel):
                 leave(backend, error)
 
 
-def chosen_backend(backend: str, x: Tensor) -> str:
-    """The backend that a name means for a tensor: `auto` settled, and those passed over that failed or do not fit."""
-    if backend == "auto":
-        backend = os.environ.get("MOBIUS_BACKEND") or ("triton" if x.is_cuda else "eager")
-    if backend == "native" and x.device.type != "cpu":
-        backend = "triton" if x.is_cuda else "eager"
-    if backend == "triton" and not x.is_cuda and not os.environ.get("TRITON_INTERPRET"):
-        backend = "native" if x.device.type == "cpu" else "eager"
-    while backend in _failed:
-        backend = FALLBACKS[backend]
-    return backend
+def chosen_backend(backend: str, device: str) -> str:
+    """The backend that a name means on a kind of device: `auto` settled, and those passed over that do not work."""
+    backend = asked(backend)
+    chosen = {"cuda": "triton", "cpu": "native"}.get(device, "eager") if backend == "auto" else backend
+    if chosen == "native" and device != "cpu":
+        chosen = "triton" if device == "cuda" else "eager"
+    if chosen == "triton" and device != "cuda" and not os.environ.get("TRITON_INTERPRET"):
+        chosen = "native" if device == "cpu" else "eager"
+    while chosen in FALLBACKS and not _works(chosen, device, asked_for=backend != "auto"):
+        chosen = FALLBACKS[chosen]
+    return chosen
 
 
-def leave(backend: str, error: Exception, successor: str | None = None) -> None:
+def _works(backend: str, device: str, asked_for: bool) -> bool:
+    """Whether a backend has not failed, and, where it needs a compiler, has one; says once why not.
+
+    That there is none is only said to those who asked for the backend by name.
+    """
+    if not (backend in _failed or backend in _kernels) and device == "cpu" and backend in ("native", "compiled"):
+        try:
+            if backend == "native":
+                from mobius_lib.waves.fast import native
+
+                native.library()
+            else:
+                compiler()  # torch.compile would look for one for a minute, once for every graph
+        except (RuntimeError, OSError) as error:
+            leave(backend, error, quiet=isinstance(error, NoCompiler) and not asked_for)
+    if backend in _failed and asked_for and backend not in _said:
+        _say(backend)
+    return backend not in _failed
+
+
+def leave(backend: str, error: Exception, quiet: bool = False) -> None:
     """Do without a backend for the rest of the process; says so once.
 
     Args:
         backend: a key of `FALLBACKS`.
         error: why.
-        successor: what takes over, where that is not the backend's own fallback.
+        quiet: say it when somebody asks for the backend by name, and not now.
     """
     if backend in _failed:
         return
     lines = str(error).strip().splitlines()
     _failed[backend] = f"{type(error).__name__}: {lines[0] if lines else ''}"
-    successor = successor or FALLBACKS[backend]
-    warnings.warn(
-        f"The lens's {backend} backend does not work here ({_failed[backend]}); {successor} takes over, "
-        "with the same numbers.",
-        RuntimeWarning,
-        stacklevel=4,
+    if not quiet:
+        _say(backend)
+
+
+def _say(backend: str) -> None:
+    _said.add(backend)
+    warn(
+        f"The lens's {backend} backend does not work here ({_failed[backend]}); {FALLBACKS[backend]} takes over, "
+        "with the same numbers."
     )
 
 
@@ -158,6 +192,6 @@ def _kernel(backend: str) -> Kernel:
         elif backend == "triton":
             from mobius_lib.waves.fast.triton_kernels import TritonKernel as Made
         else:
-            raise ValueError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
+            raise ValueError(f"{backend!r} is no kernel.")
         _kernels[backend] = Made()
     return _kernels[backend]

@@ -88,7 +88,6 @@ def _convert(model: FoldedMobiusNet, input_shape: tuple[int, int, int, int], ops
                 input_names=["images"],
                 output_names=["logits"],
                 dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
-                custom_translation_table={torch.ops.aten.copysign.Tensor: _copysign},
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many types, and so do the packages below it
@@ -102,13 +101,6 @@ def _convert(model: FoldedMobiusNet, input_shape: tuple[int, int, int, int], ops
         raise ExportError(f"torch's exporter wrote opset {written} instead of {opset}; ask for opset={OPSET}.")
     _forget_origin(content)
     return content.SerializeToString()
-
-
-def _copysign(size: Any, sign: Any) -> Any:
-    """The lens's squashing takes the sign of x for a number that is 0 where x is; ONNX has no copysign of its own."""
-    from onnxscript import opset18
-
-    return opset18.Mul(opset18.Abs(size), opset18.Sign(sign))
 
 
 def _forget_origin(content: Any) -> None:

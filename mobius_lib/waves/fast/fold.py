@@ -13,12 +13,13 @@ Source: ours.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.waves.lens import GELULens, MobiusConvBlock, MobiusLens
-from mobius_lib.waves.net import MobiusNet
+from mobius_lib.waves.net import MobiusNet, check_pictures
 
 
 class FoldedBlock(nn.Module):
@@ -56,7 +57,8 @@ class FoldedBlock(nn.Module):
 class FoldedMobiusNet(nn.Module):
     """What `fold` returns: the same logits from fewer operations, and nothing left to train.
 
-    Its state dict fits every network folded from the same sizes and the same kind of lens.
+    Its state dict fits every network folded from the same sizes and the same kind of lens, and its tensors lie as a
+    file wants them, while those of the network lie channels last.
 
     Args:
         model: a `MobiusNet` or `GELUTwin` in eval mode; it is copied, not changed.
@@ -76,6 +78,7 @@ class FoldedMobiusNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = copy.deepcopy(model.head)
         self.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.register_state_dict_post_hook(_in_one_row)
 
     @property
     def blocks(self) -> list[FoldedBlock]:
@@ -83,6 +86,7 @@ class FoldedMobiusNet(nn.Module):
         return [block for stage in self.stages for block in stage]
 
     def forward(self, x: Tensor) -> Tensor:
+        check_pictures(self, self.stem.in_channels, x)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for i, stage in enumerate(self.stages):
             for block in stage:
@@ -90,6 +94,12 @@ class FoldedMobiusNet(nn.Module):
             if i < len(self.downsamples):
                 x = self.downsamples[i](x)
         return self.head(self.pool(self.integrator(x)).flatten(1))
+
+
+def _in_one_row(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    for name, value in state.items():
+        if name.startswith(prefix) and isinstance(value, Tensor):
+            state[name] = value.contiguous()
 
 
 def fold(model: MobiusNet) -> FoldedMobiusNet:

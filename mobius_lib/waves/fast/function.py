@@ -47,6 +47,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib.native import concrete
 from mobius_lib.waves import math as waves
 
 SMALL = (2, 2, 2, 2, 2, 2, 0, 0, 3, 0)
@@ -119,8 +120,10 @@ def squash(x: Tensor) -> Tensor:
     """
     if not torch.compiler.is_compiling():
         return torch.tanh(x)
-    e = torch.exp(-2 * x.abs())
-    return torch.copysign((1 - e) / (1 + e), x)
+    below = x < 0
+    e = torch.exp(torch.where(below, 2 * x, -2 * x))
+    size = (1 - e) / (1 + e)
+    return torch.where(below, -size, size)
 
 
 def positions(x: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -258,8 +261,20 @@ class Kernel:
     """Types of x that it takes as they are; others are widened to float32 first."""
 
 
+def plain(
+    eps: float, scales: Tensor, x: Tensor, weight: Tensor, bias: Tensor, small: tuple[Tensor, ...]
+) -> Tensor:
+    """What `Gated` computes, in operations that torch differentiates itself: for torch.func, forward mode and the like."""
+    kernel = Kernel()
+    rows, k, weight, bias, _, _ = _prepared(kernel, scales, x, weight, bias, small)
+    return kernel.forward(rows, k, weight, bias, eps).to(x.dtype)
+
+
 class Gated(torch.autograd.Function):
-    """x gate(x) for rows x, by a `Kernel`; keeps x and the parameters for the way back, nothing else."""
+    """x gate(x) for rows x, by a `Kernel`; keeps x and the parameters for the way back, nothing else.
+
+    Its backward is written in torch operations where it is to be differentiated again.
+    """
 
     @staticmethod
     def forward(
@@ -271,12 +286,12 @@ class Gated(torch.autograd.Function):
         return kernel.forward(rows, k, weight, bias, eps).to(x.dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         scales, given, weight, bias, *small = ctx.saved_tensors
-        x, k, weight, bias, packed, scales = _prepared(ctx.kernel, scales, given, weight, bias, tuple(small))
-        dx, sums, dweight, dbias = ctx.kernel.backward(dy.to(x.dtype).contiguous(), x, k, weight, bias, ctx.eps)
-        parts = unpack(ctx.kernel.finish(sums.to(packed.dtype), k, packed, scales))
+        kernel = Kernel() if torch.is_grad_enabled() or not concrete(dy) else ctx.kernel
+        x, k, weight, bias, packed, scales = _prepared(kernel, scales, given, weight, bias, tuple(small))
+        dx, sums, dweight, dbias = kernel.backward(dy.to(x.dtype).contiguous(), x, k, weight, bias, ctx.eps)
+        parts = unpack(kernel.finish(sums.to(packed.dtype), k, packed, scales))
         parameters = [part.to(dtype) for part, dtype in zip((dweight, dbias, *parts), ctx.types, strict=True)]
         return None, None, None, dx.to(given.dtype), *parameters
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobius_lib.native import concrete
+
 
 def matrix(x: Tensor, weight: Tensor) -> Tensor:
     """Every row of x times a matrix, as `F.linear` does it.
@@ -19,7 +21,7 @@ def matrix(x: Tensor, weight: Tensor) -> Tensor:
     Source:
         ours.
     """
-    plain = torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0
+    plain = x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0 or not concrete(x, weight)
     if plain or x.ndim < 2 or not torch.backends.mkldnn.is_available():
         return F.linear(x, weight)
     *lead, channels = x.shape
@@ -39,9 +41,11 @@ def residual(h: Tensor, x: Tensor, keep: Tensor) -> Tensor:
     Source:
         ours.
     """
-    if torch.compiler.is_compiling():
-        return torch.addcmul(h, x, keep)
-    return _Residual.apply(h, x, keep)
+    return _Residual.apply(h, x, keep) if concrete(h, x, keep) else _sum(h, x, keep)
+
+
+def _sum(h: Tensor, x: Tensor, keep: Tensor) -> Tensor:
+    return torch.addcmul(h, x, keep.to(h.dtype)) if h.dtype == x.dtype else h + keep * x
 
 
 class _Residual(torch.autograd.Function):
@@ -49,10 +53,9 @@ class _Residual(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor, x: Tensor, keep: Tensor) -> Tensor:
         ctx.save_for_backward(x, keep)
         ctx.type = h.dtype
-        return torch.addcmul(h, x, keep.to(h.dtype)) if h.dtype == x.dtype else h + keep * x
+        return _sum(h, x, keep)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, keep = ctx.saved_tensors
         dkeep = None
