@@ -145,5 +145,5 @@ class CantorStaircase(nn.Module):
 
 
 def _wide(x: Tensor) -> Tensor:
-    """In float32, where it is narrower: a number of 8 bits is no row of a batch, and a cold softmax leaves its range."""
+    """In float32, where it is narrower: 8 bits do not number a batch's rows, and cold thirds leave half's range."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -130,7 +130,7 @@ def check_channels(name: str, channels: int, x: Tensor) -> None:
     if x.ndim == 0 or x.shape[-1] != channels:
         first = x.ndim > 2 and x.shape[1] == channels
         raise ValueError(
-            f"A {name} of {channels} channels takes them last, (..., {channels}), not an input of shape {tuple(x.shape)}"
+            f"A {name} of {channels} channels takes them last, (..., {channels}), not a shape of {tuple(x.shape)}"
             + ("; move them there with x.movedim(1, -1)." if first else ".")
         )
 

@@ -146,6 +146,29 @@ def test_bfloat16_and_float64_run():
         assert CantorStaircase(5, form="convergent", levels=3).to(dtype)(unit(4, 5).to(dtype)).dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_errs_by_its_last_places(form, position, dtype):
+    """700 rows, of which bfloat16 numbers 256; cold thirds, whose exponents half cannot hold."""
+    stairs = CantorStaircase(12, form=form, position=position, levels=4, tau=1e-5).to(dtype)
+    f = unit(700, 12).to(dtype)
+    exact = copy.deepcopy(stairs).double()
+    x, expected = exact.positions(f.double()), stairs.positions(f)
+    # one rounding of w.f + b, whose size is at most 8 here
+    assert (x - expected).abs().max() <= 8 * torch.finfo(dtype).eps
+    # the stairs themselves, from one position
+    exact.positions = lambda f: expected.double()
+    assert (stairs(f).double() - exact(f.double())).abs().max() <= 2 * torch.finfo(dtype).eps
+
+
+def test_autocast_leaves_the_stairs_in_float32():
+    stairs, f = CantorStaircase(12, position="batch"), unit(700, 12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        c = stairs(f)
+    assert c.dtype == torch.float32 and stairs.positions(f).unique().numel() > 500
+
+
 def test_copies_and_its_line_of_description():
     stairs = CantorStaircase(5, form="convergent", levels=6, tau=0.1)
     torch.testing.assert_close(copy.deepcopy(stairs)(unit(4, 5)), stairs(unit(4, 5)))
@@ -176,6 +199,11 @@ def test_bad_arguments(arguments, sentence):
 def test_a_wrong_shape(shape, method):
     with pytest.raises(ValueError, match=r"features must be laid out \(batch, 4\).*shape"):
         getattr(CantorStaircase(4), method)(torch.zeros(shape))
+
+
+def test_what_is_no_tensor():
+    with pytest.raises(ValueError, match=r"must be a torch.Tensor of shape \(batch, 4\), not a ndarray"):
+        CantorStaircase(4)(torch.zeros(3, 4).numpy())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

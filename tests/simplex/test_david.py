@@ -299,6 +299,7 @@ def test_parts_may_be_loaded_when_asked_for(small):
         (torch.zeros(9), r"features must be .* not torch.float32 of shape \(9,\)"),
         (torch.zeros(2, 3, 9), "features must be"),
         (torch.zeros(3, 9, dtype=torch.int64), r"not torch.int64 of shape \(3, 9\)"),
+        (torch.zeros(3, 9).numpy(), r"must be a torch.Tensor of shape \(batch, 9\), not a ndarray; torch.from_numpy"),
         (
             torch.zeros(4, 9).index_fill(0, torch.tensor([1, 3]), torch.nan),
             "features has NaN .* 2 of 4 rows .row 1, 3.;",
@@ -317,6 +318,27 @@ def test_a_row_of_zeros_has_logits(small):
     small(f).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in (f, *small.parameters()))
     assert f.grad.abs().max() < 1e3  # the direction of nothing is not divided by nearly nothing
+
+
+def test_no_rows_have_no_logits(make):
+    for position in ("batch", "features", "mean"):
+        model = make(position=position)
+        logits = model(torch.zeros(0, 9))
+        assert logits.shape == (0, 5)
+        logits.sum().backward()
+        assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+def test_it_is_built_where_it_is_asked_to_be():
+    config = DavidConfig(feature_dim=6, num_classes=4, k=2, scales=(5, 70))
+    with torch.device("meta"):
+        model = GeoFractalDavid(config)
+    assert all(value.is_meta for value in model.state_dict().values())
+    assert model(torch.zeros(3, 6, device="meta")).shape == (3, 4)
+    there = GeoFractalDavid(config)
+    model.load_state_dict(there.state_dict(), assign=True)
+    f = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model(f), there(f))
 
 
 # The optimiser.

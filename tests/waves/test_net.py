@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state, use_backend
+from mobius_lib.waves.fast.fold import fold
 from mobius_lib.waves.lens import BACKENDS
 
 REFERENCES = sorted((Path(__file__).parent / "reference").glob("*.safetensors"))
@@ -156,3 +157,20 @@ def test_both_seeds_usage_needs_only_another_import(tmp_path):
     with torch.no_grad():
         probabilities = model.eval()(torch.randn(1, 768).view(1, 1, 24, 32)).softmax(-1)
     assert probabilities.shape == (1, 1000)
+
+
+@pytest.mark.parametrize("form", [lambda net: net, lambda net: fold(net.eval())], ids=["net", "folded"])
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (torch.zeros(2, 8, 8, 1), r"\(N, 1, height, width\), not torch.float32 of shape \(2, 8, 8, 1\); move their ch"),
+        (torch.zeros(2, 3, 8, 8), r"of shape \(2, 3, 8, 8\)\.$"),
+        (torch.zeros(1, 8, 8), r"of shape \(1, 8, 8\)\.$"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), "not torch.uint8 of shape"),
+        (torch.zeros(2, 1, 8, 8).numpy(), "takes a torch.Tensor, not a ndarray"),
+    ],
+    ids=["channels last", "channels", "one picture", "bytes", "numpy"],
+)
+def test_pictures_that_cannot_be_read(form, x, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        form(MobiusNet(channels=(4,), depths=(1,), num_classes=2))(x)

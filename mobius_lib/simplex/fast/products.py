@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mobius_lib.native import concrete
 from mobius_lib.simplex.math import SMALLEST_NORM, centroid_cosine, least_product, safe_sqrt, vertex_distance
+from mobius_lib.transforms import again, gradients
 
 LARGEST = 2**26
 """Numbers in the largest tensor of products; beyond it classes are taken in groups."""
@@ -71,17 +72,10 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, by_cosine: Tensor, by_least: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        again, wanted = torch.is_grad_enabled(), ctx.needs_input_grad
-        with _exactly(by_cosine.device.type):  # where backward is called under it
-            if concrete(by_cosine, by_least) and not again:
-                return _gradients(*ctx.saved_tensors, *wanted, by_cosine, by_least)
-            with torch.enable_grad():  # for a gradient that is differentiated itself, or many at once
-                # views: where q is made of v, only the ways through this function count
-                own = [each.view_as(each) for each in ctx.saved_tensors[:2]]
-                made = _readable(*own)
-                asked = [each for each, wants in zip(own, wanted, strict=True) if wants]
-                found = iter(torch.autograd.grad(made, asked, (by_cosine, by_least), create_graph=again))
-            return tuple(next(found) if wants else None for wants in wanted)
+        if again(by_cosine, by_least):
+            return gradients(_readable, ctx.saved_tensors[:2], (by_cosine, by_least))
+        with _exactly(by_cosine.device.type):  # where backward is called under autocast
+            return _gradients(*ctx.saved_tensors, *ctx.needs_input_grad, by_cosine, by_least)
 
 
 def _gradients(

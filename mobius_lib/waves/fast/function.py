@@ -47,7 +47,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib.native import concrete
+from mobius_lib.transforms import again
 from mobius_lib.waves import math as waves
 
 SMALL = (2, 2, 2, 2, 2, 2, 0, 0, 3, 0)
@@ -261,10 +261,8 @@ class Kernel:
     """Types of x that it takes as they are; others are widened to float32 first."""
 
 
-def plain(
-    eps: float, scales: Tensor, x: Tensor, weight: Tensor, bias: Tensor, small: tuple[Tensor, ...]
-) -> Tensor:
-    """What `Gated` computes, in operations that torch differentiates itself: for torch.func, forward mode and the like."""
+def plain(eps: float, scales: Tensor, x: Tensor, weight: Tensor, bias: Tensor, small: tuple[Tensor, ...]) -> Tensor:
+    """What `Gated` computes, in operations that torch differentiates itself: for torch.func and forward mode."""
     kernel = Kernel()
     rows, k, weight, bias, _, _ = _prepared(kernel, scales, x, weight, bias, small)
     return kernel.forward(rows, k, weight, bias, eps).to(x.dtype)
@@ -288,7 +286,7 @@ class Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         scales, given, weight, bias, *small = ctx.saved_tensors
-        kernel = Kernel() if torch.is_grad_enabled() or not concrete(dy) else ctx.kernel
+        kernel = Kernel() if again(dy) else ctx.kernel
         x, k, weight, bias, packed, scales = _prepared(kernel, scales, given, weight, bias, tuple(small))
         dx, sums, dweight, dbias = kernel.backward(dy.to(x.dtype).contiguous(), x, k, weight, bias, ctx.eps)
         parts = unpack(kernel.finish(sums.to(packed.dtype), k, packed, scales))

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mobius_lib.waves import GELUTwin, MobiusNet, use_backend
@@ -88,7 +89,7 @@ def test_same_logits_at_full_size(seed):
 def test_a_wrong_number_anywhere_would_be_noticed(part):
     model = trained(**SIZES["two stages"])
     folded = fold(model)
-    value = folded.state_dict()[part]
+    value = dict([*folded.named_parameters(), *folded.named_buffers()])[part]
     value[(0,) * value.ndim] += 0.1
     x = images(model)
     with torch.no_grad():
@@ -219,3 +220,16 @@ def test_backends_can_be_chosen_in_the_fold():
         printed = use_backend(folded, "printed")(x)
     assert not torch.equal(eager, printed)  # another order of operations: the choice has arrived
     assert largest_error(eager, printed) < TOLERANCE[torch.float32]
+
+
+def test_a_state_for_a_file_and_weights_for_speed(tmp_path):
+    folded = fold(trained(**SIZES["two stages"]))
+    weight = folded.downsamples[0].weight
+    assert not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+    save_file(folded.state_dict(), tmp_path / "folded.safetensors")
+    other = copy.deepcopy(folded)
+    for parameter in other.parameters():
+        parameter.zero_()
+    other.load_state_dict(load_file(tmp_path / "folded.safetensors"))
+    assert other.downsamples[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in folded.state_dict().items())

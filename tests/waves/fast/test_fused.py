@@ -307,7 +307,7 @@ def test_a_saved_state_is_what_it_was():
 def test_a_wrong_width_is_refused():
     lens = MobiusLens(5, 0, 1)
     for call in (lens.gated, lens):
-        with pytest.raises(ValueError, match=r"of 5 channels takes them last, .*, not an input of shape \(2, 4\)\.$"):
+        with pytest.raises(ValueError, match=r"of 5 channels takes them last, .*, not a shape of \(2, 4\)\.$"):
             call(torch.randn(2, 4))
     with pytest.raises(ValueError, match=r"\(2, 5, 3, 4\); move them there with x.movedim\(1, -1\)"):
         lens(torch.randn(2, 5, 3, 4))
