@@ -310,7 +310,6 @@ DIFFERENCES = {
     # claim: (measure, the arm of which more speaks for the claim, the other)
     "ladder-against-svd": ("relative_error", "SVD", "L5"),
     "neighbours-kept": ("neighbours_kept", "L5", "SVD"),
-    "scales-help": ("perplexity", "L4", "L5"),
 }
 
 
@@ -323,6 +322,28 @@ def test_differences_between_rungs(
     for first, second, word in ((high, low, REPRODUCED), (low, high, REFUTED), (high, high[::-1], PARTLY)):
         write_run(RUN, **{more: first, less: second})
         assert judge_one(name).word == word
+
+
+def windows(five: float, mean: float, terms: int = 8) -> dict[str, Any]:
+    kinds = (("5", five, terms), ("mean", mean, terms), ("mean", 1.0, 16))
+    return {"rows": [{"target": target, "terms": n, "perplexity": value} for target, value, n in kinds]}
+
+
+def test_windows_are_compared_at_as_many_cascades(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    """Not L4, of one cascade, with L5, of three: whatever L4 has does not count."""
+    assert judge_one("scales-help").word == AWAITS
+    four = [{"perplexity": 400.0 + i} for i in range(3)]
+    for pairs, word in (
+        ([(340, 330), (341, 332), (345, 334)], REPRODUCED),
+        ([(330, 340), (332, 341), (334, 345)], REFUTED),
+        ([(330, 331), (332, 331), (334, 334)], PARTLY),
+    ):
+        write_run(RUN, L4=four, L5=[windows(*map(float, pair)) for pair in pairs])
+        verdict = judge_one("scales-help")
+        assert verdict.word == word
+        assert verdict.measured == pytest.approx(sum(a - b for a, b in pairs) / 3, abs=1e-3)
+    write_run(RUN, L4=four, L5=[windows(1.0, 2.0)] * 2 + [windows(1.0, 2.0, terms=4)])
+    assert judge_one("scales-help").word == AWAITS
 
 
 def test_every_comparison_of_chapter_4_is_among_them(claims: Any) -> None:

@@ -1,13 +1,14 @@
-"""Chapter 4: what only runs can show of the cascades' widths."""
+"""Chapter 4: what only runs can show of the cascades' widths, and of the windows."""
 
 import math
+from typing import Any
 
 from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Measurement, Word, register
 from mobius_lib.ledger.checks.measures import incomplete, slope_of, table_of
 from mobius_lib.ledger.checks.runs import no_file, reported_number
 from mobius_lib.ledger.claims import Claim
-from mobius_lib.ledger.results import Results
-from mobius_lib.ledger.stats import interval
+from mobius_lib.ledger.results import Results, RunFile
+from mobius_lib.ledger.stats import decide, interval
 
 
 @register
@@ -73,3 +74,44 @@ def run_exponents_fall(
         + ".",
         (file.source,),
     )
+
+
+@register
+def run_windows_help(
+    claim: Claim, results: Results, *, run: str, arm: str, one: str, all_of_them: str, terms: int, measure: str,
+    unit: str, scale: str | None = None,
+) -> Measurement:  # fmt: skip
+    """A measure, less of it being better, of one and the same rung on the matrix of one window and on that of all.
+
+    So with as many cascades, and as many numbers: what differs is the windows alone.
+    """
+    file = results.find(run, arm, scale=scale)
+    if file is None:
+        return no_file(run, (arm,), scale)
+    found = {}
+    for target in (one, all_of_them):
+        values = [_of_row(file, arm, seed, measure, target, terms) for seed in file.seeds(arm)]
+        if None in values:
+            return incomplete(file, arm, measure)
+        found[target] = [value for value in values if value is not None]
+    difference = interval([a - b for a, b in zip(found[one], found[all_of_them], strict=True)])
+    verdict = decide(difference)
+    means = {target: math.fsum(values) / len(values) for target, values in found.items()}
+    return Measurement(
+        round(difference.mean, 3),
+        unit,
+        verdict,
+        f"{arm} with {terms} terms a scale has {means[one]:.1f} when all its scales are fitted to window {one}, and "
+        f"{means[all_of_them]:.1f} on the {all_of_them} of the windows: paired by seed {difference.mean:+.3f}, 95 % "
+        f"interval [{difference.low:+.3f}, {difference.high:+.3f}], {difference.n} seeds, {file.scale} scale"
+        + (": undecided by these seeds." if verdict == PARTLY else "."),
+        (file.source,),
+    )
+
+
+def _of_row(file: RunFile, arm: str, seed: int, measure: str, target: str, terms: int) -> float | None:
+    rows: Any = file.arms[arm][seed].get("rows")
+    for place, row in enumerate(rows if isinstance(rows, list) else ()):
+        if row.get("target") == target and row.get("terms") == terms:
+            return file.entry(arm, seed, "rows", place, measure)
+    return None
