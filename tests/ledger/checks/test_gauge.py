@@ -261,6 +261,21 @@ def test_exponents_against_the_cube_root(judge_one: JudgeOne, write_run: WriteRu
     assert verdict.measured["s = 5:"] == pytest.approx(sum(row[0] for row in rows) / 3, abs=6e-4)  # three decimals
 
 
+@pytest.mark.parametrize("name", ["kpz-here", "root-law-here"])
+def test_widths_that_end_where_the_fit_ends_decide_nothing(judge_one: JudgeOne, write_run: WriteRun, name: str) -> None:
+    def row(last: float) -> dict[str, Any]:
+        return exponents(3.0, 3.1, 3.2) | {"sigma": {"5": [0.3, 20.0, last], "15": [500.0, 0.3, 7.0]}}
+
+    write_run(RUN, L3=[row(500.0)] * 3)
+    verdict = judge_one(name)
+    assert verdict.word == PARTLY
+    # log(500 / 0.3) / log 3
+    assert "cannot decide: all 6 cascades run from 0.3 to 500 columns" in verdict.explanation
+    assert "a slope of about 6.75" in verdict.explanation
+    write_run(RUN, L3=[row(500.0), row(499.0), row(500.0)])
+    assert judge_one(name).word == REFUTED
+
+
 def law(power: float, scale: float = 1.0) -> tuple[float, ...]:
     return tuple(scale * float(s) ** power for s in WINDOWS)
 

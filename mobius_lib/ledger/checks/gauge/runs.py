@@ -27,14 +27,15 @@ def run_exponents_near(
     inside = [window for window, f in found.items() if reported - slack <= f.low and f.high <= reported + slack]
     outside = [window for window, f in found.items() if f.high < reported - slack or f.low > reported + slack]
     verdict: Word = REPRODUCED if len(inside) == len(found) else REFUTED if len(outside) == len(found) else PARTLY
+    ends = _ends_of_all(file, arm)
     return Measurement(
         {f"s = {window:g}:": round(f.mean, 3) for window, f in found.items()},
         "",
-        verdict,
+        PARTLY if ends else verdict,
         "The measured exponent is "
         + ", ".join(f"{f.mean:.3f} [{f.low:.3f}, {f.high:.3f}] (s = {window:g})" for window, f in found.items())
         + f", means and 95 % intervals over {len(tables)} seeds, {file.scale} scale; {reported:.3g} ± {slack:g} is "
-        f"met by {len(inside)} of {len(found)} windows and missed by {len(outside)}.",
+        f"met by {len(inside)} of {len(found)} windows and missed by {len(outside)}.{ends}",
         (file.source,),
     )
 
@@ -64,15 +65,32 @@ def run_exponents_fall(
     near = reported - slack <= found.low and found.high <= reported + slack
     far = found.high < reported - slack or found.low > reported + slack
     means = {window: math.fsum(table[window] for table in tables) / len(tables) for window in tables[0]}
+    ends = _ends_of_all(file, arm)
     return Measurement(
         round(found.mean, 3),
         "power of s",
-        REPRODUCED if near else REFUTED if far else PARTLY,
+        PARTLY if ends else REPRODUCED if near else REFUTED if far else PARTLY,
         f"Over the windows the exponent goes like s^{found.mean:.2f} (95 % interval [{found.low:.2f}, "
         f"{found.high:.2f}], {found.n} seeds, {file.scale} scale); the law says s^{reported:g}. Means: "
         + ", ".join(f"{mean:.3f} (s = {window:g})" for window, mean in means.items())
-        + ".",
+        + f".{ends}",
         (file.source,),
+    )
+
+
+def _ends_of_all(file: RunFile, arm: str) -> str:
+    """A sentence where all cascades, of every window and seed, run from one width to one other: then these are the ends
+    of what the fit tried, and an exponent is that of the list. Empty where they do not, or where widths are not kept.
+    """
+    cascades = [sigma for seed in file.seeds(arm) for sigma in file.arms[arm][seed].get("sigma", {}).values()]
+    ends = {(min(sigma), max(sigma)) for sigma in cascades}
+    if len(cascades) < 2 or len(ends) > 1:
+        return ""
+    ((first, last),) = ends
+    return (
+        f" This cannot decide: all {len(cascades)} cascades run from {first:.3g} to {last:,.0f} columns, the ends "
+        f"of the widths that were tried, and {len(cascades[0])} widths between these have a slope of about "
+        f"{math.log(last / first) / math.log(len(cascades[0])):.2f} by that alone; a fit of free widths could."
     )
 
 
