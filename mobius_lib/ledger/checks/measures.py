@@ -7,7 +7,7 @@ from mobius_lib.ledger.base import LedgerError, Measurement, Word, awaits, regis
 from mobius_lib.ledger.checks.runs import no_file, reported_number
 from mobius_lib.ledger.claims import Claim
 from mobius_lib.ledger.results import ENOUGH_SEEDS, Results, RunFile
-from mobius_lib.ledger.stats import Interval, decide, interval, rank_correlation
+from mobius_lib.ledger.stats import Interval, decide, interval
 
 
 @register
@@ -101,31 +101,6 @@ def run_growth(
         f"{_spoken(measure)} of {arm} grows like n^{found.mean:.2f} (95 % interval [{found.low:.2f}, "
         f"{found.high:.2f}], {found.n} seeds, {file.scale} scale); up to {bar:g} counts."
         + (f" In the same run, {beside}: n^{math.fsum(others) / len(others):.2f}." if others else ""),
-        (file.source,),
-    )
-
-
-@register
-def run_trend(
-    claim: Claim, results: Results, *, run: str, arm: str, measure: str, scale: str | None = None
-) -> Measurement:
-    """Rank correlation of a table {size: number} with its sizes, per seed."""
-    file = results.find(run, arm, scale=scale)
-    if file is None:
-        return no_file(run, (arm,), scale)
-    tables = [table_of(file, arm, seed, measure) for seed in file.seeds(arm)]
-    if any(len(table) < 2 for table in tables):
-        return incomplete(file, arm, measure)
-    found = interval([rank_correlation(list(table.values()), list(table)) for table in tables])
-    means = {size: math.fsum(table[size] for table in tables) / len(tables) for size in tables[0]}
-    return Measurement(
-        round(found.mean, 2),
-        "rank correlation",
-        decide(found),
-        f"Rank correlation of {_spoken(measure).lower()} with the size: {found.mean:+.2f} ± {found.spread:.2f} over "
-        f"{found.n} seeds; means "
-        + ", ".join(f"{mean:.3g} ({size:g})" for size, mean in means.items())
-        + f", {file.scale} scale.",
         (file.source,),
     )
 

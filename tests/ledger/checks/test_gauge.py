@@ -261,10 +261,11 @@ def test_exponents_against_the_cube_root(judge_one: JudgeOne, write_run: WriteRu
     assert verdict.measured["s = 5:"] == pytest.approx(sum(row[0] for row in rows) / 3, abs=6e-4)  # three decimals
 
 
-@pytest.mark.parametrize("name", ["kpz-here", "root-law-here"])
+@pytest.mark.parametrize("name", ["kpz-here", "root-law-here", "short-is-sharper-here"])
 def test_widths_that_end_where_the_fit_ends_decide_nothing(judge_one: JudgeOne, write_run: WriteRun, name: str) -> None:
     def row(last: float) -> dict[str, Any]:
-        return exponents(3.0, 3.1, 3.2) | {"sigma": {"5": [0.3, 20.0, last], "15": [500.0, 0.3, 7.0]}}
+        means = {"sigma_mean": {"5": 300.0, "15": 299.0, "50": 260.0}}
+        return exponents(3.0, 3.1, 3.2) | means | {"sigma": {"5": [0.3, 20.0, last], "15": [500.0, 0.3, 7.0]}}
 
     write_run(RUN, L3=[row(500.0)] * 3)
     verdict = judge_one(name)
@@ -304,7 +305,7 @@ def test_an_exact_power_is_measured_exactly(judge_one: JudgeOne, write_run: Writ
 @pytest.mark.parametrize(
     ("rows", "word"),
     [
-        ([(1, 2, 3), (1, 2, 4), (1, 3, 9)], REPRODUCED),
+        ([(1, 2, 3), (1, 2, 4), (1, 3, 4)], REPRODUCED),
         ([(3, 2, 1)] * 3, REFUTED),
         ([(1, 2, 3), (3, 2, 1), (1, 3, 2)], PARTLY),
     ],

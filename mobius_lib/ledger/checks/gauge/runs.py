@@ -78,6 +78,33 @@ def run_exponents_fall(
     )
 
 
+@register
+def run_widths_rise(
+    claim: Claim, results: Results, *, run: str, arm: str, measure: str, scale: str | None = None
+) -> Measurement:
+    """A table {window: width} at the longest window, less that at the shortest; paired by seed."""
+    file = results.find(run, arm, scale=scale)
+    if file is None:
+        return no_file(run, (arm,), scale)
+    tables = [table_of(file, arm, seed, measure) for seed in file.seeds(arm)]
+    if any(len(table) < 2 for table in tables):
+        return incomplete(file, arm, measure)
+    short, *_, long = tables[0]
+    found = interval([table[long] - table[short] for table in tables])
+    means = {window: math.fsum(table[window] for table in tables) / len(tables) for window in tables[0]}
+    ends = _ends_of_all(file, arm)
+    return Measurement(
+        round(found.mean, 1),
+        "columns",
+        PARTLY if ends else decide(found),
+        f"The mean width at window {long:g} less that at window {short:g}: {found.mean:+.1f} columns, 95 % interval "
+        f"[{found.low:+.1f}, {found.high:+.1f}], {found.n} seeds, {file.scale} scale; means "
+        + ", ".join(f"{mean:.3g} ({window:g})" for window, mean in means.items())
+        + f".{ends}",
+        (file.source,),
+    )
+
+
 def _ends_of_all(file: RunFile, arm: str) -> str:
     """A sentence where all cascades, of every window and seed, run from one width to one other: then these are the ends
     of what the fit tried, and an exponent is that of the list. Empty where they do not, or where widths are not kept.
