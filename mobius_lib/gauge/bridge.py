@@ -107,7 +107,7 @@ class MobiusHarmonicBridge(Rung):
                     torch.arange(in_features),
                 )
             )
-        self.to(device, dtype)
+        self.to(device, dtype or torch.get_default_dtype())
 
     def derive(
         self, tokens: Tensor, vocabulary: int, k0: Tensor | None = None, *, product: str = "printed", eps: float = 0.1

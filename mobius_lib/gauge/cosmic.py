@@ -141,7 +141,7 @@ class CosmicLinear(Rung):
         self.decoder = vae.decoder
         self.register_buffer("centre", vae.centre)
         self.register_buffer("scale", vae.scale * in_features**-0.5)
-        self.to(device, dtype)
+        self.to(device, dtype or torch.get_default_dtype())
 
     def frame(self) -> Tensor:
         """Q: (F, V), F = N for each window."""

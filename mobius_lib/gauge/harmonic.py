@@ -44,7 +44,7 @@ class HarmonicLinear(Rung):
         self.sigma = nn.Parameter(gauge.kpz_widths(in_features / (2 * terms), terms))
         positions = spread_positions(in_features, terms).round().long()
         self.register_buffer("mu", positions.expand(out_features, terms).clone())
-        self.to(device, dtype)
+        self.to(device, dtype or torch.get_default_dtype())
 
     def weight_free_forward(self, x: Tensor) -> Tensor:
         smoothed = smooth(x, self.sigma)  # (..., N, V)
@@ -121,7 +121,7 @@ class FractalHarmonicLinear(Rung):
         self.sigma = nn.Parameter(torch.full((terms,), in_features / (2 * terms)))
         self.nu = nn.Parameter(spread_positions(out_features, self.out_terms))
         self.rho = nn.Parameter(torch.full((self.out_terms,), out_features / (2 * self.out_terms)))
-        self.to(device, dtype)
+        self.to(device, dtype or torch.get_default_dtype())
 
     def frames(self) -> tuple[Tensor, Tensor]:
         """The Gaussians over outputs (M, out_features), and over inputs (N, in_features)."""
@@ -195,7 +195,7 @@ class TriLevelHarmonicLinear(Rung):
         self.hw = nn.Parameter(torch.randn(out_features, terms) * in_features**-0.5)
         self.mu = nn.Parameter(spread_positions(in_features, terms))
         self.sigma = nn.Parameter(torch.full((terms,), in_features / (2 * terms)))
-        self.to(device, dtype)
+        self.to(device, dtype or torch.get_default_dtype())
 
     def frame(self) -> Tensor:
         """G: (N, in_features)."""

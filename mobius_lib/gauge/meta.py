@@ -71,7 +71,7 @@ class MetaMobiusLinear(Rung):
         nn.init.normal_(self.down, std=terms**-0.5)  # up is zero: tau starts as the identity, and can be learned
         self.query = nn.Parameter(torch.zeros(terms, terms))
         self.keys = nn.Parameter(torch.randn(scales, terms))
-        self.to(device, dtype)
+        self.to(device, dtype or torch.get_default_dtype())
 
     @property
     def linear(self) -> bool:

@@ -326,8 +326,14 @@ def test_half_precision_errs_no_more_than_a_rounded_matrix(level, dtype):
     assert all(each.grad.isfinite().all() for each in half.parameters() if each.grad is not None)
     again = half.float()
     torch.testing.assert_close(again(x), y, rtol=0, atol=1e-3)
-    made = RUNGS[level](30, 20, 3, bias=True, dtype=dtype)
-    assert made(torch.zeros(2, 30, dtype=dtype)).dtype == made.weight.dtype == made.bias.dtype == dtype
+    torch.set_default_dtype(dtype)
+    try:
+        made = [RUNGS[level](30, 20, 3, bias=True)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for each in (*made, RUNGS[level](30, 20, 3, bias=True, dtype=dtype)):
+        x = torch.zeros(2, 30, dtype=dtype)
+        assert each(x).dtype == each.weight.dtype == each.bias.dtype == dtype
 
 
 def test_numpy_where_a_tensor_is():
