@@ -39,6 +39,10 @@ class NoCompiler(RuntimeError):
     """There is no C++ compiler: slower forms serve as well, and nobody need be told."""
 
 
+class BadCompiler(RuntimeError):
+    """CXX names something that cannot be used: slower forms serve, and whoever set it is told."""
+
+
 # --- the gate --------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +99,7 @@ def address(x: Tensor | None, count: int, dtype: torch.dtype = torch.float32) ->
         and x.is_contiguous()
         and not x.is_neg()
         and x.numel() == count
-        and x.untyped_storage().nbytes() >= (x.storage_offset() + count) * x.element_size()
+        and (not count or x.untyped_storage().nbytes() >= (x.storage_offset() + count) * x.element_size())
     )
     if not good:
         raise ValueError(
@@ -131,15 +135,14 @@ def build(source: Path) -> ctypes.CDLL:
 
 
 def build_together(*sources: Path) -> None:
-    """Those of several files that `build` would have to build, all at the same time; each failure is left to `build`.
-
-    Raises:
-        NoCompiler: when there is no C++ compiler.
-    """
-    missing = [recipe for recipe in map(_recipe, sources) if not recipe[1].exists()]
+    """Those of several files that `build` would have to build, all at the same time; what fails is left to `build`."""
+    try:
+        missing = [recipe for recipe in map(_recipe, sources) if not recipe[1].exists()]
+    except (NoCompiler, BadCompiler):
+        return
     if len(missing) > 1:
         _say([_source(command) for command, _ in missing], missing[0][1].parent)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(len(missing)) as pool:
             for done in [pool.submit(build_once, *recipe, told=True) for recipe in missing]:
                 done.exception()
 
@@ -149,7 +152,7 @@ def compiler() -> list[str]:
 
     Raises:
         NoCompiler: when there is none.
-        RuntimeError: when CXX names one that is not there, or that cannot be used.
+        BadCompiler: when CXX names one that is not there, or that cannot be used.
     """
     named = os.environ.get("CXX", "").strip()
     if not named:
@@ -158,11 +161,14 @@ def compiler() -> list[str]:
             raise NoCompiler("there is no C++ compiler; install g++ or clang++, or name one in CXX")
         return [found]
     # a path may have a space in it, and so may a command: "ccache g++"
-    words = [named] if shutil.which(named) else shlex.split(named)
+    try:
+        words = [named] if shutil.which(named) else shlex.split(named)
+    except ValueError:  # a quotation mark without another
+        words = []
     if not words or not shutil.which(words[0]):
-        raise RuntimeError(f"CXX names {named!r}, which is no command here; correct it, or unset it")
+        raise BadCompiler(f"CXX names {named!r}, which is no command here; correct it, or unset it")
     if Path(words[0]).stem.lower() in ("cl", "clang-cl"):
-        raise RuntimeError(f"CXX names {named!r}, and Microsoft's compiler is not supported; name g++ or clang++")
+        raise BadCompiler(f"CXX names {named!r}, and Microsoft's compiler is not supported; name g++ or clang++")
     return words
 
 
@@ -197,6 +203,8 @@ def build_once(command: list[str], target: Path, told: bool = False) -> ctypes.C
         RuntimeError: when the compiler fails; the message ends with what it said.
         OSError: when the folder cannot be written.
     """
+    if target in _failed:
+        raise RuntimeError(_failed[target])
     if target.exists():
         with contextlib.suppress(OSError):
             return ctypes.CDLL(str(target))
@@ -209,9 +217,17 @@ def build_once(command: list[str], target: Path, told: bool = False) -> ctypes.C
             # a folder, and not a file made beforehand: the linker then gives the file the rights that others need
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
                 made = Path(scratch) / target.name
-                _compile(command, made)
+                try:
+                    _compile(command, made)
+                except RuntimeError as error:
+                    _failed[target] = str(error)
+                    raise
                 os.replace(made, target)
     return ctypes.CDLL(str(target))
+
+
+_failed: dict[Path, str] = {}
+"""What the compiler said of those that it could not build: another try would end alike."""
 
 
 def _recipe(source: Path) -> tuple[list[str], Path]:

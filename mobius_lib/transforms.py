@@ -5,6 +5,7 @@ Such a pass knows one derivative of one batch. Where it is itself to be differen
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,12 @@ from mobius_lib.native import concrete
 def again(*grads: Tensor | None) -> bool:
     """In a backward pass: whether it is to be differentiated itself, or many gradients are asked for at once."""
     return torch.is_grad_enabled() or not concrete(*grads)
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Inside, numbers keep their type where a tensor lies; on devices without autocast nothing has to be done."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def gradients(
@@ -31,7 +38,8 @@ def gradients(
         for each argument its gradient, None where it needs none.
     """
     once_more = torch.is_grad_enabled()
-    with torch.enable_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+    tensors = [x for x in given if isinstance(x, Tensor)]
+    with torch.enable_grad(), no_autocast(tensors[0]):
         # views: where one argument is made of another, only the way through the function itself is asked for
         own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in given]
         made = readable(*own)

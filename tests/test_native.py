@@ -1,4 +1,10 @@
-"""The gate through which tensors come to kernels."""
+"""The gate through which tensors come to kernels; and how kernels are built, with compilers of all kinds."""
+
+import os
+import shutil
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,6 +57,7 @@ def test_made_ready(name):
 def test_steps_of_a_tensor_one_after_the_other():
     x = torch.arange(24.0).view(4, 3, 2)
     assert native.rows(x[1:], 3, 6) == [x[t].data_ptr() for t in (1, 2, 3)]
+    assert len(native.rows(torch.zeros(3, 0)[1:], 2, 0)) == 2
     assert native.rows(None, 2, 6) == [None, None] and native.address(None, 6) is None
     with pytest.raises(ValueError, match="18 numbers"):
         native.rows(x, 3, 6)
@@ -67,3 +74,172 @@ def test_what_kernels_are_not_asked_for():
     with torch.autograd.forward_ad.dual_level():
         seen.append(native.fits(x))
     assert seen == [False] * 3 and native.fits(x)
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+SOURCE = """
+extern "C" int twice(int x) {
+    int sum = 0;
+#pragma omp parallel for reduction(+ : sum)
+    for (int k = 0; k < 2; ++k) sum += x;
+    return sum;
+}
+"""
+REAL = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+THROUGH = 'exec "$@"'
+LACKS = """
+for word in "$@"; do
+  case "$word" in {flag}) echo "{says}" >&2; exit 1;; esac
+done
+"""
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A small kernel, and a cache of its own."""
+    monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CXX", raising=False)
+    path = tmp_path / "twice.cpp"
+    path.write_text(SOURCE)
+    return path
+
+
+def stand_in(path: Path, before: str = "", then: str = 'exec "{real}" "$@"') -> Path:
+    """A compiler that first does something else; it notes each of its runs in `path`.runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\necho run >> "{path}.runs"\n{before}\n{then.format(real=REAL)}\n')
+    path.chmod(0o755)
+    return path
+
+
+def runs(compiler: Path) -> int:
+    noted = Path(f"{compiler}.runs")
+    return len(noted.read_text().split()) if noted.exists() else 0
+
+
+WORDS = {
+    "by name": lambda folder: REAL,
+    "with an argument": lambda folder: f"{REAL} -DNDEBUG",
+    "a space in its path": lambda folder: str(stand_in(folder / "my tools" / "c++")),
+    "a space, quoted, and an argument": lambda folder: f"'{stand_in(folder / 'my tools' / 'c++')}' -DNDEBUG",
+    "behind another program": lambda folder: f"{stand_in(folder / 'ccache', then=THROUGH)} {REAL}",
+    "without OpenMP": lambda folder: str(
+        stand_in(folder / "c++", LACKS.format(flag="-fopenmp", says="clang: error: unsupported option '-fopenmp'"))
+    ),
+    "with OpenMP but not its library": lambda folder: str(
+        stand_in(folder / "c++", LACKS.format(flag="-fopenmp", says="ld: error: library not found for -lomp"))
+    ),
+    "that knows no native processor": lambda folder: str(
+        stand_in(folder / "c++", LACKS.format(
+            flag="-march=native", says="clang: error: the clang compiler does not support '-march=native'"
+        ))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("name", WORDS)
+def test_compilers_that_serve(name, source, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("CXX", WORDS[name](tmp_path))
+    assert native.build(source).twice(21) == 42
+    said = capfd.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+    assert "Building the C++ kernel twice.cpp for this processor, once; kept in" in said.err
+    assert native.build(source).twice(21) == 42 and capfd.readouterr().err == ""
+
+
+@pytest.mark.compiler
+def test_one_compiler_lacks_everything(source, tmp_path, monkeypatch):
+    lacks = [LACKS.format(flag=flag, says=f"error: unknown argument {flag}") for flag in native.SPARED]
+    monkeypatch.setenv("CXX", str(stand_in(tmp_path / "c++", "".join(lacks))))
+    assert native.build(source).twice(21) == 42 and runs(tmp_path / "c++") == 3
+
+
+BAD_COMPILERS = {
+    "/nonexistent": "CXX names '/nonexistent', which is no command here; correct it, or unset it",
+    "/no such/c++ -O1": r"CXX names '/no such/c\+\+ -O1', which is no command here",
+    "'c++": r"CXX names \"'c\+\+\", which is no command here",
+    "cl": "CXX names '.*cl', and Microsoft's compiler is not supported; name",
+}
+
+
+@pytest.mark.parametrize("name", BAD_COMPILERS)
+def test_compilers_that_do_not_serve(name, source, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", str(stand_in(tmp_path / "cl")) if name == "cl" else name)
+    with pytest.raises(native.BadCompiler, match=BAD_COMPILERS[name]):
+        native.build(source)
+
+
+def test_no_compiler_at_all(source, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(native.NoCompiler, match=r"there is no C\+\+ compiler; install"):
+        native.build(source)
+
+
+def test_a_failure_is_one_sentence_and_is_not_tried_again(source, tmp_path, monkeypatch):
+    says = "In file included\ntwice.cpp:3: error: expected ;\ntwice.cpp:4: error: and more"
+    broken = stand_in(tmp_path / "c++", then=f"printf '{says}' >&2; exit 1")
+    monkeypatch.setenv("CXX", str(broken))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"could not build twice\.cpp: twice\.cpp:3: error: expected ;$"):
+            native.build(source)
+    assert runs(broken) == 1 and not list((tmp_path / "cache").rglob("*.so"))
+    assert not list((tmp_path / "cache").rglob(".build-*"))
+
+
+@pytest.mark.compiler
+def test_one_of_many_builds_a_kernel_and_the_others_wait(source, tmp_path, monkeypatch):
+    slow = stand_in(tmp_path / "c++", "sleep 0.5")
+    monkeypatch.setenv("CXX", str(slow))
+    with ThreadPoolExecutor(4) as pool:  # a lock on a file is one of handles: threads stand for processes
+        found = list(pool.map(native.build, [source] * 4))
+    assert [lib.twice(1) for lib in found] == [2] * 4 and runs(slow) == 1
+
+
+@pytest.mark.compiler
+def test_different_kernels_are_built_at_the_same_time(source, tmp_path, monkeypatch, capfd):
+    """Each of two compilations ends only when the other has begun, too."""
+    wait = f'n=0; while [ $(wc -l < "{tmp_path}/c++.runs") -lt 2 ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done'
+    both = stand_in(tmp_path / "c++", wait + "; [ $n -lt 300 ] || exit 1")
+    monkeypatch.setenv("CXX", str(both))
+    other = source.with_name("other.cpp")
+    other.write_text(SOURCE + "// another")
+    native.build_together(source, other)
+    assert "Building the C++ kernels twice.cpp, other.cpp for" in capfd.readouterr().err
+    assert len(list((tmp_path / "cache").rglob("*.so"))) == 2 == runs(both)
+    native.build_together(source, other)
+    assert capfd.readouterr().err == "" and runs(both) == 2
+
+
+@pytest.mark.compiler
+def test_another_user_of_a_shared_cache_can_load_what_is_there(source, tmp_path):
+    before = os.umask(0o022)
+    try:
+        native.build(source)
+    finally:
+        os.umask(before)
+    (made,) = (tmp_path / "cache").rglob("*.so")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o755 and stat.S_IMODE(made.parent.stat().st_mode) == 0o755
+
+
+@pytest.mark.compiler
+def test_a_damaged_kernel_is_built_anew(source, tmp_path):
+    kept = native._recipe(source)[1]
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"no library")
+    assert native.build(source).twice(2) == 4
+
+
+def test_a_processor_is_told_by_what_it_can(monkeypatch):
+    """A home folder may be shared by unlike machines: x86 says flags, ARM says Features."""
+    texts = {
+        "x86": "processor : 0\nflags : fpu avx2\n", "x86 with more": "processor : 0\nflags : fpu avx2 avx512f\n",
+        "arm": "processor : 0\nFeatures : fp asimd\nCPU part : 0xd0c\n",
+        "arm with more": "processor : 0\nFeatures : fp asimd sve\nCPU part : 0xd40\n", "nothing known": "",
+    }  # fmt: skip
+    names = set()
+    for text in texts.values():
+        monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
+        names.add(native.kept_as("twice", b"", "c++").name)
+    assert len(names) == len(texts)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.twistor import math as twistor
-from mobius_lib.twistor.checks import check_twistor, check_width
+from mobius_lib.twistor.checks import check_twistor, check_width, is_whole
 
 
 class IncidenceAttention(nn.Module):
@@ -29,7 +29,7 @@ class IncidenceAttention(nn.Module):
     def __init__(self, dim: int, heads: int = 4, causal: bool = True) -> None:
         super().__init__()
         check_width("dim", dim)
-        if heads < 1 or (dim // 4) % heads:
+        if not is_whole(heads) or heads < 1 or (dim // 4) % heads:
             raise ValueError(f"heads must divide the {dim // 4} component pairs of dim={dim}, but is {heads}.")
         self.dim, self.heads, self.causal = dim, heads, causal
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))

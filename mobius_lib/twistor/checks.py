@@ -26,6 +26,16 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def check_count(name: str, value: Any, hint: str = "") -> None:
+    """How many there are of something.
+
+    Raises:
+        ValueError: when it is no whole number from 1 on.
+    """
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}{hint}.")
+
+
 def check_twistor(name: str, x: Tensor, width: int, axes: tuple[str, ...]) -> None:
     """A tensor of twistors, with at least one step where it has an axis of them.
 
@@ -83,12 +93,14 @@ def check_targets(tokens: Tensor, targets: Tensor, vocab_size: int) -> None:
         raise ValueError(f"tokens is an empty batch, of shape {tuple(tokens.shape)}, which has no loss; leave it out.")
 
 
-def check_tokens(tokens: Tensor, vocab_size: int, name: str = "tokens") -> None:
+def check_tokens(tokens: Any, vocab_size: int, name: str = "tokens") -> None:
     """Token numbers. They are looked at where they lie on the CPU; on a GPU that would mean waiting for it.
 
     Raises:
         ValueError: when shape, type or range do not fit, or the sequence is empty.
     """
+    if not isinstance(tokens, Tensor):
+        raise ValueError(f"{name} must be a tensor of whole numbers, (batch, time), not {type(tokens).__name__}.")
     if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
         raise ValueError(
             f"{name} must be int64 or int32 numbers of shape (batch, time), not {tokens.dtype} of shape "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mobius_lib.twistor.cell import SCALES
+from mobius_lib.twistor.checks import is_whole
 from mobius_lib.twistor.fast.choice import BACKENDS
 from mobius_lib.twistor.recurrent import FORMS
 
@@ -82,8 +83,9 @@ class TwistorConfig:
             "num_mobius_cycles", "num_memory_cycles", "nested_period",
         ):  # fmt: skip
             value, least = getattr(self, name), 0 if name == "num_memory_cycles" else 1
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+            if not is_whole(value) or value < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}.")
+            object.__setattr__(self, name, int(value))  # of numpy, perhaps
         for name in ("dim", "hidden_dim"):
             if getattr(self, name) % 2:
                 raise ValueError(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.twistor import math as twistor
-from mobius_lib.twistor.checks import check_tokens, check_width
+from mobius_lib.twistor.checks import check_count, check_tokens, check_width, is_whole
 
 
 class SpinorEmbedding(nn.Module):
@@ -26,9 +26,8 @@ class SpinorEmbedding(nn.Module):
 
     def __init__(self, vocab_size: int, dim: int) -> None:
         super().__init__()
-        if vocab_size < 1:
-            raise ValueError(f"vocab_size must be at least 1, not {vocab_size}.")
-        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 2 or dim % 2:
+        check_count("vocab_size", vocab_size)
+        if not is_whole(dim) or dim < 2 or dim % 2:
             raise ValueError(
                 f"dim must be even, for omega and pi have dim/2 real and dim/2 imaginary parts, not {dim}."
             )

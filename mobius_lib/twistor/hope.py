@@ -3,13 +3,16 @@
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib.native import fits
 from mobius_lib.products import Linear
-from mobius_lib.twistor.checks import check_tokens
+from mobius_lib.twistor.checks import check_targets, check_tokens
 from mobius_lib.twistor.config import TwistorConfig
 from mobius_lib.twistor.embedding import SpinorEmbedding
+from mobius_lib.twistor.fast.choice import build_ahead
 from mobius_lib.twistor.memory import TwistorMemorySystem
 from mobius_lib.twistor.nested import TwistorNestedLearning
 from mobius_lib.twistor.recurrent import LayerStates, TwistorSelfModifyingRecurrent
@@ -82,6 +85,8 @@ class TwistorHopeArchitecture(nn.Module):
         check_tokens(tokens, self.config.vocab_size)
         if state is not None and not isinstance(state, HopeState):
             raise ValueError(f"state must be a HopeState, as `stream` returns it, not a {type(state).__name__}.")
+        if self.config.backend in ("auto", "native") and fits(self.embedding.weight):
+            build_ahead(self.config.form)
         layers, slots = (None, None) if state is None else (state.layers, state.slots)
         x, layers = self.self_modifying(self.dropout(self.embedding(tokens)), layers)
         if self.memory is not None:
@@ -123,18 +128,26 @@ class TwistorHopeArchitecture(nn.Module):
             the loss, the logits (batch, time, vocab_size), the state, and the terms: cross_entropy in nats per token,
             constraint before its weight.
         Raises:
-            ValueError: where the model reads both ways: it has seen what it is asked for.
+            ValueError: where the model reads both ways: it has seen what it is asked for; or where tokens, targets or
+                state do not fit.
         """
         if not self.causal:
             raise ValueError(
                 "A model that reads both ways has seen the next token; build it with bidirectional=False to train it "
                 "as a language model."
             )
+        check_targets(tokens, targets, self.config.vocab_size)
         features, constraint, after = self.features(tokens, state)
         logits = self.head(features)
-        cross_entropy = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten().long())
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        cross_entropy = F.cross_entropy(wide.flatten(0, 1), targets.flatten().long())
         total = cross_entropy + self.config.constraint_weight * constraint
         return total, logits, after, {"cross_entropy": cross_entropy.detach(), "constraint": constraint.detach()}
+
+    def scaled_by(self, scaler: Any) -> None:
+        """Say by what the loss is multiplied before its backward pass; see `TwistorNestedLearning.scaled_by`."""
+        if self.nested is not None:
+            self.nested.scaled_by(scaler)
 
     def plan(self, total_steps: int) -> None:
         """Say how many steps the training will have; the nested levels' weights rise in their course."""

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from mobius_lib import transforms
 from mobius_lib.native import ready
 from mobius_lib.products import Linear
-from mobius_lib.twistor.checks import check_carried, check_twistor, check_width
+from mobius_lib.twistor.checks import check_carried, check_count, check_twistor, check_width
 from mobius_lib.twistor.fast.choice import known_backend, works
 from mobius_lib.twistor.fast.linear_scan import linear_scan
 from mobius_lib.twistor.fast.memory import MemoryNative, library
@@ -98,8 +99,7 @@ class TwistorMemorySystem(nn.Module):
     ) -> None:
         super().__init__()
         check_width("dim", dim)
-        if num_memories < 1:
-            raise ValueError(f"num_memories must be at least 1, not {num_memories}.")
+        check_count("num_memories", num_memories)
         if not 0 < update_rate < 1:
             raise ValueError(f"update_rate must lie between 0 and 1, not {update_rate!r}.")
         self.dim, self.num_memories, self.backend = dim, num_memories, known_backend(backend)
@@ -127,7 +127,7 @@ class TwistorMemorySystem(nn.Module):
         profile = None if self.compression is None else self.compression.log_profile.exp()
         weight, start = torch.sigmoid(self.pace) * share, self._start(x, slots)
         given = ready(self.value(x), turns, weight, attention, profile, start, dtype=self.start.dtype)
-        with torch.autocast(x.device.type, enabled=False):
+        with transforms.no_autocast(x):
             swept = self.backend != "eager" and works(library, *given)
             mixed, last = MemoryNative.apply(_sweep, *given) if swept else _sweep(*given)
         return x + self.out(mixed), last

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mobius_lib.products import Linear
 from mobius_lib.twistor import math as twistor
-from mobius_lib.twistor.checks import check_rows, check_width
+from mobius_lib.twistor.checks import check_count, check_rows, check_width
 from mobius_lib.twistor.fast.choice import works
 from mobius_lib.twistor.fast.turn import library, shear
 from mobius_lib.twistor.fast.turning import turn
@@ -32,8 +32,7 @@ class MobiusCycles(nn.Module):
 
     def __init__(self, dim: int, cycles: int, anywhere: bool = False) -> None:
         super().__init__()
-        if cycles < 1:
-            raise ValueError(f"num_mobius_cycles must be at least 1, not {cycles}; use_mobius=False leaves them out.")
+        check_count("num_mobius_cycles", cycles, "; use_mobius=False leaves them out")
         self.generators = nn.Parameter(0.1 * torch.randn(cycles, dim // 4, 6))
         if anywhere:
             with torch.no_grad():

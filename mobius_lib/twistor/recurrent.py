@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mobius_lib.products import linear
 from mobius_lib.twistor.cell import CellState, TwistorTitansCell
-from mobius_lib.twistor.checks import check_twistor, check_width
+from mobius_lib.twistor.checks import check_count, check_twistor, check_width
 from mobius_lib.twistor.fast.unroll import unroll
 from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusLayer
 from mobius_lib.twistor.scan_cell import TwistorScanCell
@@ -61,8 +61,7 @@ class TwistorTitansRecurrent(nn.Module):
         super().__init__()
         check_width("dim", dim)
         hidden_dim = dim if hidden_dim is None else hidden_dim
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, not {num_layers}.")
+        check_count("num_layers", num_layers)
         if form not in FORMS:
             raise ValueError(f"There is no form {form!r}; the forms are {', '.join(FORMS)}.")
         self.dim, self.hidden_dim, self.bidirectional = dim, hidden_dim, bidirectional

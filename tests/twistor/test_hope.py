@@ -4,6 +4,7 @@ import copy
 import pickle
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -200,6 +201,15 @@ def test_attention_scores_where_rays_meet():
 
 X = torch.zeros(2, 3, 16)
 BAD = {
+    "targets of another shape": (
+        lambda m: m.loss(tokens(2, 5), tokens(2, 5).t()), r"targets must have the shape of tokens, \(2, 5\)",
+    ),
+    "targets that are no tokens": (lambda m: m.loss(tokens(), tokens().float()), "targets must be int64"),
+    "a target that is none": (lambda m: m.loss(tokens(), tokens() - 12), "targets holds -12, .* 0 to 10"),
+    "a target out of range": (lambda m: m.loss(tokens(), tokens() + 11), "targets holds 2., .* 0 to 10"),
+    "no batch to learn from": (lambda m: m.loss(tokens(0), tokens(0)), "empty batch"),
+    "tokens of numpy": (lambda m: m(tokens().numpy()), "tokens must be a tensor of whole numbers"),
+    "targets in a list": (lambda m: m.loss(tokens(), tokens().tolist()), "targets must be a tensor"),
     "token out of range": (lambda m: m(torch.tensor([[0, 11]])), "tokens holds 11, .* 0 to 10"),
     "negative token": (lambda m: m(torch.tensor([[0, -1]])), "tokens holds -1"),
     "empty sequence": (lambda m: m(torch.zeros(2, 0, dtype=torch.int64)), "tokens is an empty sequence"),
@@ -247,6 +257,20 @@ BAD = {
     "no steps": (lambda m: m.plan(0), "total_steps must"),
     "heads": (lambda m: IncidenceAttention(16, heads=3), "heads must divide"),
 }  # fmt: skip
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    sizes = {"vocab_size": 11, "dim": 8, "num_nested_levels": 2, "num_memories": 2, "num_recurrent_layers": 1}
+    config = TwistorConfig(**{name: np.int64(size) for name, size in sizes.items()})
+    assert config == TwistorConfig(**sizes) and type(config.dim) is int
+    m = TwistorHopeArchitecture(config)
+    m.plan(np.int32(3))
+    assert m(tokens()).shape == (2, 37, 11)
+    assert IncidenceAttention(np.int64(16), np.int64(2))(X).shape == X.shape
+    assert TwistorNestedLearning(np.int64(16), np.int64(2), period=np.int64(2))(X)[0].shape == X.shape
+    for wrong in (2.0, True, "2", None):
+        with pytest.raises(ValueError, match="must be"):
+            TwistorMemorySystem(16, wrong)
 
 
 @pytest.mark.parametrize("name", BAD)

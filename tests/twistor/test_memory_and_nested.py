@@ -1,6 +1,7 @@
 """Slots that differ, phase compression, levels that learn at their own rates and times, the constraint."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -43,7 +44,6 @@ def test_memory_is_its_formula(compress):
     x, slots = torch.randn(2, 13, 16).double(), torch.randn(2, 3, 16).double()
     y, last = memory(x, slots)
     expected, trajectory = readable_memory(memory, x, slots)
-    # cycles are computed in float32, and then used in whatever the model has
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(memory.trajectory(x, slots), trajectory, rtol=0, atol=1e-9)
     torch.testing.assert_close(last, trajectory[:, -1], rtol=0, atol=1e-9)
@@ -202,8 +202,154 @@ def test_what_is_held_back_is_the_mean():
         plain.zero_grad()
         slow = levels.pi_nets[2][2].weight.grad
         assert (slow is None) == (len(gradients) < 4)
+        levels.stepped()
+        levels.zero_grad()
     torch.testing.assert_close(slow, torch.stack(gradients).mean(0), rtol=0, atol=1e-7)
     assert not levels.held_pi_2_2_weight.any()
+
+
+def updates(levels, passes, steps=64):
+    """How often each level's omega network changed in so many steps of AdamW, each after `passes` of the module."""
+    optimizer = torch.optim.AdamW(levels.parameters(), 1e-3)
+    counts = [0] * levels.num_nested_levels
+    for _ in range(steps):
+        before = [net[0].weight.clone() for net in levels.omega_nets]
+        passes(lambda: levels(torch.randn(2, 3, 16))[0].square().mean())
+        optimizer.step()
+        optimizer.zero_grad()
+        for level, net in enumerate(levels.omega_nets):
+            counts[level] += not torch.equal(net[0].weight, before[level])
+    assert int(levels.clock) == steps
+    return counts
+
+
+WAYS = {
+    "one": lambda loss: loss().backward(),
+    "two in one loss": lambda loss: (loss() + loss()).backward(),
+    "two passes": lambda loss: [loss().backward() for _ in range(2)],
+    "the second before the first is backward": lambda loss: [each.backward() for each in [loss(), loss()]],
+    "one that is thrown away": lambda loss: (loss(), loss().backward()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_clocks_count_steps_however_many_passes_a_step_has(way):
+    assert updates(nested(), WAYS[way]) == [64, 32, 16, 8]
+
+
+def test_clocks_with_a_sequence_in_pieces(model):
+    """The state is carried on, with its gradient, and all pieces are one loss: one step."""
+    m, tokens = model(), torch.arange(24).view(2, 12) % 11
+    optimizer = torch.optim.AdamW(m.parameters(), 1e-3)
+    for _ in range(8):
+        state, total = None, 0.0
+        for piece in tokens.split(4, dim=1):
+            loss, _, state, _ = m.loss(piece, piece, state)
+            total = total + loss
+        total.backward()
+        slow = m.nested.omega_nets[2][0].weight.grad
+        assert (slow is None) == bool((int(m.nested.clock) + 1) % 4)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert int(m.nested.clock) == 8
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
+    """Also in the weights of the levels, which rise from step to step, and in the means that are shown."""
+    whole, split = nested(period=2), nested(period=2)
+    for levels, count in ((whole, 1), (split, parts)):
+        levels.plan(8)
+        optimizer = torch.optim.SGD(levels.parameters(), 0.1)
+        for step in range(8):
+            x = torch.randn(8, 16, generator=torch.Generator().manual_seed(step))
+            for part in x.chunk(count):
+                (levels(part)[0].sin().mean() / count).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=bool(step % 2))
+    for one, other in zip(split.parameters(), whole.parameters(), strict=True):
+        # sums in another order, and 8 steps of them
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+class Scaler:
+    def __init__(self) -> None:
+        self.scale = 65536.0
+
+    def get_scale(self) -> float:
+        return self.scale
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_held_gradients_do_not_depend_on_a_scale_that_falls(passes):
+    plain, scaled, scaler = nested(), nested(), Scaler()
+    scaled.scaled_by(scaler)
+    for step in range(8):
+        x = torch.randn(4, 16, generator=torch.Generator().manual_seed(step))
+        for _ in range(passes):
+            plain(x)[0].sin().mean().backward()
+            (scaled(x)[0].sin().mean() * scaler.scale).backward()
+        for one, other in zip(scaled.parameters(), plain.parameters(), strict=True):
+            assert (one.grad is None) == (other.grad is None)
+            if one.grad is not None:  # a scale is a power of 2, so that nothing is rounded but a second pass's share
+                torch.testing.assert_close(one.grad / scaler.scale, other.grad, rtol=1e-6 * (passes - 1), atol=1e-9)
+        for levels in (plain, scaled):
+            levels.stepped()
+            levels.zero_grad()
+        if step in (1, 2, 4):
+            scaler.scale /= 2
+
+
+def test_a_gradient_that_is_no_number_is_shown_and_not_held():
+    levels, other = nested(), nested()
+    for each in (levels, other):
+        each(torch.ones(2, 16))[0].sin().mean().backward()
+        each.stepped()
+        each.zero_grad()
+    held = levels.held_omega_1_0_weight.clone()
+    (levels(torch.ones(2, 16))[0].sum() * torch.inf).backward()  # level 1 is due
+    assert not levels.omega_nets[1][0].weight.grad.isfinite().all()
+    assert torch.equal(levels.held_omega_1_0_weight, held) and levels.held_omega_2_0_weight.isfinite().all()
+    levels.zero_grad()  # a scaler leaves such a step out: it is not counted, and nothing is lost
+    for each in (levels, other):
+        each(torch.ones(2, 16))[0].sin().mean().backward()
+    torch.testing.assert_close(levels.omega_nets[1][0].weight.grad, other.omega_nets[1][0].weight.grad, rtol=0, atol=0)
+    assert int(levels.clock) == int(other.clock) == 1
+
+
+def test_two_optimizers_are_one_step_and_anothers_is_none():
+    levels = nested()
+    both = [OmegaNestedOptimizer(levels, 1e-3), PiNestedOptimizer(levels, 1e-3)]
+    stranger = torch.nn.Linear(2, 2)
+    others = torch.optim.SGD(stranger.parameters(), 0.1)
+    for step in range(1, 5):
+        levels(torch.randn(2, 16))[0].sum().backward()
+        others.step()
+        assert int(levels.clock) == step - 1
+        for optimizer in both:
+            optimizer.step()
+        assert int(levels.clock) == step
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), "assigned"])
+def test_copies_and_replaced_parameters_have_their_times_too(copied):
+    levels = nested()
+    if copied == "assigned":
+        levels.load_state_dict({n: v.clone() for n, v in levels.state_dict().items()}, assign=True)
+    else:
+        levels = copied(levels)
+    assert updates(levels, WAYS["one"], 8) == [8, 4, 2, 1]
+
+
+def test_gradients_that_are_asked_for_are_whole_and_count_nothing():
+    levels, plain = nested(), nested(period=1)
+    x = torch.randn(4, 16)
+    for one, other in zip(
+        *(torch.autograd.grad(each(x)[0].sin().sum(), list(each.parameters())) for each in (levels, plain)),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+    assert int(levels.clock) == 0 and not levels.held_omega_1_0_weight.any()
 
 
 def test_held_gradients_are_part_of_a_checkpoint():
@@ -240,6 +386,7 @@ def test_weights_rise_in_the_course_of_training():
     for _ in range(12):
         seen.append(levels.level_weights()[0, 0].item())
         levels(torch.randn(2, 3, 16))[0].sum().backward()
+        levels.stepped()
     assert seen[0] == pytest.approx(0.1) and seen[5] == pytest.approx(0.55) and seen[-1] == pytest.approx(1.0)
     x = torch.randn(2, 3, 16)
     early, late = nested().eval(), nested().eval()

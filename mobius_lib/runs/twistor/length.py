@@ -221,6 +221,7 @@ def _step_of(model: TwistorHopeArchitecture, x: Tensor, y: Tensor, mixed: bool) 
     """A training step; the presets that read both ways are no language models, so not through `loss`."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     scaler = torch.amp.GradScaler(x.device.type, enabled=mixed and x.device.type == "cuda")
+    model.scaled_by(scaler)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

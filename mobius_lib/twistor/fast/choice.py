@@ -1,12 +1,14 @@
 """Whether a C++ form can be taken, and what is said where a compiler fails to build it."""
 
 import ctypes
+import functools
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import Tensor
 
-from mobius_lib.native import NoCompiler, fits
+from mobius_lib.native import NoCompiler, build_together, fits
 
 BACKENDS = ("loop", "eager", "native", "auto")
 """How many steps are computed, with the same numbers: `cell.step` again and again; all steps of a product at once
@@ -25,6 +27,13 @@ def known_backend(name: str) -> str:
     if name not in BACKENDS:
         raise ValueError(f"There is no backend {name!r}; the backends are {', '.join(BACKENDS)}.")
     return name
+
+
+@functools.cache
+def build_ahead(form: str) -> None:
+    """Build what a model will ask for, all at the same time, and not one after the other when it does."""
+    names = ("turn", "memory", "nested", "scan" if form == "scan" else "step")
+    build_together(*(Path(__file__).with_name(f"{name}.cpp") for name in names))
 
 
 def works(library: Callable[[], ctypes.CDLL], *given: Tensor | None) -> bool:

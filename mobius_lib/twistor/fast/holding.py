@@ -26,12 +26,12 @@ def hold(z: Tensor, modulus: float) -> tuple[Tensor, Tensor]:
     tiny = torch.finfo(z.dtype).tiny
     square = real.square() + imag.square()
     flat = square <= tiny  # no phase there: 1 is as good as any
-    safe = torch.where(flat, 1.0, square).sqrt()
-    size = torch.where(flat, 0.0, safe)
+    safe = square.masked_fill(flat, 1.0).sqrt()
+    size = safe.masked_fill(flat, 0.0)
     gap = modulus - size
     root = (norm.square() + 4 * size * gap).clamp_min(1e-24).sqrt()
     mu = 2 * gap / (norm + root).clamp_min(1e-12)
-    u, v = torch.where(flat, mu, mu * real / safe), torch.where(flat, 0.0, mu * imag / safe)
+    u, v = torch.where(flat, mu, mu * real / safe), (mu * imag / safe).masked_fill(flat, 0.0)
     return _readable_move(z, u, v) if plain else _Move.apply(z, u, v), size
 
 

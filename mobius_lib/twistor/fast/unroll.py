@@ -49,7 +49,7 @@ def unroll(cell: TwistorTitansCell, drive: Tensor, state: CellState, backend: st
     plan = Plan(cell.periods, tuple(len(each) for each in layers), state.clock)
     weights = [part for network in layers for layer in network for part in (layer.weight, layer.bias)]
     given = (drive, state.twistor, state.hidden, state.held, cell.recur.weight, matrix, mix, cell.surprise, cell.rate)
-    with torch.autocast(drive.device.type, enabled=False):  # a state of many steps wants all its digits
+    with transforms.no_autocast(drive):  # a state of many steps wants all its digits
         wide = ready(*given, *weights, dtype=cell.recur.weight.dtype)
         function = UnrollNative if backend != "eager" and works(library, *wide) else Unroll
         hidden, last, held = function.apply(functools.partial(_readable, cell, state.clock), plan, *wide)

@@ -185,8 +185,8 @@ def accumulation_equals(claim: Claim, results: Results, *, length: int, parts: i
         "relative difference",
         verdict,
         f"The gradients of {parts} parts add up to those of the whole batch to {gap[1]:.0e} where all levels learn at "
-        f"every step. Where deeper levels are updated at slower times, they are off by {gap[2]:.0%}: each part counts "
-        "as a step there.",
+        f"every step, and to {gap[2]:.0e} where deeper levels are updated at slower times: what comes before an update "
+        "is one step, in however many parts.",
         (MODEL,),
     )
 
