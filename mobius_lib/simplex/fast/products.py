@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mobius_lib.native import concrete
 from mobius_lib.simplex.math import SMALLEST_NORM, centroid_cosine, least_product, safe_sqrt, vertex_distance
-from mobius_lib.transforms import again, gradients
+from mobius_lib.transforms import again, gradients, no_autocast
 
 LARGEST = 2**26
 """Numbers in the largest tensor of products; beyond it classes are taken in groups."""
@@ -29,17 +29,12 @@ def cosine_and_distance(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         cosine and distance, each (B, C).
     """
     precision = torch.promote_types(torch.promote_types(q.dtype, v.dtype), torch.float32)
-    with _exactly(q.device.type):
+    with no_autocast(q):
         q, v = q.to(precision), v.to(precision)
         if not concrete(q, v) or q.shape[0] == 0:
             return centroid_cosine(q, v), vertex_distance(q, v)
         cosine, least = _Products.apply(q, v)
         return cosine, safe_sqrt(q.square().sum(-1, keepdim=True) + 2 * least)
-
-
-def _exactly(device: str) -> torch.autocast:
-    """No autocast inside, where the device has one at all."""
-    return torch.autocast(device if torch.amp.is_autocast_available(device) else "cpu", enabled=False)
 
 
 def _readable(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +69,7 @@ class _Products(torch.autograd.Function):
     def backward(ctx, by_cosine: Tensor, by_least: Tensor) -> tuple[Tensor | None, Tensor | None]:
         if again(by_cosine, by_least):
             return gradients(_readable, ctx.saved_tensors[:2], (by_cosine, by_least))
-        with _exactly(by_cosine.device.type):  # where backward is called under autocast
+        with no_autocast(by_cosine):  # where backward is called under autocast
             return _gradients(*ctx.saved_tensors, *ctx.needs_input_grad, by_cosine, by_least)
 
 

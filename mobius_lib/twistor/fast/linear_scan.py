@@ -58,7 +58,8 @@ def _scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
     if missing:
         gate = torch.cat([gate, gate.new_ones(missing, *gate.shape[1:])])
         drive = torch.cat([drive, drive.new_zeros(missing, *drive.shape[1:])])
-    gate, drive = gate.unflatten(0, (chunks, length)), drive.unflatten(0, (chunks, length))
+    # reshape, for batched gradients have no rule for flatten and unflatten
+    gate, drive = (each.reshape(chunks, length, *each.shape[1:]) for each in (gate, drive))
     local, damping = [drive[:, 0]], [gate[:, 0]]
     for j in range(1, length):
         local.append(torch.addcmul(drive[:, j], gate[:, j], local[-1]))
@@ -67,4 +68,5 @@ def _scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
     for number in range(chunks - 1):
         came.append(torch.addcmul(local[-1][number], damping[-1][number], came[-1]))
     since = torch.stack(came).unsqueeze(1)
-    return torch.addcmul(torch.stack(local, 1), torch.stack(damping, 1), since).flatten(0, 1)[:steps]
+    made = torch.addcmul(torch.stack(local, 1), torch.stack(damping, 1), since)
+    return made.reshape(chunks * length, *made.shape[2:])[:steps]

@@ -74,15 +74,16 @@ class LevelNative(torch.autograd.Function):
         if transforms.again(*grads):
             return transforms.gradients(readable_level, (z, weights, ctx.modulus, *kept[6:]), grads)
         with torch.autocast("cpu", enabled=False):  # C++ reads float32
-            return LevelNative._backward(ctx, *ready(*grads))
+            return LevelNative._backward(ctx.modulus, z, weights, kept, *ready(*grads))
 
     @staticmethod
-    def _backward(ctx: Any, d_held: Tensor, d_size: Tensor) -> tuple[Tensor | None, ...]:
-        z, weights, *kept = ctx.saved_tensors
+    def _backward(
+        modulus: float, z: Tensor, weights: Tensor, kept: list[Tensor], d_held: Tensor, d_size: Tensor
+    ) -> tuple[Tensor | None, ...]:
         before, inner, step, networks = kept[:2], kept[2:4], kept[4:6], kept[6:]
         d_sum, d_weights = torch.empty_like(z), z.new_empty(z.shape[1], 2)
         made = addresses((d_held, z.numel()), (d_size, z.shape[1]), (d_sum, z.numel()), (d_weights, 2 * z.shape[1]))
-        library().level_backward(*_sizes(z), *_places(z, step, weights), ctx.modulus, *made)
+        library().level_backward(*_sizes(z), *_places(z, step, weights), modulus, *made)
         found: list[Tensor] = []
         for part, weight in enumerate(weights):
             first, _, second, _ = networks[4 * part : 4 * part + 4]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib.errors import MobiusError
 from mobius_lib.native import NoCompiler, compiler, concrete, warn
 from mobius_lib.waves.fast.function import Gated, Kernel, plain
 
@@ -25,6 +26,10 @@ _said: set[str] = set()
 """Of those that failed: the ones of which the user has been told."""
 
 
+class BackendError(MobiusError, ValueError):
+    """A backend was asked for that does not exist."""
+
+
 def available(backend: str) -> bool:
     """Whether a backend has not failed in this process."""
     return backend not in _failed
@@ -34,7 +39,7 @@ def asked(backend: str) -> str:
     """The name, and for "auto" what MOBIUS_BACKEND says, if anything.
 
     Raises:
-        ValueError: when there is no such backend.
+        BackendError: when there is no such backend.
     """
     if backend != "auto":
         return known(backend)
@@ -45,10 +50,10 @@ def known(backend: str, why: str = "") -> str:
     """The name.
 
     Raises:
-        ValueError: when there is no such backend.
+        BackendError: when there is no such backend.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"There is no backend {backend!r}{why}; the backends are {', '.join(BACKENDS)}.")
+        raise BackendError(f"There is no backend {backend!r}{why}; the backends are {', '.join(BACKENDS)}.")
     return backend
 
 
