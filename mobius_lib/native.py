@@ -26,8 +26,8 @@ try:
 except ImportError:  # not on Windows: there two processes may build one kernel twice, and the later one is kept
     fcntl = None  # type: ignore[assignment]
 
-FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
-FLAGS += ("-fno-trapping-math", "-fopenmp")
+FLAGS: tuple[str, ...] = ("-O3", "-std=c++17", "-fPIC", "-shared", "-march=native", "-ffp-contract=fast")
+FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 """Nothing that would let the compiler reorder sums: where a kernel allows it, it says so (omp simd reduction)."""
 
 SPARED = {"-fopenmp": ("openmp", "omp"), "-march=native": ("march", "mcpu", "cpu")}
@@ -118,7 +118,7 @@ def addresses(*pairs: tuple[Tensor | None, int], dtype: torch.dtype = torch.floa
 def rows(x: Tensor | None, steps: int, count: int) -> list[int | None]:
     """Where each of so many steps of a tensor (steps, ...) lies, of count numbers each; None has no memory."""
     first = address(x, steps * count)
-    return [None if first is None else first + t * count * x.element_size() for t in range(steps)]
+    return [None if first is None or x is None else first + t * count * x.element_size() for t in range(steps)]
 
 
 # --- building --------------------------------------------------------------------------------------------------------

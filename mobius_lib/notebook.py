@@ -3,6 +3,8 @@
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -71,7 +73,7 @@ def minutes(chapter: str) -> str:
     return "Run from top to bottom, this chapter takes " + "; ".join(said) + "."
 
 
-def show_source(function):
+def show_source(function: Callable[..., Any]) -> Any:
     """The body of a function as a block of Python, without its docstring: the code that an equation stands beside.
 
     Args:
@@ -109,12 +111,12 @@ def figure_style() -> None:
             "axes.grid": True,
             "grid.alpha": 0.25,
             "legend.frameon": False,
-            "axes.prop_cycle": mpl.cycler(color=list(COLOURS.values())),
+            "axes.prop_cycle": mpl.cycler(color=list(COLOURS.values())),  # type: ignore[attr-defined]  # its stub lacks it
         }
     )
 
 
-def describe(figure, text: str) -> None:
+def describe(figure: Any, text: str) -> None:
     """Show a matplotlib figure with an alternative text, for readers who hear the page.
 
     Args:

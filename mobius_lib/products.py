@@ -110,7 +110,7 @@ def _there() -> bool:
         return False
     try:
         with torch.no_grad():
-            plain = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults are just now
+            plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults are just now
             x, weight = torch.ones(2, 3, **plain), torch.arange(12, **plain).view(4, 3)
             ready = torch.ops.mkldnn._reorder_linear_weight(weight, 2)
             found = _call()(x, ready, None, "none", [], "")

@@ -292,12 +292,12 @@ def gradients_are_finite_at_digit_boundaries(seed: int, dtype: torch.dtype) -> N
     x = torch.cat((boundaries, torch.nextafter(boundaries, boundaries + 1), torch.nextafter(boundaries, -boundaries)))
     for form in cantor.FORMS.values():
         for tau in TAUS:
-            leaves = [x.clamp(0, 1), torch.tensor(Draw(seed, dtype).alpha, dtype=dtype), torch.tensor(tau, dtype=dtype)]
-            for leaf in leaves:
-                leaf.requires_grad_()
-            form(*leaves, LEVELS).sum().backward()
-            assert all(leaf.grad.isfinite().all() for leaf in leaves)
-            assert leaves[0].grad.abs().max() > 0
+            inside = x.clamp(0, 1).requires_grad_()
+            alpha = torch.tensor(Draw(seed, dtype).alpha, dtype=dtype).requires_grad_()
+            width = torch.tensor(tau, dtype=dtype).requires_grad_()
+            found = torch.autograd.grad(form(inside, alpha, width, LEVELS).sum(), (inside, alpha, width))
+            assert all(each.isfinite().all() for each in found)
+            assert found[0].abs().max() > 0
 
 
 LAWS: tuple[Law, ...] = (

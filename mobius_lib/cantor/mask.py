@@ -199,8 +199,8 @@ def _blocks(model: nn.Module) -> list[Any]:
 
 def _set_dropout(lens: nn.Module, rate: float) -> None:
     """Drop channels behind this lens at this rate. The hook is registered once and is copied with the lens."""
-    if isinstance(getattr(lens, "mask_dropout", None), ChannelDropout):
-        lens.mask_dropout.rate = rate
+    if isinstance(there := getattr(lens, "mask_dropout", None), ChannelDropout):
+        there.rate = rate
     elif rate > 0:
         lens.mask_dropout = ChannelDropout(rate).train(lens.training)
         lens.register_forward_hook(_drop)

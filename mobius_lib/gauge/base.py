@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class Rung(nn.Module):
     level: ClassVar[str]
     heights: ClassVar[tuple[str, ...]] = ("hw",)
     """Parameters that are multiplied when the matrix is."""
+    _like: Tensor
 
     def __init__(self, in_features: int, out_features: int, terms: int, *, bias: bool = False) -> None:
         super().__init__()
@@ -163,7 +164,10 @@ class Rung(nn.Module):
 HALF = (torch.float16, torch.bfloat16)
 
 
-def at_any_scale(fit: Callable[..., Rung]) -> Callable[..., Rung]:
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def at_any_scale(fit: Fit) -> Fit:
     """Of a `from_dense`: it sees the matrix checked, on the CPU, and of a largest entry between 1 and 2.
 
     Squares of entries of 10^25 or 10^-25 do not exist in float32. A power of 2 rounds nothing, so a matrix of ordinary
@@ -180,7 +184,7 @@ def at_any_scale(fit: Callable[..., Rung]) -> Callable[..., Rung]:
                 getattr(rung, name).mul_(size)
         return rung.to(w.device)
 
-    return scaled
+    return cast(Fit, scaled)
 
 
 def scale_of(w: Tensor) -> float:

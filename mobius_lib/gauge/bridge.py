@@ -86,6 +86,7 @@ class MobiusHarmonicBridge(Rung):
     """
 
     level = "L4"
+    places: Tensor
 
     def __init__(
         self, in_features: int | None = None, out_features: int | None = None, terms: int = 8, *, window: int = 5,
@@ -95,16 +96,17 @@ class MobiusHarmonicBridge(Rung):
         if (in_features is None) != (out_features is None):
             raise ValueError("in_features and out_features must be given both, or neither.")
         known = in_features is not None
-        super().__init__(in_features if known else terms, out_features if known else 1, terms, bias=bias and known)
+        columns, rows = (terms, 1) if in_features is None or out_features is None else (in_features, out_features)
+        super().__init__(columns, rows, terms, bias=bias and known)
         self.window, self._bias = window, bias
         self.ready = known
         if known:
             self._set(
                 Resolution(
-                    torch.randn(out_features, terms) * in_features**-0.5,
-                    spread_positions(in_features, terms),
-                    torch.tensor(in_features / (2.0 * terms)),
-                    torch.arange(in_features),
+                    torch.randn(rows, terms) * columns**-0.5,
+                    spread_positions(columns, terms),
+                    torch.tensor(columns / (2.0 * terms)),
+                    torch.arange(columns),
                 )
             )
         self.to(device, dtype or torch.get_default_dtype())

@@ -74,8 +74,8 @@ def pair_counts(tokens: Tensor, vocabulary: int, window: int) -> tuple[Tensor, T
         for _, more in found:
             counts[place[start : start + len(more)]] += more  # no pair stands twice in one of them
             start += len(more)
-    keys = torch.from_numpy(keys)
-    return torch.stack((keys // vocabulary, keys % vocabulary)), torch.from_numpy(counts)
+    both = torch.from_numpy(keys)
+    return torch.stack((both // vocabulary, both % vocabulary)), torch.from_numpy(counts)
 
 
 def _runs(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

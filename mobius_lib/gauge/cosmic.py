@@ -45,6 +45,9 @@ class FibreVAE(nn.Module):
         the widths are those of seed 003's siblings; all else is ours.
     """
 
+    centre: Tensor
+    scale: Tensor
+
     def __init__(self, fibre: int = 3 * TERMS) -> None:
         super().__init__()
         widths = (fibre, *INNER)
@@ -126,6 +129,9 @@ class CosmicLinear(Rung):
     """
 
     level = "L6"
+    places: Tensor
+    centre: Tensor
+    scale: Tensor
 
     def __init__(
         self, in_features: int, out_features: int, terms: int = TERMS, *, windows: Sequence[int] = WINDOWS,

@@ -197,14 +197,14 @@ class _Bank:
     def best(self, rest: Tensor, basis: Tensor, widths: Tensor) -> tuple[int, float]:
         """The Gaussian that takes most from all rows together, beside those whose span has the orthonormal basis."""
         spectrum = torch.fft.rfft(torch.cat((rest, basis)), n=self.size)
-        best = (-1.0, 0, widths[0].item())
+        best: tuple[float, int, float] = (-1.0, 0, widths[0].item())
         for width in widths.tolist():
             found = self.correlations(spectrum, width).square_()
             own = self.squares[width] - found[len(rest) :].sum(0)
             # a Gaussian that nearly lies in the span already would be chosen by rounding
             gain = torch.where(own > 1e-3 * self.squares[width], found[: len(rest)].sum(0) / own, 0.0)
             value, place = gain.max(0)
-            best = max(best, (value.item(), place.item(), width))
+            best = max(best, (value.item(), int(place), width))
         return best[1], best[2]
 
 

@@ -34,6 +34,7 @@ class HarmonicLinear(Rung):
     """
 
     level, heights = "L1", ("amplitudes",)
+    mu: Tensor
 
     def __init__(
         self, in_features: int, out_features: int, terms: int = 8, *, bias: bool = False, device: Any = None,

@@ -116,7 +116,8 @@ def fft_product_is_circular_convolution(seed: int, dtype: torch.dtype) -> None:
     size = d.row.abs().sum().item() * d.square.abs().max().item()
     tolerance = rounding(dtype, 8) * size
     j = torch.arange(d.width)
-    direct = sum(d.square[:, m : m + 1] * d.row[(j - m) % d.width] for m in range(d.width))
+    terms = (d.square[:, m : m + 1] * d.row[(j - m) % d.width] for m in range(d.width))
+    direct = sum(terms, start=torch.zeros_like(made))
     close(made, direct, tolerance)
     close(made, d.square @ gauge.circulant(d.row), tolerance)
     close(gauge.circular_convolution(d.square.roll(3, -1), d.row), made.roll(3, -1), tolerance)

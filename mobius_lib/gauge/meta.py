@@ -50,6 +50,7 @@ class MetaMobiusLinear(Rung):
     """
 
     level = "L5"
+    places: Tensor
 
     def __init__(
         self, in_features: int, out_features: int, terms: int = 8, *, windows: Sequence[int] = WINDOWS,

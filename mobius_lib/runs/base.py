@@ -40,7 +40,7 @@ class Data:
         (x, y), (x_test, y_test) = self.train, self.test
         tensors = {"train x": x, "train y": y, "test x": x_test, "test y": y_test, "outside": self.outside}
         read = {
-            name: memoryview(tensor.cpu().contiguous().view(torch.uint8).numpy())
+            name: memoryview(tensor.cpu().contiguous().view(torch.uint8).numpy())  # type: ignore[arg-type]  # it is one
             for name, tensor in tensors.items()
             if tensor is not None and tensor.numel()
         }

@@ -28,7 +28,8 @@ class Computer:
         self.run, self.data, self.work, self.announced = run, data, work, announced
         sizes = run.facts() if run.facts is not None else {}
         self.of = {"commit": commit, "data": dict(data.hashes), "settings": asdict(settings), **sizes}
-        self.seed, self.found = -1, {}
+        self.seed = -1
+        self.found: Mapping[str, dict[str, Any]] = {}
         self.earlier = 0.0
         """Seconds that the seeds took that were kept."""
         self.resumed = 0.0
@@ -64,7 +65,9 @@ class Computer:
 
     def _whole(self, seed: int) -> Mapping[str, dict[str, Any]]:
         parts, self.resumed = (self.part,) if self.run.keeps_parts else (), 0.0
-        found, seconds, kept = self._obtained(f"seed{seed}", "arms", lambda: self.run.compute(self.data, seed, *parts))
+        compute = self.run.compute
+        assert compute is not None  # else `execute` would have taken a `Trainer`
+        found, seconds, kept = self._obtained(f"seed{seed}", "arms", lambda: compute(self.data, seed, *parts))
         if kept:
             self.earlier += seconds
         elif self.announced is not None:

@@ -74,7 +74,7 @@ def execute(
     origin = provenance()  # now: the code on disk may be another one when the run has ended
     data = run.data().identified()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
-    data = replace(data, train=tuple(part.to(place) for part in train), test=tuple(part.to(place) for part in test))
+    data = replace(data, train=(train[0].to(place), train[1].to(place)), test=(test[0].to(place), test[1].to(place)))
     trainer: Trainer | Computer = (
         Trainer(run, scale, settings, data, place, backend, work, progress, compiled)
         if run.compute is None
@@ -106,7 +106,8 @@ def execute(
         **(run.facts() if run.facts is not None else {}),
     }
     if run.extra is not None:
-        result["extra"] = run.extra(Data(tuple(part.cpu() for part in data.train), tuple(p.cpu() for p in data.test)))
+        (x, y), (x_test, y_test) = data.train, data.test
+        result["extra"] = run.extra(Data((x.cpu(), y.cpu()), (x_test.cpu(), y_test.cpu())))
     result = plain(result)
     if output is not None:
         advice = "make room or give another --output, and the same command writes it without training again"

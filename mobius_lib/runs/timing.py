@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,12 +56,13 @@ def paired_steps(
     for name, make in arms.items():
         for form, chosen in {name: backend, f"{name} (printed)": "printed"}.items():
             torch.manual_seed(0)
-            model = use_backend(make(), chosen).to(device, memory_format=torch.channels_last).train()
+            model = use_backend(make(), chosen).train()
+            model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
             if form != name and not any(isinstance(m, MobiusLens) for m in model.modules()):
                 continue
             optimizer = torch.optim.AdamW(model.parameters(), fused=True)  # as the loop does
             objective = (objectives or {}).get(name)
-            steps[form] = lambda m=model, o=optimizer, f=objective: training_step(m, o, x, y, f)
+            steps[form] = partial(training_step, model, optimizer, x, y, objective)
     seconds = in_turn(steps, rounds, device)
     base = seconds.get(baseline)
     return {

@@ -5,7 +5,7 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,11 +79,11 @@ class Trainer:
             for name, arm in self.arms.items():
                 if len(arm.rates) > 1:
                     found = {rate: self._held_out(name, rate) for rate in arm.rates}
+                    rates[name] = max(found, key=found.__getitem__)  # the first of equals
                     tuning[name] = {
-                        "lr": max(found, key=found.__getitem__),  # the first of equals
+                        "lr": rates[name],
                         "held_out": {f"{rate:g}": accuracy for rate, accuracy in found.items()},
                     }
-                    rates[name] = tuning[name]["lr"]
                 elif arm.rates:
                     rates[name] = arm.rates[0]
             for name, arm in self.arms.items():
@@ -153,7 +153,7 @@ class Trainer:
 
         torch.manual_seed(seed)
         # channels last: the lens reads channels, so no copy is made between it and the convolutions
-        model = arm.make().to(memory_format=torch.channels_last)
+        model = arm.make().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         if self.backend is None and any(isinstance(module, MobiusLens) for module in model.modules()):
             self.backend = fastest(self.place.type) if self.lenses == "auto" else self.lenses
         return use_backend(model, self.backend or "auto")
@@ -181,7 +181,7 @@ class Trainer:
         )
         if self.compiled:
             mode = "reduce-overhead" if self.place.type == "cuda" else None
-            trained = torch.compile(model.to(self.place), mode=mode)
+            trained = cast(nn.Module, torch.compile(model.to(self.place), mode=mode))
         else:
             trained = model
         outcome = fit(

@@ -5,7 +5,7 @@ Parameter and buffer names are an interface: weights published for seed 002's mo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -140,11 +140,14 @@ class GeoFractalDavid(nn.Module):
             self.heads = nn.ModuleDict({str(scale): DavidHead(config, scale) for scale in config.scales})
         self.fusion_weights = nn.Parameter(torch.zeros(len(config.scales)))
 
+    def _heads(self) -> list[DavidHead]:
+        return cast("list[DavidHead]", list(self.heads.values()))
+
     def geometry(self, features: Tensor) -> Geometry:
         """How the batch fits the classes, term by term: what `BasinLoss` reads. (B, feature_dim)."""
         features = self._on_the_sphere(features)
         cantor = self.cantor_stairs(features)
-        scales = {head.scale: head(features, cantor) for head in self.heads.values()}
+        scales = {head.scale: head(features, cantor) for head in self._heads()}
         return Geometry(cantor, scales, torch.softmax(self.fusion_weights, dim=0))
 
     def forward(
@@ -153,7 +156,11 @@ class GeoFractalDavid(nn.Module):
         geometry = self.geometry(features)
         if not return_intermediates:
             return geometry.logits
-        return geometry.logits, geometry.cantor, {name: each.projected for name, each in geometry.scales.items()}
+        return (
+            geometry.logits,
+            geometry.cantor,
+            {scale: each.projected for scale, each in geometry.scales.items() if each.projected is not None},
+        )
 
     def get_scale_logits(self, features: Tensor) -> dict[int, Tensor]:
         """The logits of every scale alone: {scale: (B, C)}."""
@@ -165,9 +172,7 @@ class GeoFractalDavid(nn.Module):
 
     def get_geometric_weights(self) -> dict[int, dict[str, float]]:
         """What each scale relies on: {scale: {"feature": ..., "cantor": ..., "crystal": ...}}, each with sum 1."""
-        return {
-            head.scale: dict(zip(TERMS, head.weights().detach().tolist(), strict=True)) for head in self.heads.values()
-        }
+        return {head.scale: dict(zip(TERMS, head.weights().detach().tolist(), strict=True)) for head in self._heads()}
 
     def get_fusion_weights(self) -> dict[int, float]:
         """What each scale counts: {scale: weight}, with sum 1."""

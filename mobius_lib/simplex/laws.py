@@ -134,7 +134,7 @@ def distance_vanishes_at_a_vertex(seed: int, dtype: torch.dtype) -> None:
     size = 1 + d.v.square().sum(-1).max().item()
     close(own.detach(), 0.0, math.sqrt(rounding(dtype) * size))
     own.sum().backward()
-    assert torch.isfinite(q.grad).all()
+    assert q.grad is not None and torch.isfinite(q.grad).all()
     assert (simplex.vertex_distance(d.q, d.v) >= 0).all()
 
 

@@ -218,7 +218,9 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def random_state(device: torch.device) -> State:
     """The state of python's, numpy's and torch's global generators, in types that `weights_only` admits."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
+    of_numpy = np.random.get_state()
+    assert isinstance(of_numpy, tuple)
+    name, keys, position, has_gauss, gauss = of_numpy
     state: State = {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),

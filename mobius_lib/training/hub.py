@@ -106,7 +106,8 @@ def download(repo: str, path: str, into: Path | str) -> Path:
         import huggingface_hub
 
         # Asked first: when the hub is away, `snapshot_download` is content with what an earlier attempt left.
-        there = huggingface_hub.HfApi().repo_info(repo_id=repo, timeout=ASK_SECONDS).siblings or []
+        found = huggingface_hub.HfApi().repo_info(repo_id=repo, timeout=ASK_SECONDS)
+        there = getattr(found, "siblings", None) or []
         wanted = [file.rfilename for file in there if file.rfilename.startswith(f"{inside}/")]
         if not wanted:
             raise _Final(f"there is no folder {inside} in it")

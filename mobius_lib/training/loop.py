@@ -351,7 +351,7 @@ class _Run:
         self.scheduler.step()
         self.epoch += 1
         self.training_seconds += trained - began
-        record = {
+        record: dict[str, Any] = {
             "epoch": self.epoch,
             "train_loss": loss,
             "train_accuracy": accuracy,
@@ -488,7 +488,9 @@ def _grouped(model: nn.Module, parameters: list[nn.Parameter], groups: Groups | 
     """The groups of the optimiser, without what is not trained; every parameter that is trained stands in one."""
     if groups is None:
         return [{"params": parameters, "rate": 1.0}]
-    given = [{"params": list(group["params"]), "rate": float(group["rate"])} for group in groups(model)]
+    given: list[dict[str, Any]] = [
+        {"params": list(group["params"]), "rate": float(group["rate"])} for group in groups(model)
+    ]
     for group in given:
         if not (math.isfinite(group["rate"]) and group["rate"] > 0):
             raise TrainingError(f"The rate of a parameter group must be a number above 0, not {group['rate']!r}.")

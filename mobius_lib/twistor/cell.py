@@ -119,8 +119,8 @@ class TwistorTitansCell(nn.Module):
                 f"state is of another model or batch: it holds a twistor of shape {shapes[0]} and {shapes[2][0]} held "
                 f"directions, but this cell and batch need {want[1:]} and {want[0]}. Begin with state=None."
             )
-        parts = (part.to(like.dtype) for part in (state.twistor, state.hidden, state.held))
-        return CellState(*parts, state.clock)
+        z, h, held = (part.to(like.dtype) for part in (state.twistor, state.hidden, state.held))
+        return CellState(z, h, held, state.clock)
 
     def forward(self, x: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
         check_twistor("x", x, self.input_dim, ("batch",))
@@ -152,6 +152,7 @@ class TwistorTitansCell(nn.Module):
 
     def evolution_rate(self, gradient: Tensor) -> Tensor:
         """r, from the gradient g - z: (B, H) to (B, 1), between `RATES`."""
+        assert self.rate is not None  # without scales there is nothing whose rate could be asked for
         logit = self.rate.expand(gradient.shape[0], 1)
         if self.surprise is not None:
             logit = logit + gradient.abs() @ self.surprise.unsqueeze(-1) / math.sqrt(self.hidden_dim)

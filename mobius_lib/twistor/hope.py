@@ -54,8 +54,8 @@ class TwistorHopeArchitecture(nn.Module):
         self.embedding = SpinorEmbedding(config.vocab_size, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.self_modifying = TwistorSelfModifyingRecurrent(
-            width, 2 * config.hidden_dim, config.num_recurrent_layers, bidirectional=config.bidirectional,
-            dropout=config.dropout, form=config.form, use_mobius=config.use_mobius,
+            width, 2 * (config.hidden_dim or config.dim), config.num_recurrent_layers,
+            bidirectional=config.bidirectional, dropout=config.dropout, form=config.form, use_mobius=config.use_mobius,
             num_mobius_cycles=config.num_mobius_cycles, scales=config.scales,
             use_adaptive_evolution_rate=config.use_adaptive_evolution_rate, backend=config.backend,
         )  # fmt: skip
@@ -114,6 +114,7 @@ class TwistorHopeArchitecture(nn.Module):
         if not self.causal:
             raise ValueError("A model that reads both ways cannot stream; build it with bidirectional=False.")
         features, _, after = self.features(tokens, state)
+        assert after is not None  # a causal model has one
         return self.head(features), after
 
     def loss(
@@ -138,6 +139,7 @@ class TwistorHopeArchitecture(nn.Module):
             )
         check_targets(tokens, targets, self.config.vocab_size)
         features, constraint, after = self.features(tokens, state)
+        assert after is not None  # a causal model has one
         logits = self.head(features)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         cross_entropy = F.cross_entropy(wide.flatten(0, 1), targets.flatten().long())

@@ -1,5 +1,7 @@
 """Memory slots that every step writes to, each at its own pace, and reads from."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -126,7 +128,7 @@ class TwistorMemorySystem(nn.Module):
         turns = matrices(self.cycles) if self.cycles else None
         profile = None if self.compression is None else self.compression.log_profile.exp()
         weight, start = torch.sigmoid(self.pace) * share, self._start(x, slots)
-        given = ready(self.value(x), turns, weight, attention, profile, start, dtype=self.start.dtype)
+        given: list[Any] = ready(self.value(x), turns, weight, attention, profile, start, dtype=self.start.dtype)
         with transforms.no_autocast(x):
             swept = self.backend != "eager" and works(library, *given)
             mixed, last = MemoryNative.apply(_sweep, *given) if swept else _sweep(*given)
@@ -138,7 +140,8 @@ class TwistorMemorySystem(nn.Module):
 
     def _choose(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """How much of a step each slot takes, and how much of its reading each gives: (B, T, K) twice."""
-        return tuple(torch.softmax(part, dim=-1) for part in self.select(x).chunk(2, dim=-1))
+        key, query = self.select(x).chunk(2, dim=-1)
+        return torch.softmax(key, dim=-1), torch.softmax(query, dim=-1)
 
     def _start(self, x: Tensor, slots: Tensor | None) -> Tensor:
         want = (x.shape[0], self.num_memories, self.dim)

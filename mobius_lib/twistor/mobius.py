@@ -1,6 +1,7 @@
 """Möbius maps as layers: of every component pair of a twistor, with learned maps, or with maps that the input sets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class MobiusCycles(nn.Module):
         return twistor.special_linear(torch.complex(x[..., :3], x[..., 3:]))
 
 
-def matrices(cycles: Sequence[MobiusCycles]) -> Tensor:
+def matrices(cycles: Iterable[Any]) -> Tensor:
     """`matrix` of several alike, in one go: (K, 4, 4, n)."""
     generators = torch.stack([each.generators for each in cycles])
     couplings = torch.stack([each.couplings for each in cycles])

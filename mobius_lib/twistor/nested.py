@@ -69,6 +69,9 @@ class TwistorNestedLearning(nn.Module):
         seed 004; continuum memory: Behrouz et al., Nested Learning (2025). The exact constraint is ours.
     """
 
+    clock: Tensor
+    total: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -169,6 +172,7 @@ class TwistorNestedLearning(nn.Module):
 
     def _native(self, z: Tensor, networks: list[Networks], weights: Tensor) -> tuple[Tensor, Tensor]:
         """The same numbers by `nested.cpp`."""
+        assert self.constant is not None  # else `forward` would not be here
         pairs, moduli = self.dim // 4, []
         for level, (omega, pi) in enumerate(networks):
             z, modulus = native_level(z, weights[:, level], self.constant * pairs, *omega, *pi)

@@ -102,12 +102,12 @@ class TwistorTitansRecurrent(nn.Module):
             x = y
         return self.out(x).transpose(0, 1).contiguous(), None if self.bidirectional else tuple(after)
 
-    def _run(self, cell: nn.Module, x: Tensor, state: CellState | None) -> tuple[Tensor, CellState]:
+    def _run(self, cell: Any, x: Tensor, state: CellState | None) -> tuple[Tensor, CellState]:
         drive = cell.input(x) if self.backend == "loop" else linear(x, cell.input.weight, cell.input.bias)
         if state is None:
             state = cell.initial(x.shape[1], cell.input.weight)
         state = cell.check(state, x.shape[1])
-        if self.form == "scan":
+        if isinstance(cell, TwistorScanCell):
             return cell.scan(drive, state, self.backend)
         return unroll(cell, drive, state, self.backend)
 

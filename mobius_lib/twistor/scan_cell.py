@@ -35,7 +35,7 @@ class TwistorScanCell(TwistorTitansCell):
         ours; linear recurrences with gates of the input alone are minGRU's and Mamba's.
     """
 
-    def __init__(self, input_dim: int, hidden_dim: int, *, use_mobius: bool = True, **options) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, *, use_mobius: bool = True, **options: Any) -> None:
         super().__init__(input_dim, hidden_dim, use_mobius=False, **options)
         del self.recur
         half = hidden_dim // 2  # re and im of a component share a forget gate, so that it commutes with the rotation
@@ -85,7 +85,7 @@ class TwistorScanCell(TwistorTitansCell):
         return mix(len(z), self.periods, tuple(firsts), weights, *given), torch.stack(held)
 
 
-def _through(network: torch.nn.Sequential, x: Tensor) -> Tensor:
+def _through(network: Any, x: Tensor) -> Tensor:
     """What a network makes of x, its products by `linear`."""
     for part in network:
         x = linear(x, part.weight, part.bias) if isinstance(part, torch.nn.Linear) else part(x)
@@ -121,7 +121,9 @@ def _read(
     z: Tensor, opened: Tensor, squash: Tensor | None, direction: Tensor | None, least: float, span: float
 ) -> Tensor:
     """What `ReadNative` gives."""
-    moved = z if direction is None else z + (least + span * squash).unsqueeze(-1) * direction
+    moved = z
+    if direction is not None and squash is not None:  # both, or neither
+        moved = z + (least + span * squash).unsqueeze(-1) * direction
     return opened * torch.tanh(moved)
 
 
@@ -132,6 +134,7 @@ def _mixed(steps: int, periods: tuple[int, ...], firsts: tuple[int, ...], weight
         before, made = given[2 * s : 2 * s + 2]
         rows = torch.cat([before.expand(first, *before.shape), made.repeat_interleave(period, 0)])[:steps]
         total = weights[s] * rows if total is None else total + weights[s] * rows
+    assert total is not None  # there is a scale
     return total
 
 

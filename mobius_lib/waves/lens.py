@@ -38,6 +38,7 @@ class MobiusLens(nn.Module):
     """
 
     backend = "auto"
+    scales: Tensor
 
     def __init__(
         self, dim: int, layer_idx: int, total_layers: int, scale_range: tuple[float, float] = (0.5, 2.5)
@@ -218,6 +219,8 @@ class MobiusConvBlock(nn.Module):
     Source:
         seed 001.
     """
+
+    thirds_mask: Tensor
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -108,13 +108,13 @@ class MobiusNet(nn.Module):
     @property
     def blocks(self) -> list[MobiusConvBlock]:
         """All blocks, in the order in which the input meets them."""
-        return [block for stage in self.stages for block in stage]
+        return [block for stage in self.stages for block in cast("list[MobiusConvBlock]", stage)]
 
     def forward(self, x: Tensor) -> Tensor:
         check_pictures(self, self.stem[0].in_channels, x)
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
-            for block in stage:
+            for block in stage:  # type: ignore[attr-defined]  # it is a list of blocks
                 x = block(x)
             if i < len(self.downsamples):
                 x = self.downsamples[i](x)
@@ -132,7 +132,7 @@ class GELUTwin(MobiusNet):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, lens=GELULens, **kwargs)
+        super().__init__(*args, lens=GELULens, **kwargs)  # type: ignore[misc]  # whoever gives a lens is told by Python
 
 
 def check_pictures(network: nn.Module, channels: int, x: Tensor) -> None:

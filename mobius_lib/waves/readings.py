@@ -61,8 +61,8 @@ def lens_readings(model: MobiusNet, x: Tensor) -> dict[str, float]:
     hooks: list[torch.utils.hooks.RemovableHandle] = []
     for i, block in enumerate(model.blocks):
         if isinstance(block.lens, MobiusLens):
-            hook = lambda module, given, name=f"block{i}": read(name, module, given)  # noqa: E731
-            hooks.append(block.lens.register_forward_pre_hook(hook))
+            reader = lambda module, given, name=f"block{i}": read(name, module, given)  # noqa: E731
+            hooks.append(block.lens.register_forward_pre_hook(reader))
     try:
         model.eval()(x)
     finally:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import anywidget
 import torch
@@ -12,6 +12,7 @@ from traitlets import Float, List, TraitError, validate
 from mobius_lib.cantor.math import staircase_published
 from mobius_lib.simplex import DavidConfig, GeoFractalDavid, ScaleGeometry, simplices
 from mobius_lib.simplex import math as simplex
+from mobius_lib.simplex.david import DavidHead
 from mobius_lib.widgets.source import served
 
 CLASSES, K, DIM = 3, 2, 2
@@ -141,7 +142,7 @@ class BasinExplorer(anywidget.AnyWidget):
             raise ValueError(f"scale must be one of {', '.join(map(str, model.config.scales))}, got {scale}.")
         if len(classes) != CLASSES or not all(0 <= each < model.config.num_classes for each in classes):
             raise ValueError(f"classes must be 3 numbers from 0 to {model.config.num_classes - 1}, got {classes}.")
-        head = model.heads[str(scale)]
+        head = cast(DavidHead, model.heads[str(scale)])
         # the weights as they count, so that a term that is left out counts little here too
         shown = {
             "geo_weights": head.weights().detach().double().clamp_min(1e-4).log().tolist(),

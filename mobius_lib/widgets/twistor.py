@@ -163,7 +163,7 @@ class MobiusExplorer(anywidget.AnyWidget):
 
     def kind(self) -> str:
         """The class of the map, one of `twistor.math.KINDS`."""
-        return twistor.KINDS[twistor.classify(self.map()).item()]
+        return twistor.KINDS[int(twistor.classify(self.map()))]
 
 
 def _far(z: complex) -> complex:
