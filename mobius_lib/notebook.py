@@ -88,7 +88,7 @@ def show_source(function: Callable[..., Any]) -> Any:
     from IPython.display import Markdown
 
     source = textwrap.dedent(inspect.getsource(function))
-    definition = ast.parse(source).body[0]
+    definition: Any = ast.parse(source).body[0]
     first = definition.body[0]
     lines = source.split("\n")
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):

@@ -135,8 +135,8 @@ class CantorStaircase(nn.Module):
     ) -> None:  # fmt: skip
         """Load, and say so when the centres are others than those that the formulas stand for."""
         centers = state_dict.get(prefix + "centers")
-        known = centers is not None and not centers.is_meta
-        if known and not torch.equal(centers.detach().cpu().float(), torch.tensor(cantor.CENTERS)):
+        stated = torch.tensor(cantor.CENTERS)
+        if centers is not None and not centers.is_meta and not torch.equal(centers.detach().cpu().float(), stated):
             errors.append(
                 f"{prefix}centers is {centers.tolist()}, but a triadic staircase has the centres "
                 f"{list(cantor.CENTERS)}: these weights belong to another layer."

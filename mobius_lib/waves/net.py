@@ -111,7 +111,7 @@ class MobiusNet(nn.Module):
         return [block for stage in self.stages for block in cast("list[MobiusConvBlock]", stage)]
 
     def forward(self, x: Tensor) -> Tensor:
-        check_pictures(self, self.stem[0].in_channels, x)
+        check_pictures(self, self.stem[0].in_channels, x)  # type: ignore[arg-type]  # of a convolution it is a number
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
             for block in stage:  # type: ignore[attr-defined]  # it is a list of blocks
