@@ -181,8 +181,8 @@ class _Run:
             fused=True,
         )
         for module in self.plain.modules():  # what keeps gradients from step to step keeps them without the scale
-            if hasattr(module, "scaled_by"):
-                module.scaled_by(accelerator.scaler)
+            if callable(told := getattr(module, "scaled_by", None)):
+                told(accelerator.scaler)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: recipe.lr_factor(epoch))
         self.buffers = list(model.buffers())
         self.saved_buffers = [buffer.clone() for buffer in self.buffers]

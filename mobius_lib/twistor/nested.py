@@ -143,8 +143,8 @@ class TwistorNestedLearning(nn.Module):
         weights = self.level_weights()
         # omega and pi as two matrices of rows
         z = torch.stack((_normal(x) + self.origin.to(x.dtype)).chunk(2, dim=-1)).flatten(1, -2)
-        networks = [
-            tuple(tuple(nets[level].parameters()) for nets in (self.omega_nets, self.pi_nets))
+        networks: list[Networks] = [
+            (tuple(self.omega_nets[level].parameters()), tuple(self.pi_nets[level].parameters()))
             for level in range(self.num_nested_levels)
         ]
         plain = self.backend == "eager" or self.constant is None or torch.is_autocast_enabled("cpu")
@@ -254,14 +254,15 @@ class TwistorNestedLearning(nn.Module):
         """Put a gradient that has arrived to those that are held; show their mean where the level is due."""
         if self._step is None:
             self._step = int(self.clock) + 1  # on a GPU this waits for it, so it is done once a step
-        period, given = self.period_of(level), parameter.grad
+        period = self.period_of(level)
+        given: Any = parameter.grad
         if period == 1 or given is None:
             return
         buffer = self.get_buffer(_held_name(name))
         scale = 1.0 if self._scaler is None else self._scaler.get_scale()
         shown, version = self._shown.pop(name, (None, 0))
         # a second pass of the same step adds to the mean that was shown; an optimizer may have cleared it in between
-        again = shown is not None and shown() is given and given._version == version + 1
+        again = shown is not None and given._version == version + 1 and shown() is given
         new = given - buffer * (scale / period) if again else given
         finite = torch.isfinite(new).all()
         buffer.add_(torch.where(finite, new if scale == 1 else new / scale, 0.0))
