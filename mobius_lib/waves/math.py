@@ -138,7 +138,9 @@ def twist(x: Tensor, matrix: Tensor, angle: Tensor) -> Tensor:
     """x cos(angle) + (W x) sin(angle): a turn from the identity towards a learned matrix.
 
     Laws: angle 0 gives x; pi/2 gives W x; pi gives -x; linear in x, so it is the one matrix
-    cos(angle) I + sin(angle) W; a rotation only where W W = -I and W is orthogonal, which nothing enforces.
+    cos(angle) I + sin(angle) W. That is a rotation at every angle exactly where W is orthogonal and W W = -I (that is,
+    where W is orthogonal and antisymmetric), which nothing enforces; at a single angle other W give one too, such as
+    tan(angle / 2) I, which gives the identity.
     At angle 0 the gradient with respect to W is exactly zero, because sin 0 = 0.
 
     Args:

@@ -22,18 +22,18 @@ export function cantorFunction(x, alpha = 0.5, digits = 40) {
 }
 
 // A form is what stands below the last level, and a step from there to the first: the value at z from the value v at
-// its child position, the thirds l, m, r and the digit d of z, with k levels below.
+// its child position, the thirds p and the digit d of z, with k levels below.
 export const FORMS = {
-  published: (alpha) => ({ levels: 1, base: () => 0, step: (v, l, m, r) => alpha * m + r }),
-  multilevel: (alpha) => ({ base: () => 0, step: (v, l, m, r) => (v + r + alpha * m) / 2 }),
+  published: (alpha) => ({ levels: 1, base: () => 0, step: (v, p) => alpha * p[1] + p[2] }),
+  multilevel: (alpha) => ({ base: () => 0, step: (v, p) => (v + p[2] + alpha * p[1]) / 2 }),
   halting: (alpha) => ({
-    base: () => 0, step: (v, l, m, r) => alpha * (m + r) + (alpha * l + (1 - alpha) * r) * v,
+    base: () => 0, step: (v, p) => alpha * (p[1] + p[2]) + (alpha * p[0] + (1 - alpha) * p[2]) * v,
   }),
   convergent: (alpha, tau) => {
-    const join = (l, m, r, left, right) => alpha * (l * left + m + r) + (1 - alpha) * r * right;
+    const join = (p, left, right) => alpha * (p[0] * left + p[1] + p[2]) + (1 - alpha) * p[2] * right;
     const p0 = triadic(0, tau), p1 = triadic(1, tau), ends = [[0, 1]]; // C(0) and C(1) above k levels
-    for (let k = 0; k < 40; k++) ends.push([join(...p0, ends[k][0], ends[k][0]), join(...p1, ends[k][1], ends[k][1])]);
-    return { base: (z) => z, step: (v, l, m, r, d, k) => join(l, m, r, d ? ends[k][1] : v, d < 2 ? ends[k][0] : v) };
+    for (let k = 0; k < 40; k++) ends.push([join(p0, ends[k][0], ends[k][0]), join(p1, ends[k][1], ends[k][1])]);
+    return { base: (z) => z, step: (v, p, d, k) => join(p, d ? ends[k][1] : v, d < 2 ? ends[k][0] : v) };
   },
 };
 
@@ -43,8 +43,8 @@ export function staircase(s) { // s: alpha, tau, levels, form
   const { levels, base, step } = ruleOf(s);
   const climb = (z, k) => {
     if (!k) return base(z);
-    const d = thirdOf(z);
-    return step(climb(3 * z - d, k - 1), ...triadic(z, s.tau), d, k - 1);
+    const d = thirdOf(z), v = climb(3 * z - d, k - 1);
+    return step(v, thirds(z, s.tau), d, k - 1);
   };
   return (x) => climb(x, levels);
 }
@@ -53,28 +53,26 @@ export function staircase(s) { // s: alpha, tau, levels, form
 // after and just before each boundary, where it may jump. A third of such a grid is such a grid with m - 1, so all levels
 // together cost 3 / 2 of the first.
 export function onGrid(s, m, side = 0.5) {
-  const { levels, base, step } = ruleOf(s), { tau } = s;
+  const { levels, base, step } = ruleOf(s);
   const climb = (m, k) => {
     const n = 3 ** m, c = new Float64Array(n);
     if (!k) return c.map((_, i) => base((i + side) / n));
     const below = climb(m - 1, k - 1), third = n / 3;
-    for (let d = 0, i = 0; d < 3; d++) {
-      for (let j = 0; j < third; j++, i++) { // triadic, without an array for each z
-        const z = (i + side) / n, a = (2 * (1 - 3 * z)) / tau, b = (2 * (3 * z - 2)) / tau, top = Math.max(a, 0, b);
-        const l = a - top < -40 ? 0 : Math.exp(a - top), r = b - top < -40 ? 0 : Math.exp(b - top);
-        const mid = top > 40 ? 0 : Math.exp(-top), sum = l + mid + r;
-        c[i] = step(below[j], l / sum, mid / sum, r / sum, d, k - 1);
-      }
-    }
+    for (let d = 0, i = 0; d < 3; d++)
+      for (let j = 0; j < third; j++, i++) c[i] = step(below[j], thirds((i + side) / n, s.tau), d, k - 1);
     return c;
   };
   return climb(m, levels);
 }
 
 const exactOnGrid = (alpha, m, side) => { // Cantor's function there, by the recursion that it is
-  if (!m) return [side === 0.5 ? alpha : side];
-  const c = exactOnGrid(alpha, m - 1, side);
-  return Float64Array.from([...c.map((v) => alpha * v), ...c.map(() => alpha), ...c.map((v) => alpha + (1 - alpha) * v)]);
+  let c = [side === 0.5 ? alpha : side];
+  for (let k = 0; k < m; k++) {
+    const n = c.length, next = new Float64Array(3 * n).fill(alpha, n, 2 * n);
+    for (let i = 0; i < n; i++) [next[i], next[i + 2 * n]] = [alpha * c[i], alpha + (1 - alpha) * c[i]];
+    c = next;
+  }
+  return c;
 };
 
 // The ends of plateaus beside 0, 1/3, 2/3 and 1, from 3^-(depth + 1) on: the rest of the library's `error_points`.
@@ -106,7 +104,7 @@ export function figures(s, exacts = [0.5]) {
   const mid = onGrid(s, m), after = onGrid(s, depth, 0), before = onGrid(s, depth, 1), near = at.map(f);
   const n = mid.length, inside = n / after.length, all = [mid, after, before, near];
   let length = 0, low = Infinity, high = -Infinity;
-  for (const c of all) for (const v of c) { low = Math.min(low, v); high = Math.max(high, v); }
+  for (const c of all) for (let i = 0; i < c.length; i++) [low, high] = [Math.min(low, c[i]), Math.max(high, c[i])];
   for (let i = 0; i < after.length; i++) { // across a jump the line goes straight up or down
     let last = after[i], dx = 0.5 / n;
     if (i) length += Math.abs(last - before[i - 1]);
@@ -119,11 +117,13 @@ export function figures(s, exacts = [0.5]) {
   const distances = exacts.map((alpha) => {
     const goals = goalsOf(alpha, m, depth, at);
     let sum = 0, worst = 0, where = 0;
-    all.forEach((c, k) => c.forEach((v, i) => {
-      const error = Math.abs(v - goals[k][i]);
-      if (!k) sum += error;
-      if (error > worst) [worst, where] = [error, k < 3 ? (i + [0.5, 0, 1][k]) / c.length : at[i]];
-    }));
+    all.forEach((c, k) => {
+      for (let i = 0; i < c.length; i++) {
+        const error = Math.abs(c[i] - goals[k][i]);
+        if (!k) sum += error;
+        if (error > worst) [worst, where] = [error, k < 3 ? (i + [0.5, 0, 1][k]) / c.length : at[i]];
+      }
+    });
     return { mean: sum / n, worst, at: where };
   });
   return { length, low, high, distances };
@@ -142,8 +142,8 @@ function goalsOf(alpha, m, depth, at) {
 
 // ---- drawing
 
-const PLACES = Array.from({ length: 243 }, (_, i) => [1e-6, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1 - 1e-6].map((p) => (i + p) / 243))
-  .flat(); // of a window: both sides of the boundaries of five levels, and five points between
+// Where a window is drawn: on both sides of the boundaries of five levels, and at three points between
+const PLACES = Array.from({ length: 243 }, (_, i) => [1e-6, 1 / 4, 1 / 2, 3 / 4, 1 - 1e-6].map((p) => (i + p) / 243)).flat();
 
 const DIGITS = 12, DEEPEST = 9, GLIDE = 350; // digits shown, digits of a zoom, ms
 const NAMES = { published: "One level", multilevel: "Many levels", halting: "Halting", convergent: "Convergent" };
@@ -194,7 +194,8 @@ function build({ model, on, later, write, button, slider }) {
 
   // -- picture
   let view = null, from = null, since = 0, goal = "", drag = false, box = null; // the window, and the pointer
-  let exact = [], exactOf = "", made = null, madeOf = ""; // what need not be computed again
+  const exactOf = keeper(), figuresOf = keeper();
+  let made = null;
 
   function glide(zoom, now) { // the window, on its way to where it should be
     const to = zoomWindow(zoom);
@@ -209,26 +210,27 @@ function build({ model, on, later, write, button, slider }) {
     return view;
   }
 
-  function paint(s, now) {
+  function paint(s, now, quick) {
     const [x0, w] = zoomWindow(s.zoom), key = JSON.stringify([s.alpha, s.tau, s.levels, s.form]);
-    for (const { b, state } of presets)
-      b.setAttribute("aria-pressed", Object.keys(state).every((k) => s[k] === state[k]));
-    for (const { b, form } of forms) b.setAttribute("aria-pressed", form === s.form);
+    for (const { b, state } of presets) press(b, Object.keys(state).every((k) => s[k] === state[k]));
+    for (const { b, form } of forms) press(b, form === s.form);
     for (const b of thirds) b.disabled = s.zoom.length >= DEEPEST;
     back.disabled = !s.zoom;
     Object.assign(thumb, { min: x0, max: x0 + w, step: w / 270 });
     thumb.value = s.x;
     const times = s.zoom.length, how = `x \u00d7\u202f${3 ** times}, c \u00d7\u202f${2 ** times}`;
-    where.textContent = times ? `x = 0.${s.zoom}\u2026 in base 3 (${how})` : "The whole staircase";
+    const shown = times ? `x = 0.${s.zoom}\u2026 in base 3 (${how})` : "The whole staircase";
+    update(where, "textContent", shown);
     const W = canvas.clientWidth;
     if (!W) return "";
     const limit = ["halting", "convergent"].includes(s.form) && s.alpha > 0 && s.alpha < 1 && s.alpha !== 0.5;
-    if (key !== madeOf) [made, madeOf] = [figures(s, limit ? [0.5, s.alpha] : [0.5]), key];
-    const { length, low, high, distances: [{ mean, worst, at }, own] } = made;
-    kind.textContent = NAMES[s.form];
-    rest.textContent = `: arc length ${num(length)} (Cantor's: 2), values ${num(low)} to ${num(high)}. Error to ` +
+    // With many levels they take tens of thousands of points, so they wait until the slider rests.
+    if (!made || !quick || s.levels < 7) made = figuresOf(key, false, () => figures(s, limit ? [0.5, s.alpha] : [0.5]));
+    const { length, low, high, distances: [{ mean, worst, at }, own = made.distances[0]] } = made;
+    update(kind, "textContent", NAMES[s.form]);
+    update(rest, "textContent", `: arc length ${num(length)} (Cantor's: 2), values ${num(low)} to ${num(high)}. Error to ` +
       `Cantor's function: mean ${small(mean)}, largest ${small(worst)} near x = ${num(at, 3)}.` + (limit ? " To the " +
-      `exact staircase whose middle step is α (dotted): mean ${small(own.mean)}, largest ${small(own.worst)}.` : "");
+      `exact staircase whose middle step is α (dotted): mean ${small(own.mean)}, largest ${small(own.worst)}.` : ""));
     draw(s, limit, glide(s.zoom, now), W);
     softDigits(s);
     return kind.textContent + rest.textContent + " " + readout.textContent;
@@ -243,7 +245,7 @@ function build({ model, on, later, write, button, slider }) {
     const { g, color, style, path, line, text, dot } = pen(canvas, W, head + high + 20);
     const px = (x) => left + ((x - x0) / w) * span, py = (c) => head + ((top - c) / (top - low)) * high;
     box = (p) => clamp(x0 + ((p - left) / span) * w, x0, Math.min(x0 + w, 1));
-    if (exactOf !== x0 + "/" + w) [exact, exactOf] = [X.map((x) => cantorFunction(x)), x0 + "/" + w];
+    const exact = exactOf(x0 + "/" + w, false, () => X.map((x) => cantorFunction(x)));
 
     g.fillStyle = color("soft");
     g.fillRect(left + span / 3, head, span / 3, high);

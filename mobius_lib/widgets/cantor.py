@@ -80,6 +80,8 @@ class CantorExplorer(anywidget.AnyWidget):
     def from_staircase(cls, staircase: CantorStaircase, **traits: Any) -> "CantorExplorer":
         """A widget with the settings of a staircase, for instance of a trained `model.cantor_stairs`.
 
+        It has one button more, which brings them back.
+
         Args:
             staircase: read, not kept: later changes on either side do not reach the other.
             traits: further traits, such as zoom.
@@ -90,7 +92,11 @@ class CantorExplorer(anywidget.AnyWidget):
         if not isinstance(staircase, CantorStaircase):
             raise TypeError(f"from_staircase takes a CantorStaircase, got a {type(staircase).__name__}.")
         shown = {name: getattr(staircase, name) for name in ("tau", "levels", "form")}
-        return cls(alpha=staircase.alpha.item(), **shown, **traits)
+        shown["alpha"] = staircase.alpha.item()
+        explorer = cls(**shown, **traits)
+        preset = {"name": "This staircase", "note": f"α {shown['alpha']:.4f}".replace("-", "−"), "state": shown}
+        explorer.set_trait("presets", [*explorer.presets, preset])
+        return explorer
 
     def staircase(self, features: int, **options: Any) -> CantorStaircase:
         """A module with the settings of the sliders.

@@ -12,7 +12,7 @@ const dot2 = (a, b) => { let sum = 0; for (let i = 0; i < a.length; i++) sum += 
 
 // Eigenvalues and eigenvectors (rows) of a symmetric matrix, by Jacobi's rotations.
 function eigh(m) {
-  const n = m.length, a = m.map((row) => [...row]), v = a.map((_, i) => a.map((_, j) => +(i === j)));
+  const n = m.length, a = m.map((row) => Float64Array.from(row)), v = a.map((_, i) => a[i].map((_, j) => +(i === j)));
   const all = a.reduce((sum, row, i) => sum + row[i], 0);
   const turn = (x, y, c, s) => {
     for (let k = 0; k < n; k++) {
@@ -30,7 +30,11 @@ function eigh(m) {
       const h = (a[q][q] - a[p][p]) / (2 * b), t = (h < 0 ? -1 : 1) / (Math.abs(h) + Math.sqrt(1 + h * h));
       const c = 1 / Math.sqrt(1 + t * t), s = t * c;
       turn(a[p], a[q], c, s);
-      for (const row of a) [row[p], row[q]] = [c * row[p] - s * row[q], s * row[p] + c * row[q]];
+      for (let k = 0; k < n; k++) {
+        const row = a[k], x = row[p], y = row[q];
+        row[p] = c * x - s * y;
+        row[q] = s * x + c * y;
+      }
       turn(v[p], v[q], c, s);
     }
   }
@@ -42,8 +46,10 @@ function span(g) {
   const { values, v } = eigh(g.map((p) => g.map((q) => dot2(p, q)))), top = Math.max(...values);
   return values.flatMap((value, i) => {
     if (value <= SMALLEST_DIRECTION * top) return [];
-    const mix = v[i].map((x) => x / Math.sqrt(value));
-    return [{ mix, q: g[0].map((_, j) => mix.reduce((sum, x, k) => sum + x * g[k][j], 0)) }];
+    const mix = [...v[i]].map((x) => x / Math.sqrt(value));
+    const q = new Float64Array(g[0].length);
+    mix.forEach((x, k) => { for (let j = 0; j < q.length; j++) q[j] += x * g[k][j]; });
+    return [{ mix, q }];
   });
 }
 
@@ -57,29 +63,31 @@ export function fit(row, mu, sigma) {
 }
 
 // Whole positions: each Gaussian where it takes most of what the others leave, then each taken out and chosen again.
-export function pursue(row, sigma) {
+export function pursue(row, sigma, rounds = 2) {
   const size = row.length, n = sigma.length, mu = [];
-  for (let step = 0; step < 2 * n; step++) {
+  for (let step = 0; step < rounds * n; step++) {
     const k = step % n, others = mu.map((_, i) => i).filter((i) => i !== k), reach = Math.ceil(8 * sigma[k]);
     const basis = others.length ? span(bells(others.map((i) => mu[i]), others.map((i) => sigma[i]), size)) : [];
-    const rest = [...row], e = Array.from({ length: size }, (_, d) => Math.exp(-((d / sigma[k]) ** 2) / 2));
-    for (const { q } of basis) {
+    const rest = Float64Array.from(row), qs = basis.map(({ q }) => q);
+    const e = Float64Array.from({ length: 2 * size }, (_, d) => Math.exp(-(((d - size) / sigma[k]) ** 2) / 2));
+    for (const q of qs) {
       const c = dot2(q, row);
       for (let j = 0; j < size; j++) rest[j] -= c * q[j];
     }
     let most = -1, at = 0;
     for (let m = 0; m < size; m++) {
-      const low = Math.max(0, m - reach), high = Math.min(size - 1, m + reach);
+      const low = Math.max(0, m - reach), high = Math.min(size - 1, m + reach), to = size - m;
       let square = 0, found = 0;
       for (let j = low; j <= high; j++) {
-        const w = e[Math.abs(j - m)];
+        const w = e[to + j];
         square += w * w;
         found += w * rest[j];
       }
       let own = square;
-      for (const { q } of basis) {
+      for (let b = 0; b < qs.length; b++) {
+        const q = qs[b];
         let c = 0;
-        for (let j = low; j <= high; j++) c += e[Math.abs(j - m)] * q[j];
+        for (let j = low; j <= high; j++) c += e[to + j] * q[j];
         own -= c * c;
       }
       const gain = own > DISTINCT * square ? (found * found) / own : 0;
@@ -120,10 +128,9 @@ const transposed = (a) => a.map((row, i) => row.map((_, j) => a[j][i]));
 const hat = ([x, y, z], f) => [[0, -z * f, y * f], [z * f, 0, -x * f], [-y * f, x * f, 0]];
 const apply = (a, f) => a.map((row) => dot2(row, f));
 
-export function expm(a) { // by its series, long enough for a turn of 360 degrees
-  let e = ONE;
-  for (let k = 44; k > 0; k--) e = plus(ONE, mul(a, e), 1 / k);
-  return e;
+export function expm(a) { // of a = hat(v), by Rodrigues' formula
+  const t = Math.hypot(a[2][1], a[0][2], a[1][0]);
+  return t ? plus(plus(ONE, a, Math.sin(t) / t), mul(a, a), (2 * Math.sin(t / 2) ** 2) / t ** 2) : ONE;
 }
 
 // The connection over each piece of the loop 5 -> 15 -> 50 -> 5, for each of its three legs. With three links, each turns
@@ -216,11 +223,11 @@ function placesOf(s) {
 }
 
 function build(tools) {
-  const { model, on, later, write, button, slider } = tools;
+  const { model, on, later, write, button, slider, arrows } = tools;
   const choice = (trait, names, kind) => {
     const list = Object.entries(names).map(([value, [name, note]]) => {
       const b = button(() => write({ [trait]: value }), name, el("small", {}, note));
-      return { b, mark: (s) => b.setAttribute("aria-pressed", s[trait] === value) };
+      return { b, mark: (s) => press(b, s[trait] === value) };
     });
     return { list, node: el("div.mw-" + kind, { role: "group", ariaLabel: trait }, ...list.map((each) => each.b)) };
   };
@@ -238,29 +245,30 @@ function build(tools) {
     note,
   ];
 
-  let hover = null, made = null, madeOf = "", strip = [], stripOf = "";
+  const madeOf = keeper(), cosines = keeper();
+  let hover = null, strip = [], stripOf = "", columns = null;
 
-  function paint(s) {
+  function paint(s, now, quick) {
     for (const { mark } of marks) mark(s);
     for (const [name, box] of Object.entries(boxes)) box.hidden = name !== s.part;
-    note.textContent = NOTES[s.part];
+    update(note, "textContent", NOTES[s.part]);
     const W = canvas.clientWidth;
     if (!W) return "";
-    [kind.textContent, rest.textContent, readout.textContent] = { cascade, ladder, transport }[s.part](s, W);
+    const texts = { cascade, ladder, transport }[s.part](s, W, quick);
+    [kind, rest, readout].forEach((node, i) => update(node, "textContent", texts[i]));
     return `${kind.textContent}${rest.textContent} ${readout.textContent}`;
   }
 
-  function cascade(s, W) {
+  function cascade(s, W, quick) {
     const places = placesOf(s), n = s.row.length, row = [], at = [], terms = Math.min(s.terms, n);
     places.forEach((place, column) => { [row[place], at[place]] = [s.row[column], column]; });
     const of = (exponent) => {
-      const sigma = kpzWidths(s.sigma_0, terms, exponent), mu = pursue(row, sigma);
+      const sigma = kpzWidths(s.sigma_0, terms, exponent), mu = pursue(row, sigma, quick && terms > 8 ? 1 : 2);
       return { mu, sigma, ...fit(row, mu, sigma) };
     };
-    const shape = JSON.stringify([row, terms, s.sigma_0]), key = shape + s.exponent;
-    if (key !== madeOf) [made, madeOf] = [of(s.exponent), key];
+    const shape = JSON.stringify([row, terms, s.sigma_0]), made = madeOf(shape + s.exponent, quick && terms > 8, () => of(s.exponent));
     if (shape !== stripOf) [strip, stripOf] = [[], shape];
-    if (strip.length < EXPONENTS.length) { // one a frame
+    if (strip.length < EXPONENTS.length && !quick) { // at rest, one a frame
       strip.push(of(EXPONENTS[strip.length]).error);
       later();
     }
@@ -268,6 +276,7 @@ function build(tools) {
     const left = 34, right = 8, foot = 268, w = (W - left - right) / n;
     const low = Math.min(0, ...row, ...made.sum), top = Math.max(1e-9, ...row, ...made.sum) * 1.04;
     const px = (j) => left + (j + 0.5) * w, py = (v) => 6 + (foot - 6) * ((top - v) / (top - low));
+    columns = { left, w, n };
     row.forEach((v, j) => {
       g.fillStyle = color(hover && j === Math.floor((hover[0] - left) / w) ? "and" : "fill");
       g.fillRect(left + j * w, py(v), Math.max(w - 0.6, 0.6), py(0) - py(v));
@@ -281,11 +290,10 @@ function build(tools) {
     g.beginPath();
     g.rect(left, 0, W - left - right, foot);
     g.clip();
-    made.g.forEach((bell, k) => {
-      style("m", 1);
-      path(row.map((_, j) => [px(j), py(made.amplitudes[k] * bell[j])]));
-      g.stroke();
-    });
+    style("m", 1);
+    g.beginPath();
+    made.g.forEach((bell, k) => bell.forEach((v, j) => g[j ? "lineTo" : "moveTo"](px(j), py(made.amplitudes[k] * v))));
+    g.stroke();
     style("l", 2.5);
     path(made.sum.map((v, j) => [px(j), py(v)]));
     g.stroke();
@@ -309,9 +317,9 @@ function build(tools) {
     return [
       `Error ${num(100 * made.error, 1)}\u202f%`,
       ` with ${terms} Gaussian${terms > 1 ? "s" : ""} (${2 * terms + 1} numbers${kept}). As many cosine terms, the ` +
-        `largest: ${num(100 * dctError(row, terms), 1)}\u202f%. ` + (done ? `At β = ⅓: ${num(100 * strip[2], 1)}\u202f%; ` +
+        `largest: ${num(100 * cosines(shape, false, () => dctError(row, terms)), 1)}\u202f%. ` + (done ? `At β = ⅓: ${num(100 * strip[2], 1)}\u202f%; ` +
         `least at β = ${num(EXPONENTS[best])}: ${num(100 * strip[best], 1)}\u202f%.` : ""),
-      row[j] === undefined ? "Point at a column to read it." : `Column ${at[j] + 1}` +
+      row[j] === undefined ? "Point at a column, or use the arrow keys on the picture, to read it." : `Column ${at[j] + 1}` +
         (s.words[at[j]] ? `, “${s.words[at[j]]}”` : "") + `: D = ${num(row[j])}, cascade ${num(made.sum[j])}.`,
     ];
   }
@@ -319,7 +327,7 @@ function build(tools) {
   function ladder(s, W) {
     const { g, style, path, line, text, dot } = pen(canvas, W, 360), left = 44, right = 10, foot = 330;
     const px = (v) => left + ((Math.log10(v) - 2) / 3.3) * (W - left - right);
-    const py = (v) => foot - (Math.log10(v) / 10.6) * (foot - 10), ends = Array.from({ length: 34 }, (_, k) => 10 ** (2 + k / 10));
+    const py = (v) => foot - (Math.log10(v) / 10.6) * (foot - 30), ends = Array.from({ length: 34 }, (_, k) => 10 ** (2 + k / 10));
     const curve = (f, ...stroke) => {
       style(...stroke);
       path(ends.map((v) => [px(v), py(Math.max(f(v), 1))]));
@@ -331,7 +339,7 @@ function build(tools) {
       text("10" + ["⁰", "²", "⁴", "⁶", "⁸", "¹⁰"][p / 2], left - 5, py(10 ** p), "right");
     }
     for (const v of [100, 1000, 1e4, 1e5]) text(many(v), px(v), foot + 14, v > 100 ? "center" : "left");
-    text("numbers kept, against V", left + 6, 16);
+    text("numbers kept, against V", left, 10);
     const N = s.terms, V = Math.round(s.vocabulary), stored = STORED[s.level], seed = SEED[s.level], ratio = REPORTED[s.level];
     for (const [k, f] of Object.entries(STORED)) if (k !== s.level) curve((v) => f(v, N), "dim", 0.7);
     curve((v) => v * v, "dim", 1.5);
@@ -341,7 +349,7 @@ function build(tools) {
     if (s.level === "L5") for (const [v, r] of Object.entries(PRINTED)) dot(px(v), py((v * v) / r), 4.5, "r");
     const counted = stored(V, N);
     style("fg", 1, [3, 3]);
-    line(px(V), 10, px(V), foot);
+    line(px(V), 26, px(V), foot);
     dot(px(V), py(counted), 5.5, "l");
     dot(px(V), py(Math.max((V * V) / ratio, 1)), 5.5, "r");
     return [
@@ -354,7 +362,7 @@ function build(tools) {
     ];
   }
 
-  function transport(s, W) {
+  function transport(s, W, quick) {
     const H = clamp(0.86 * W, 290, 430), { g, color, style, path, line, text, dot } = pen(canvas, W, H);
     const R = Math.min(0.17 * W, 72), f = apply(gaugeAt(s, 0), START), seen = carry(s), last = seen.at(-1);
     const corner = [[R + 8, H - R - 24], [W / 2, R + 8], [W - R - 8, H - R - 24], [R + 8, H - R - 24]];
@@ -375,7 +383,7 @@ function build(tools) {
     style("line", 1.5);
     path(corner);
     g.stroke();
-    const skip = Math.ceil((seen.length - 1) / 36);
+    const skip = Math.ceil((seen.length - 1) / (quick ? 18 : 36));
     seen.forEach(({ place, g: basis, exact, first }, k) => {
       const stop = Number.isInteger(place), [x, y] = spot(place);
       if (!stop && k % skip) return;
@@ -418,6 +426,10 @@ function build(tools) {
   on(canvas, "pointerdown", point);
   on(canvas, "pointermove", point);
   on(canvas, "pointerleave", (e) => { if (e.pointerType === "mouse") { hover = null; later(); } });
+  arrows(canvas, (d) => {
+    const { left, w, n } = columns ?? { left: 0, w: 1, n: 1 }, j = hover ? Math.floor((hover[0] - left) / w) : -1;
+    hover = d && [left + (clamp(j + d[0], 0, n - 1) + 0.5) * w, 0];
+  });
   turnable(tools, canvas, () => model.get("part") === "transport");
   return { nodes, canvas, paint, title: "Cascade, ladder and transport" };
 }

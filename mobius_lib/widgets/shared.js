@@ -26,16 +26,23 @@ function el(kind, props = {}, ...children) { // kind: tag or tag.class
   return node;
 }
 
+const pens = new WeakMap(); // the size that a canvas has: to set it anew would throw its memory away in every frame
+
 function pen(canvas, W, H) { // W x H CSS pixels, sharp on any screen; colours by their names in the style sheet
   const css = getComputedStyle(canvas), g = canvas.getContext("2d"), dpr = window.devicePixelRatio || 1;
-  canvas.width = Math.round(W * dpr);
-  canvas.height = Math.round(H * dpr);
-  canvas.style.height = H + "px";
-  g.setTransform(canvas.width / W, 0, 0, canvas.height / H, 0, 0);
-  g.font = "12px " + css.fontFamily;
-  g.textBaseline = "middle";
-  g.lineJoin = "round"; // a mitre would overshoot a crest
-  const color = (name) => css.getPropertyValue("--" + name) || name;
+  const size = [W, H, dpr] + "", seen = {};
+  if (pens.get(canvas) === size) g.clearRect(0, 0, W, H);
+  else {
+    pens.set(canvas, size);
+    canvas.width = Math.round(W * dpr);
+    canvas.height = Math.round(H * dpr);
+    canvas.style.height = H + "px";
+    g.setTransform(canvas.width / W, 0, 0, canvas.height / H, 0, 0);
+    g.font = "12px " + css.fontFamily;
+    g.textBaseline = "middle";
+    g.lineJoin = "round"; // a mitre would overshoot a crest
+  }
+  const color = (name) => (seen[name] ??= css.getPropertyValue("--" + name) || name);
   const style = (c, width, dash = []) => { g.strokeStyle = color(c); g.lineWidth = width; g.setLineDash(dash); };
   const path = (points) => {
     g.beginPath();
@@ -61,11 +68,42 @@ function pen(canvas, W, H) { // W x H CSS pixels, sharp on any screen; colours b
   };
 }
 
-// `build` gets the tools below and returns { nodes, canvas, paint, title }. `paint`, called with all traits, draws, and
-// returns the picture in words, or nothing where it is hidden. `readable` says the value of a slider.
+// To write what is there already would still cost a layout.
+const update = (node, key, value) => { if (node[key] !== value) node[key] = value; };
+const press = (b, on) => update(b, "ariaPressed", String(on));
+
+// anywidget waits two seconds for a module, and where that was not enough it turns away all that Python sends, for good.
+// It then is heard by the handler that anywidget put its own before, and asked for what was missed.
+async function hear(own, esm) {
+  const m = await own;
+  if (!m.comm || m.get("_esm") !== esm) return;
+  try { await m._handle_comm_msg({ content: { data: {} } }); } catch {
+    let plain;
+    for (let p = m; (p = Object.getPrototypeOf(p));) if (Object.hasOwn(p, "_handle_comm_msg")) plain = p._handle_comm_msg;
+    m.comm.on_msg((message) => plain.call(m, message));
+    m.comm.send({ method: "request_state" }, {});
+  }
+}
+
+// Keeps what is made until its key changes; what was made quickly is made again as soon as there is time.
+function keeper() {
+  let of = null, rough = false, kept;
+  return (key, quick, make) => {
+    if (key !== of || (rough && !quick)) [kept, of, rough] = [make(), key, quick];
+    return kept;
+  };
+}
+
+const arrowOf = (e) => ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] })[e.key];
+
+const REST = 160; // ms without a change, until what was drawn quickly is drawn well
+
+// `build` gets the tools below and returns { nodes, canvas, paint, title }. `paint`, called with all traits, the time and
+// whether to be quick (a slider is on its way), draws, and returns the picture in words, or nothing where it is hidden.
+// `readable` says the value of a slider.
 function mount({ model, el: host }, traits, readable, build) {
   const off = [], rows = []; // off: what has to be undone when the view goes
-  let frame = 0, quiet = 0;
+  let frame = 0, quiet = 0, moved = -REST, resting = 0;
   const later = () => { frame ||= requestAnimationFrame(show); };
   const on = (target, event, f) => {
     target.addEventListener(event, f);
@@ -74,11 +112,26 @@ function mount({ model, el: host }, traits, readable, build) {
   const write = (changes) => {
     for (const [k, v] of Object.entries(changes)) model.set(k, Array.isArray(v) ? [...v] : v);
     try { model.save_changes?.(); } catch { /* a page without a kernel */ }
+    moved = performance.now();
     later();
+  };
+  // What a pointer reads, the arrow keys read too: f gets a step, ten times as far with Shift, or on Escape nothing.
+  const arrows = (node, f) => {
+    node.tabIndex = 0;
+    on(node, "keydown", (e) => {
+      const d = e.target === node && arrowOf(e);
+      if (!d && e.key !== "Escape") return;
+      e.preventDefault();
+      f(d && d.map((v) => (e.shiftKey ? 10 : 1) * v));
+      later();
+    });
   };
   const button = (f, ...children) => {
     const b = el("button", { type: "button" }, ...children);
-    on(b, "click", f);
+    on(b, "click", () => {
+      f();
+      moved = -REST; // one change, and no drag: drawn well at once
+    });
     return b;
   };
   // trait, index, symbol, name, least, most, step, whether least and most are powers of ten; values outside widen it
@@ -94,7 +147,7 @@ function mount({ model, el: host }, traits, readable, build) {
     return el("label", {}, el("span", {}, symbol + " ", el("small", {}, name)), input, out);
   };
 
-  const { nodes, canvas, paint, title } = build({ model, on, later, write, button, slider });
+  const { nodes, canvas, paint, title } = build({ model, on, later, write, button, slider, arrows });
   const live = el("div.mw-live", { role: "status" }), root = el("div.mw", {}, el("div.mw-card", {}, ...nodes), live);
   canvas.setAttribute("role", "img");
   host.replaceChildren(root);
@@ -108,9 +161,15 @@ function mount({ model, el: host }, traits, readable, build) {
       if (v < input.min) input.min = Math.floor(v); // widen, never shrink: a thumb being dragged must not jump
       if (v > input.max) input.max = Math.ceil(v);
       input.value = v;
-      input.ariaValueText = out.textContent = readable(s, trait, i);
+      const said = readable(s, trait, i);
+      update(input, "ariaValueText", said);
+      update(out, "textContent", said);
     }
-    const said = paint(s, now);
+    const quick = performance.now() - moved < REST;
+    root.classList.toggle("quick", quick);
+    const said = paint(s, now, quick);
+    clearTimeout(resting);
+    if (quick) resting = setTimeout(later, REST);
     if (!said) return; // hidden: the resize observer calls again
     clearTimeout(quiet);
     quiet = setTimeout(() => { // for screen readers: once the slider rests
@@ -129,11 +188,13 @@ function mount({ model, el: host }, traits, readable, build) {
   for (const node of [document.documentElement, document.body])
     theme.observe(node, { attributes: true, attributeFilter: ["data-theme", "theme", "data-jp-theme-light"] });
   later();
+  for (const own of Object.values(model.widget_manager?._models ?? {})) hear(own, model.get("_esm"));
   return () => {
     off.forEach((undo) => undo());
     size.disconnect();
     theme.disconnect();
     cancelAnimationFrame(frame);
     clearTimeout(quiet);
+    clearTimeout(resting);
   };
 }

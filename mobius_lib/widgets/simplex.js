@@ -44,8 +44,8 @@ export function fit(s) {
   const [feature, cantor, crystal] = softmax(s.geo_weights), directions = s.vertices.map((v) => unit(centroid(v)));
   const angle = (s.direction * Math.PI) / 180, dx = Math.cos(angle), dy = Math.sin(angle);
   return (x, y) => {
-    const size = Math.sqrt(x * x + y * y) || 1, [, m, r] = triadic(sigmoid(STEEP * (x * dx + y * dy)), s.tau);
-    const c = s.alpha * m + r, q = [x, y], terms = [], logits = [];
+    const size = Math.sqrt(x * x + y * y) || 1, p = thirds(sigmoid(STEEP * (x * dx + y * dy)), s.tau);
+    const c = s.alpha * p[1] + p[2], q = [x, y], terms = [], logits = [];
     for (let i = 0; i < s.vertices.length; i++) {
       const cosine = (x * directions[i][0] + y * directions[i][1]) / size, gap = (c - s.cantor_prototypes[i]) ** 2;
       const distance = vertexDistance(q, s.vertices[i]);
@@ -126,7 +126,7 @@ function raster(size, pixel) { // from pixel(x, y), x and y from -1 to 1, upward
 const shares = (counts) => counts.map((n) => n / counts.reduce((a, b) => a + b));
 const said = (names, v) => names.map((name, i) => `${name}\u00a0${pct(v[i])}`).join(", ");
 
-function build({ model, on, later, write, button, slider }) {
+function build({ model, on, later, write, button, slider, arrows }) {
   // -- elements
   const row = (kind, ariaLabel, list) => el("div.mw-" + kind, { role: "group", ariaLabel }, ...list);
   const presets = (model.get("presets") || []).map(({ group, name, note, state }) =>
@@ -137,7 +137,7 @@ function build({ model, on, later, write, button, slider }) {
     const b = el("button.mw-pin", { type: "button" }, el("span", {}, j === null ? name : ""));
     b.style.setProperty("--hue", `var(--${HUES[i]})`);
     on(b, "keydown", (e) => {
-      const d = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
+      const d = arrowOf(e);
       if (!d) return;
       e.preventDefault();
       move([i, j], place([i, j]).map((v, k) => v + d[k] * (e.shiftKey ? 0.1 : 0.02)));
@@ -172,11 +172,12 @@ function build({ model, on, later, write, button, slider }) {
   }
 
   // -- picture
-  let hover = null, map = null, mapOf = "", globe = null, globeOf = "", drag = null, spin = null;
+  const mapOf = keeper(), ballOf = keeper();
+  let hover = null, map = null, drag = null, spin = null;
 
-  function regions(s, paper, hues) {
+  function regions(s, paper, hues, cells) {
     const f = fit(s), count = [0, 0, 0], circle = [0, 0, 0], ink = hues.map((hue) => tones(paper, hue, 0.2, 0.65));
-    const c = raster(CELLS, (x, y) => {
+    const c = raster(cells, (x, y) => {
       const { logits } = f(SPAN * x, SPAN * y), i = best(logits);
       const lead = logits[i] - Math.max(logits[(i + 1) % 3], logits[(i + 2) % 3]);
       count[i]++;
@@ -187,9 +188,8 @@ function build({ model, on, later, write, button, slider }) {
     return { c, count: shares(count), circle: shares(circle) };
   }
 
-  function paint(s) {
-    for (const { b, state } of presets)
-      b.setAttribute("aria-pressed", Object.keys(state).every((k) => String(s[k]) === String(state[k])));
+  function paint(s, now, quick) {
+    for (const { b, state } of presets) press(b, Object.keys(state).every((k) => String(s[k]) === String(state[k])));
     const W = canvas.clientWidth;
     if (!W) return "";
     const { g, color, style, path, line, text, outlined } = pen(canvas, W, W);
@@ -199,7 +199,7 @@ function build({ model, on, later, write, button, slider }) {
     };
     const hues = HUES.map(rgb), paper = rgb("bg");
     const key = JSON.stringify([s.vertices, s.geo_weights, s.cantor_prototypes, s.alpha, s.tau, s.direction, paper]);
-    if (key !== mapOf) [map, mapOf] = [regions(s, paper, hues), key];
+    map = mapOf(key, quick, () => regions(s, paper, hues, CELLS / (quick ? 2 : 1)));
 
     const px = (x) => (W * (x / SPAN + 1)) / 2, py = (y) => (W * (1 - y / SPAN)) / 2, at = (p) => [px(p[0]), py(p[1])];
     g.drawImage(map.c, 0, 0, W, W);
@@ -221,34 +221,33 @@ function build({ model, on, later, write, button, slider }) {
     }
 
     const sizes = s.vertices.map((v) => length(centroid(v))), none = [0, 1, 2].filter((i) => sizes[i] < 1e-6);
-    kind.textContent = said(CLASSES, map.count);
-    rest.textContent = ` of the picture; ${said(CLASSES, map.circle)} of the circle. ` + (none.length
+    update(kind, "textContent", said(CLASSES, map.count));
+    update(rest, "textContent", ` of the picture; ${said(CLASSES, map.circle)} of the circle. ` + (none.length
       ? `The centroids of ${none.map((i) => CLASSES[i]).join(", ")} are 0 up to rounding ` +
         `(${none.map((i) => sizes[i].toExponential(0).replace("-", "\u2212")).join(", ")}): the cosine to them reads ` +
         "the direction of a rounding error."
-      : `Centroids of length ${sizes.map((v) => num(v)).join(", ")}.`);
+      : `Centroids of length ${sizes.map((v) => num(v)).join(", ")}.`));
 
-    readout.textContent = "Point to read the terms. Drag a dot, or a letter for its whole triangle.";
+    let read = "Point, or use the arrow keys on the picture, to read the terms. Drag a dot, or a letter for its whole triangle.";
     if (hover) {
       const q = hover.map((v) => SPAN * v), { c, terms, logits } = fit(s)(...q), i = best(logits);
       outlined(() => g.arc(px(q[0]), py(q[1]), 4, 0, 7));
-      readout.textContent = `q (${num(q[0])}, ${num(q[1])}), c ${num(c)}: ` + terms.map(([cos, gap, d], k) =>
+      read = `q (${num(q[0])}, ${num(q[1])}), c ${num(c)}: ` + terms.map(([cos, gap, d], k) =>
         `${CLASSES[k]} cos ${num(cos)}, gap² ${num(gap)}, dist ${num(d)} → ${num(logits[k])}`).join("; ") +
         `. Class ${CLASSES[i]}.`;
     }
-    solid(s, hues, paper);
+    update(readout, "textContent", read);
+    const width = ball.clientWidth, turn = JSON.stringify([s.turn, s.pull, paper, width]);
+    ballOf(turn, quick, () => solid(s, hues, paper, width, BALL / (quick ? 2 : 1)));
     return kind.textContent + rest.textContent;
   }
 
-  function solid(s, hues, paper) {
-    const W = ball.clientWidth, key = JSON.stringify([s.turn, s.pull, paper, W]);
-    if (key === globeOf) return;
-    globeOf = key;
+  function solid(s, hues, paper, W, cells) {
     const { g, style, line, text, dot } = pen(ball, W, W), v = tetrahedron(s.pull);
     const seen = v.map((p) => turned(p, s.turn)), half = W / 2 - 8, owner = nearest(seen);
     const at = ([x, y]) => [W / 2 + half * x, W / 2 - half * y];
     const ink = hues.map((hue) => tones(paper, hue, 0.15, 0.55)), count = [0, 0, 0, 0];
-    g.drawImage(raster(BALL, (x, y) => {
+    g.drawImage(raster(cells, (x, y) => {
       const z = Math.sqrt(1 - x * x - y * y);
       return z >= 0 ? ink[owner(x, y, z)][Math.floor((TONES - 1) * z)] : 0;
     }), 8, 8, 2 * half, 2 * half);
@@ -297,6 +296,7 @@ function build({ model, on, later, write, button, slider }) {
     if (drag) move(drag.pin, hover.map((v) => v * SPAN));
     else later();
   });
+  arrows(canvas, (d) => { hover = d && (hover ?? [0, 0]).map((v, k) => clamp(v + 0.01 * d[k], -1, 1)); });
   on(stage, "pointerleave", (e) => { if (e.pointerType === "mouse") { hover = null; later(); } });
   on(ball, "pointerdown", (e) => { spin = [e.clientX, e.clientY]; ball.setPointerCapture(e.pointerId); });
   on(ball, "pointermove", (e) => {

@@ -125,7 +125,8 @@ class BasinExplorer(anywidget.AnyWidget):
     ) -> "BasinExplorer":
         """A widget with the mixing weights, staircase and three Cantor prototypes of a model, trained or not.
 
-        The triangles stay where they are: simplices of many dimensions have no place in a plane.
+        The triangles stay where they are: simplices of many dimensions have no place in a plane. It has one button
+        more, which brings the model back.
 
         Args:
             model: read, not kept.
@@ -150,7 +151,10 @@ class BasinExplorer(anywidget.AnyWidget):
             "alpha": model.cantor_stairs.alpha.item(),
             "tau": model.cantor_stairs.tau,
         }
-        return cls(**shown, **traits)
+        explorer = cls(**shown, **traits)
+        preset = {"group": "mix", "name": "This model", "note": "and its staircase", "state": shown}
+        explorer.set_trait("presets", [*explorer.presets, preset])
+        return explorer
 
     def classes(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The triangles as they stand, laid out as a head's `class_prototypes`: (3, 3, 2)."""

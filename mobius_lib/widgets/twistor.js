@@ -73,11 +73,12 @@ export function image(m, [A, B, D]) {
 
 // ---- drawing
 
-const SPAN = 3, FAR = 1e6, LAST = 6, STEP = 0.125;
+const SPAN = 3, FAR = 1e6, LAST = 6, STEP = 0.125, TAIL = 12;
 const TRAITS = ["matrix", "circle", "time", "turn", "trajectory", "at"], LETTERS = ["a", "b", "c", "d", "circle"];
 const SHIFT = [[-1, 1], [1, 1], [-1, -1], [1, -1], [0, 0]]; // the letters stand beside their points, as in the matrix
 const MAIN = [["time", null, "t", "steps", 0, 4], ["circle", 2, "r", "radius", 0.1, 2]];
 const VIEW = [["turn", 0, "↔", "turn", -3.15, 3.15], ["turn", 1, "↕", "tilt", -1.6, 1.6]];
+// TAIL: so many characters of a trajectory are drawn at a time, or no eye could follow it
 const ALONG = ["at", null, "i", "character", 0, 1, 1];
 const SEEDS = [-2.4, -1.6, -0.8, 0, 0.8, 1.6, 2.4].flatMap((x) => [-2.4, -1.6, -0.8, 0, 0.8, 1.6, 2.4].map((y) => [[x, y], I]));
 const TIMES = Array.from({ length: LAST / STEP + 1 }, (_, k) => k * STEP);
@@ -88,7 +89,7 @@ const readable = (s, trait, i) => (trait === "at" ? String(s.at + 1) : num(i ===
   (trait === "turn" ? " rad" : ""));
 
 function build(tools) {
-  const { model, on, later, write, button, slider } = tools;
+  const { model, on, later, write, button, slider, arrows } = tools;
   const row = (list) => el("div.mw-kinds", { role: "group", ariaLabel: "Class of the map" }, ...list);
   const presets = (model.get("presets") || []).map(({ name, note, state }) =>
     ({ b: button(() => write(state), name, el("small", {}, note)), state }));
@@ -97,7 +98,7 @@ function build(tools) {
     const b = el("button.mw-pin", { type: "button" }, el("span", {}, i < 4 ? name : ""));
     b.style.setProperty("--hue", i < 4 ? "var(--fg)" : "var(--r)");
     on(b, "keydown", (e) => {
-      const d = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
+      const d = arrowOf(e);
       if (!d) return;
       e.preventDefault();
       put(i, add(place(i), d, e.shiftKey ? 0.1 : 0.02));
@@ -114,7 +115,8 @@ function build(tools) {
         el("details", {}, el("summary", {}, "Turn the sphere"), ...VIEW.map(slider)))),
     el("p.mw-note", {}, "Dots flow along their orbits, one step of the map for each unit of t. Orange: a circle, and its " +
       "images under 1, 2, 3 … steps, all of them circles or lines. Full and hollow ring: the fixed points to which and from " +
-      "which all flows. Drag a, b, c, d or the circle; drag the sphere to turn it: 0 is below, ∞ above."),
+      "which all flows. Drag a, b, c, d or the circle; drag the sphere to turn it: 0 is below, ∞ above. Green: where the state " +
+      `stood after each of the last ${TAIL} characters.`),
   ];
 
   const place = (i) => (i < 4 ? model.get("matrix")[i] : model.get("circle").slice(0, 2));
@@ -125,13 +127,14 @@ function build(tools) {
     if (abs2(det(matrix)) > 1e-6) write({ matrix });
   }
 
-  let drag = null, hover = null, since = null, from = 0, flow = null, flowOf = "";
+  const flowOf = keeper(), planeOf = keeper(), ballOf = keeper();
+  let drag = null, hover = null, since = null, from = 0;
 
-  function paint(s, now) {
+  function paint(s, now, quick) {
     const m = normalised(s.matrix), key = JSON.stringify(m), W = canvas.clientWidth;
-    for (const { b, state } of presets) b.setAttribute("aria-pressed", String(state.matrix) === String(s.matrix));
-    play.textContent = since === null ? "Play" : "Stop";
-    play.setAttribute("aria-pressed", since !== null);
+    for (const { b, state } of presets) press(b, String(state.matrix) === String(s.matrix));
+    update(play, "textContent", since === null ? "Play" : "Stop");
+    press(play, since !== null);
     text.hidden = along.hidden = !s.trajectory.length;
     thumb.max = Math.max(s.trajectory.length - 1, 1);
     thumb.value = s.at;
@@ -142,26 +145,28 @@ function build(tools) {
       if (time >= 4) since = null;
       write({ time: Math.min(time, 4) });
     }
-    if (key !== flowOf) {
-      const steps = TIMES.map((t) => power(m, t));
-      [flow, flowOf] = [SEEDS.map((p) => steps.map((step) => move(step, p))), key];
-    }
+    const flow = flowOf(key, quick, () => {
+      const steps = TIMES.filter((_, i) => !quick || i % 2 === 0).map((t) => power(m, t));
+      return SEEDS.map((p) => steps.map((step) => move(step, p)));
+    });
     const type = classify(m), fixed = fixedPoints(m), k = multiplier(m), now_ = power(m, s.time);
     const images = [0, 1, 2, 3, 4, 5].map((n) => compose(now_, power(m, n)));
     const points = s.trajectory.map(([, x, y]) => [[x, y], I]), at = Math.min(s.at, points.length - 1);
-    plane(s, W, { m, type, fixed, images, now_, points, at });
-    globe(s, { type, fixed, images, now_, points, at });
+    const tail = points.slice(Math.max(at - TAIL, 0), at + 1), shown = { key, quick, flow, type, fixed, images, now_, tail };
+    plane(s, W, shown);
+    globe(s, shown);
 
-    kind.textContent = type[0].toUpperCase() + type.slice(1);
-    rest.textContent = ` map: trace ${complex(trace(m))}. ` + (type === "identity" ? "Every point is fixed." :
+    update(kind, "textContent", type[0].toUpperCase() + type.slice(1));
+    update(rest, "textContent", ` map: trace ${complex(trace(m))}. ` + (type === "identity" ? "Every point is fixed." :
       type === "parabolic" ? `One fixed point, ${named(fixed[0])}, from which and to which all flows.` :
       `Fixed points ${fixed.map(named).join(" and ")}. Multiplier ${complex(k)}: each step ` +
-      `stretches by ${num(abs(k))} and turns by ${num((Math.atan2(k[1], k[0]) * 180) / Math.PI, 0)}° around the latter.`);
-    readout.textContent = `det ${complex(det(s.matrix))}, made 1 by dividing by its root.`;
+      `stretches by ${num(abs(k))} and turns by ${num((Math.atan2(k[1], k[0]) * 180) / Math.PI, 0)}° around the latter.`));
+    let read = `det ${complex(det(s.matrix))}, made 1 by dividing by its root. Point, or use the arrow keys, to see where z goes.`;
     if (hover) {
       const p = [scale(hover, SPAN), I], z = complex(p[0]);
-      readout.textContent = `z = ${z} goes to ${named(move(m, p))}, and comes from ${named(move(inverse(m), p))}.`;
+      read = `z = ${z} goes to ${named(move(m, p))}, and comes from ${named(move(inverse(m), p))}.`;
     }
+    update(readout, "textContent", read);
     if (points.length) {
       const chars = s.trajectory.map(([char]) => char), low = Math.max(0, at - 30);
       text.replaceChildren(chars.slice(low, at).join(""), el("mark", {}, chars[at]), chars.slice(at + 1, at + 31).join(""));
@@ -169,19 +174,21 @@ function build(tools) {
     return kind.textContent + rest.textContent;
   }
 
-  function plane(s, W, { fixed, type, images, now_, points, at }) {
-    const { g, color, style, path, line, text: write_, dot } = pen(canvas, W, W), u = W / (2 * SPAN);
+  function plane(s, W, { key, quick, flow, fixed, type, images, now_, tail }) {
+    const { g, color, style, line, text: write_, dot } = pen(canvas, W, W), u = W / (2 * SPAN);
     const px = ([x, y]) => [W / 2 + u * clamp(x, -1e3, 1e3), W / 2 - u * clamp(y, -1e3, 1e3)];
-    const broken = (list) => { // a line that leaves the picture through the pole comes back elsewhere
-      g.beginPath();
-      let last = null;
-      for (const p of list) {
-        const [x, y] = px(affine(p));
-        if (last && Math.hypot(x - last[0], y - last[1]) < W) g.lineTo(x, y);
-        else g.moveTo(x, y);
-        last = [x, y];
+    const broken = (lists) => { // a line that leaves the picture through the pole comes back elsewhere
+      const path = new Path2D();
+      for (const list of lists) {
+        let last = null;
+        for (const p of list) {
+          const [x, y] = px(affine(p));
+          if (last && Math.hypot(x - last[0], y - last[1]) < W) path.lineTo(x, y);
+          else path.moveTo(x, y);
+          last = [x, y];
+        }
       }
-      g.stroke();
+      return path;
     };
     style("line", 1);
     line(W / 2, 0, W / 2, W);
@@ -196,9 +203,9 @@ function build(tools) {
     g.stroke();
     g.globalAlpha = 0.45;
     style("l", 1);
-    flow.forEach(broken);
+    g.stroke(planeOf(key + W, quick, () => broken(flow)));
     g.globalAlpha = 1;
-    for (const p of SEEDS) dot(...px(affine(move(now_, p))), 2.6, "l");
+    dots(g, color("l"), 2.6, SEEDS.map((p) => px(affine(move(now_, p)))));
     images.forEach((step, n) => {
       const [A, B, D] = image(step, circle(s.circle, s.circle[2])), size = Math.sqrt(Math.max(abs2(B) - A * D, 0));
       g.globalAlpha = 1 - n / 7;
@@ -215,18 +222,32 @@ function build(tools) {
     });
     g.globalAlpha = 1;
     if (type !== "identity") fixed.forEach((p, i) => ring(g, color, px(affine(p)), i));
-    if (points.length) {
-      style("m", 1.2);
-      broken(points.slice(0, at + 1));
-      dot(...px(affine(points[at])), 6, "m");
-    }
+    style("m", 2);
+    tail.forEach((p, i) => { // older ones are paler
+      g.globalAlpha = (i + 1) / tail.length;
+      if (i) g.stroke(broken([[tail[i - 1], p]]));
+      dot(...px(affine(p)), i === tail.length - 1 ? 6 : 2.5, "m");
+    });
+    g.globalAlpha = 1;
     pins.forEach((b, i) => {
       const [x, y] = px(place(i)), [dx, dy] = SHIFT[i];
       if (i < 4) dot(x, y, 3, "fg");
-      const inside = (v) => clamp(v, 22, W - 22) + "px";
-      Object.assign(b.style, { left: inside(x + 13 * dx), top: inside(y - 13 * dy) });
-      b.ariaLabel = `${i < 4 ? "Coefficient " : "Centre of the "}${LETTERS[i]} at ${complex(place(i))}; arrow keys move it`;
+      const inside = (v) => clamp(v, 22, W - 22).toFixed(1) + "px";
+      update(b.style, "left", inside(x + 13 * dx));
+      update(b.style, "top", inside(y - 13 * dy));
+      update(b, "ariaLabel",
+        `${i < 4 ? "Coefficient " : "Centre of the "}${LETTERS[i]} at ${complex(place(i))}; arrow keys move it`);
     });
+  }
+
+  function dots(g, fill, r, places) {
+    g.beginPath();
+    for (const [x, y] of places) {
+      g.moveTo(x + r, y);
+      g.arc(x, y, r, 0, 7);
+    }
+    g.fillStyle = fill;
+    g.fill();
   }
 
   function ring(g, color, [x, y], i) {
@@ -239,7 +260,7 @@ function build(tools) {
     g.stroke();
   }
 
-  function globe(s, { fixed, type, images, now_, points, at }) {
+  function globe(s, { key, quick, flow, fixed, type, images, now_, tail }) {
     const W = ball.clientWidth;
     if (!W) return;
     const { g, color, style, line, text: write_, dot } = pen(ball, W, W), R = W / 2 - 10;
@@ -253,33 +274,38 @@ function build(tools) {
     g.fill();
     style("dim", 1);
     g.stroke();
-    const thread = (list, front, back) => {
-      let last = null;
-      for (const p of list) {
-        const next = seen(p);
-        if (last) {
-          g.globalAlpha = last[2] + next[2] > 0 ? front : back;
-          line(last[0], last[1], next[0], next[1]);
+    const threads = (lists) => { // what lies behind, and what before
+      const sides = [new Path2D(), new Path2D()];
+      for (const list of lists) {
+        let last = null, on = null;
+        for (const p of list) {
+          const next = seen(p), side = last && sides[+(last[2] + next[2] > 0)];
+          if (side && side !== on) side.moveTo(last[0], last[1]);
+          side?.lineTo(next[0], next[1]);
+          [last, on] = [next, side];
         }
-        last = next;
       }
+      return sides;
+    };
+    const draw = (sides, ...alphas) => {
+      sides.forEach((side, i) => {
+        g.globalAlpha = alphas[i];
+        g.stroke(side);
+      });
       g.globalAlpha = 1;
     };
-    const round = (x, y, r) => Array.from({ length: 65 }, (_, i) => {
-      const t = (i * Math.PI) / 32;
+    const corners = quick ? 32 : 64, round = (x, y, r) => Array.from({ length: corners + 1 }, (_, i) => {
+      const t = (2 * i * Math.PI) / corners;
       return [[x + r * Math.cos(t), y + r * Math.sin(t)], I];
     });
     style("dim", 1);
-    thread(round(0, 0, 1), 0.8, 0.25);
+    draw(threads([round(0, 0, 1)]), 0.25, 0.8);
     style("l", 1);
-    flow.forEach((orbit) => thread(orbit, 0.5, 0.12));
-    for (const p of SEEDS) {
-      const [x, y, z] = seen(move(now_, p));
-      if (z > 0) dot(x, y, 2.2, "l");
-    }
+    draw(ballOf(key + s.turn + W, quick, () => threads(flow)), 0.12, 0.5);
+    dots(g, color("l"), 2.2, SEEDS.map((p) => seen(move(now_, p))).filter(([, , z]) => z > 0));
     images.forEach((step, n) => {
       style("r", n ? 1.3 : 2.5);
-      thread(round(...s.circle).map((p) => move(step, p)), 1 - n / 7, 0.2);
+      draw(threads([round(...s.circle).map((p) => move(step, p))]), 0.2, 1 - n / 7);
     });
     if (type !== "identity") for (const [i, p] of fixed.entries()) {
       const [x, y, z] = seen(p);
@@ -287,16 +313,19 @@ function build(tools) {
       ring(g, color, [x, y], i);
     }
     g.globalAlpha = 1;
-    if (points.length) {
-      style("m", 1.5);
-      thread(points.slice(0, at + 1), 1, 0.25);
-      dot(...seen(points[at]).slice(0, 2), 6, "m");
-    }
+    style("m", 2);
+    tail.forEach((p, i) => {
+      const pale = (i + 1) / tail.length, [x, y, z] = seen(p);
+      if (i) draw(threads([[tail[i - 1], p]]), 0.3 * pale, pale);
+      g.globalAlpha = z > 0 ? pale : 0.3 * pale;
+      dot(x, y, i === tail.length - 1 ? 6 : 2.5, "m");
+    });
+    g.globalAlpha = 1;
     for (const [name, p] of [["0", [O, I]], ["∞", [I, O]], ["1", [I, I]], ["i", [[0, 1], I]]]) {
       const [x, y, z] = seen(p);
       if (z > -0.2) write_(name, x + 5, y - 8, "left", "fg");
     }
-    ball.ariaLabel = `The same on the sphere. ${fixed.map(named).join(" and ")} stay.`;
+    update(ball, "ariaLabel", `The same on the sphere. ${fixed.map(named).join(" and ")} stay.`);
   }
 
   // -- events
@@ -324,6 +353,7 @@ function build(tools) {
   });
   on(stage, "pointerleave", (e) => { if (e.pointerType === "mouse") { hover = null; later(); } });
   for (const end of ["pointerup", "pointercancel"]) on(stage, end, () => { drag = null; });
+  arrows(canvas, (d) => { hover = d && (hover ?? O).map((v, k) => clamp(v + 0.01 * d[k], -1, 1)); });
   turnable(tools, ball);
   return { nodes, canvas, paint, title: "A Möbius map of the plane and the sphere" };
 }

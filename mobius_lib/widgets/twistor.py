@@ -106,7 +106,7 @@ class MobiusExplorer(anywidget.AnyWidget):
 
     @classmethod
     def from_cell(cls, cell: TwistorTitansCell, pair: int = 0, cycle: int = 0, **traits: Any) -> "MobiusExplorer":
-        """A widget with one of the Möbius maps that a cell has learned.
+        """A widget with one of the Möbius maps that a cell has learned, and a button that brings it back.
 
         Args:
             cell: read, not kept.
@@ -125,7 +125,11 @@ class MobiusExplorer(anywidget.AnyWidget):
         for name, index, size in (("cycle", cycle, maps.shape[0]), ("pair", pair, maps.shape[1])):
             if not 0 <= index < size:
                 raise ValueError(f"{name} must be from 0 to {size - 1}, got {index}.")
-        return cls(matrix=[[z.real, z.imag] for z in maps[cycle, pair].flatten().tolist()], **traits)
+        state = {"matrix": [[z.real, z.imag] for z in maps[cycle, pair].flatten().tolist()]}
+        explorer = cls(**state, **traits)
+        preset = {"name": "Learned", "note": f"map of pair {pair}", "state": state}
+        explorer.set_trait("presets", [preset, *explorer.presets])
+        return explorer
 
     def show(self, text: str, states: Tensor, pair: int = 0) -> None:
         """Draw the way of one component pair of a recurrent state along a text: sets trajectory, and at to its start.
@@ -152,6 +156,22 @@ class MobiusExplorer(anywidget.AnyWidget):
         shown = [z if abs(z) <= FARTHEST else _far(z) for z in points]
         self.at = 0
         self.trajectory = [(character, z.real, z.imag) for character, z in zip(text, shown, strict=True)]
+
+    @staticmethod
+    def pair_to_follow(states: Tensor) -> int:
+        """The component pair whose way the eye can follow: of those that stay in the picture at nine characters of
+        ten (or, where none does, of all), the one with the smallest step by the median.
+
+        Args:
+            states: (T, 4n), T at least 2, as `show` takes them.
+        Returns:
+            from 0 to n - 1.
+        """
+        omega, pi = twistor.to_complex(states.detach().cpu().double())
+        points = twistor.affine(torch.stack([omega, pi], dim=-1))  # (T, n)
+        inside = ((points.real.abs() <= 3) & (points.imag.abs() <= 3)).double().mean(dim=0) >= 0.9
+        steps = points.diff(dim=0).abs().nan_to_num(torch.inf).median(dim=0).values
+        return (steps.masked_fill(~inside, torch.inf) if inside.any() else steps).argmin().item()
 
     def map(self) -> Tensor:
         """The map with determinant 1, and of its two matrices the one whose trace has no negative real part:

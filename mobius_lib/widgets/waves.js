@@ -39,9 +39,8 @@ export function lens(s, u, t) {
 
 // ---- drawing
 
-const N = 481, ROWS = 64, SPAN = 3;
+const N = 481, SPAN = 3;
 const X = Float64Array.from({ length: N }, (_, i) => SPAN * (2 * i / (N - 1) - 1)), U = X.map(Math.tanh);
-const COARSE = U.filter((_, i) => i % 2 === 0); // enough for the map
 const RAMP = [[0, 32, 77], [65, 77, 107], [124, 123, 120], [188, 175, 111], [255, 234, 70]]; // after cividis
 
 const COLORS = Array.from({ length: 256 }, (_, n) => {
@@ -50,13 +49,14 @@ const COLORS = Array.from({ length: 256 }, (_, n) => {
   return (255 << 24) | (b << 16) | (g << 8) | r;
 });
 
-function map(state) { // the gate over (x, t), t = 1 on top, and the effective share averaged over t
-  const c = el("canvas", { width: COARSE.length, height: ROWS }), g = c.getContext("2d");
-  const img = g.createImageData(c.width, ROWS), pixels = new Uint32Array(img.data.buffer);
+function map(state, quick) { // the gate over (x, t), t = 1 on top, and the effective share averaged over t
+  const u = U.filter((_, i) => i % (quick ? 5 : 2) === 0), rows = quick ? 24 : 64;
+  const c = el("canvas", { width: u.length, height: rows }), g = c.getContext("2d");
+  const img = g.createImageData(c.width, rows), pixels = new Uint32Array(img.data.buffer);
   let share = 0;
-  for (let row = 0; row < ROWS; row++) {
-    const f = lens(state, COARSE, 1 - (row + 0.5) / ROWS);
-    share += effectiveShare(f.pattern) / ROWS;
+  for (let row = 0; row < rows; row++) {
+    const f = lens(state, u, 1 - (row + 0.5) / rows);
+    share += effectiveShare(f.pattern) / rows;
     pixels.set(f.gate.map((v) => COLORS[Math.floor(v * 256)]), row * c.width);
   }
   g.putImageData(img, 0, 0);
@@ -95,7 +95,7 @@ function words(t, f, share) {
     `means ${means([f.L, f.M, f.R].map(mean))}.`];
 }
 
-function build({ model, on, later, write, button, slider }) {
+function build({ model, on, later, write, button, slider, arrows }) {
   // -- elements
   const presets = model.get("presets") || [];
   const buttons = presets.map((p) => {
@@ -121,24 +121,26 @@ function build({ model, on, later, write, button, slider }) {
   ];
 
   // -- picture
-  let hover = null, image = null, imageOf = "", box = null;
+  const imageOf = keeper();
+  let hover = null, image = null, box = null;
 
-  function paint(s) {
+  function paint(s, now, quick) {
     const { t, ...shape } = s, f = lens(s, U, t), key = JSON.stringify(shape);
-    reported.textContent = "";
+    let note = "";
     for (const { b, p, state } of buttons) {
       const same = Object.keys(state).every((k) => String(s[k]) === String(state[k]));
-      b.setAttribute("aria-pressed", same);
+      press(b, same);
       if (same && p.means)
-        reported.textContent = `${p.name}: ω, α, v as published. Its drifts, phases and path weights are not; ` +
+        note = `${p.name}: ω, α, v as published. Its drifts, phases and path weights are not; ` +
           `they are initial. Its means on its own data: ${means(p.means)}.`;
     }
+    update(reported, "textContent", note);
     const width = canvas.clientWidth;
     if (!width) return "";
-    if (key !== imageOf) [image, imageOf] = [map(s), key];
+    image = imageOf(key, quick, () => map(s, quick));
     const [a, b] = words(t, f, image.share);
-    kind.textContent = a;
-    rest.textContent = b;
+    update(kind, "textContent", a);
+    update(rest, "textContent", b);
     draw(s, f, width);
     return a + b;
   }
@@ -203,8 +205,7 @@ function build({ model, on, later, write, button, slider }) {
     text("1", x0 + bar + 5, top(2) - 10);
     outlined(() => { g.moveTo(left, py(2, s.t)); g.lineTo(left + w, py(2, s.t)); });
 
-    readout.textContent = "Point to read values. Click the map to set t.";
-    if (!hover) return;
+    if (!hover) return update(readout, "textContent", "Point, or use the arrow keys, to read values. Click the map to set t.");
     const i = Math.round((Math.min(Math.max((hover.x - left) / w, 0), 1)) * (N - 1));
     const own = box.t(hover.y), t = own >= 0 && own < 1 ? own : s.t, q = t === s.t ? f : lens(s, U, t);
     style("dim", 1, [3, 3]);
@@ -213,8 +214,8 @@ function build({ model, on, later, write, button, slider }) {
       dot(px(X[i]), py(k, v[i]), 3.5, c);
     outlined(() => g.arc(px(X[i]), py(2, t), 5, 0, 7));
     const l = q.L[i], r = q.R[i];
-    readout.textContent = `x ${num(X[i])}, t ${num(t)}: L ${num(l)}, M ${num(q.M[i])}, R ${num(r)}, xor ` +
-      `${num(softXor(l, r))}, and ${num(softAnd(l, r))}, pattern ${num(q.pattern[i])}, gate ${num(q.gate[i])}`;
+    update(readout, "textContent", `x ${num(X[i])}, t ${num(t)}: L ${num(l)}, M ${num(q.M[i])}, R ${num(r)}, xor ` +
+      `${num(softXor(l, r))}, and ${num(softAnd(l, r))}, pattern ${num(q.pattern[i])}, gate ${num(q.gate[i])}`);
   }
 
   // -- events
@@ -227,6 +228,10 @@ function build({ model, on, later, write, button, slider }) {
   on(canvas, "pointermove", (e) => { point(e); if (e.buttons === 1 && e.pointerType === "mouse") setT(e); });
   on(canvas, "pointerleave", (e) => { if (e.pointerType === "mouse") { hover = null; later(); } });
   on(canvas, "click", setT);
+  arrows(canvas, (d) => {
+    const { x, y } = hover ?? { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2 };
+    hover = d && { x: clamp(x + d[0], 0, canvas.clientWidth), y: clamp(y - d[1], 0, canvas.clientHeight) };
+  });
   return { nodes, canvas, paint, title: "Curves and map of waves and gate" };
 }
 

@@ -125,6 +125,8 @@ class WaveLensExplorer(anywidget.AnyWidget):
     def from_lens(cls, lens: MobiusLens, **traits: Any) -> "WaveLensExplorer":
         """A widget that shows the waves of a lens, for instance of a trained network's `model.blocks[3].lens`.
 
+        It has one button more, which brings that lens back.
+
         Args:
             lens: read, not kept: later changes on either side do not reach the other.
             traits: further traits, such as t.
@@ -134,7 +136,10 @@ class WaveLensExplorer(anywidget.AnyWidget):
         """
         if not isinstance(lens, MobiusLens):
             raise TypeError(f"from_lens takes a MobiusLens, got a {type(lens).__name__}; a network has one per block.")
-        return cls(**{name: getattr(lens, name).tolist() for name in ("scales", *_WAVE_PARAMETERS)}, **traits)
+        shown = {name: getattr(lens, name).tolist() for name in ("scales", *_WAVE_PARAMETERS)}
+        explorer = cls(**shown, **traits)
+        explorer.set_trait("presets", [*explorer.presets, {"name": "This lens", "state": shown}])
+        return explorer
 
     def lens(self, dim: int, layer_idx: int = 0, total_layers: int = len(PRESETS_TABLE)) -> MobiusLens:
         """A lens whose waves are those of the sliders.

@@ -226,6 +226,25 @@ def test_spread_centroids_beside_published_ones():
     torch.testing.assert_close(angles, torch.eye(100), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("classes", "k", "dim"), [(4, 1, 3), (6, 3, 4), (16, 12, 384)])
+def test_vertices_of_perpendicular_classes_are_sqrt_2_apart_on_average(classes, k, dim):
+    """Not pair by pair: in 384 dimensions each pair nearly, in few dimensions none has to."""
+    v = simplex.simplices(classes, k, dim).double()
+    u = v.mean(1)
+    pairs = [(a, b) for a in range(classes) for b in range(a) if abs(u[a] @ u[b]) < 1e-6]
+    distances = torch.stack([torch.cdist(v[a], v[b]) for a, b in pairs])
+    expected = torch.full((len(pairs),), math.sqrt(2), dtype=torch.float64)
+    torch.testing.assert_close(distances.square().mean((1, 2)).sqrt(), expected, rtol=0, atol=1e-5)  # float32
+    off = (distances - math.sqrt(2)).abs().max()
+    assert off < 6 / math.sqrt(dim) if dim > 100 else off > 0.1  # of thousands of pairs none beyond six deviations
+
+
+def test_in_the_plane_vertices_of_two_classes_can_coincide():
+    v = simplex.simplices(4, 1, 2)
+    least = min(torch.cdist(v[a], v[b]).min() for a in range(4) for b in range(a))
+    assert least < 1e-3  # cdist takes the root of a rounded 0
+
+
 def test_spread_vertices_of_a_class_lie_together():
     """Every vertex has its nearest neighbour in its own class."""
     v = simplex.simplices(60, 12, 384)

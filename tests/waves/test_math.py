@@ -76,3 +76,16 @@ def test_a_wrong_wave_is_noticed(monkeypatch, replacement):
         except AssertionError:
             failed.add(law.__name__)
     assert {"wave_stays_between_its_trough_and_one", "wave_is_periodic"} & failed
+
+
+def test_a_twist_is_a_rotation_at_every_angle_only_where_w_is_orthogonal_and_squares_to_minus_one() -> None:
+    eye = torch.eye(2, dtype=torch.float64)
+    quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    angles = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
+    for angle in angles:
+        turned = waves.twist(eye, quarter, angle)
+        torch.testing.assert_close(turned @ turned.mT, eye)
+        single = waves.twist(eye, torch.tan(angle / 2) * eye, angle)  # W W is not -I, and at this angle it is a rotation
+        torch.testing.assert_close(single, eye)
+    other = waves.twist(eye, torch.tan(angles[0] / 2) * eye, angles[1])
+    assert (other @ other.mT - eye).abs().max() > 0.1

@@ -44,6 +44,14 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="
 
 TO_REST = 300  # ms: several frames, also on a busy machine
 
+TOO_LARGE_FOR_ITS_BOX = """() => {  // as JupyterLab lays out an output; a pixel too much is a scroll bar
+    const box = document.querySelector("#one");
+    box.style = "position: relative; overflow: auto";
+    const more = [box.scrollWidth - box.clientWidth, box.scrollHeight - box.clientHeight];
+    box.style = "";
+    return more;
+}"""
+
 STICKING_OUT = """() => {
     const edge = document.querySelector("#one .mw-card").getBoundingClientRect().right;
     return [...document.querySelectorAll("#one .mw-card *")].filter((e) => {
@@ -141,6 +149,7 @@ def picture() -> Callable[..., str]:
 
     def of(page: Any, which: str = "one") -> str:
         page.wait_for_timeout(TO_REST)
+        page.wait_for_selector(f"#{which} .mw:not(.quick)")  # drawn well, not only quickly
         return page.evaluate(f"document.querySelector('#{which} canvas').toDataURL()")
 
     return of
@@ -153,6 +162,7 @@ def fits() -> Callable[[Any, int], list[float]]:
     def check(page: Any, width: int) -> list[float]:
         page.wait_for_timeout(TO_REST)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(TOO_LARGE_FOR_ITS_BOX) == [0, 0]
         assert page.evaluate(STICKING_OUT) == []
         heights = "all => all.map((e) => e.getBoundingClientRect().height)"
         return page.eval_on_selector_all("#one :is(input, button, summary)", heights)

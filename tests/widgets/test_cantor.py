@@ -160,6 +160,9 @@ def test_a_staircase_survives_the_round_trip() -> None:
         assert explorer.zoom == "02" and back.position == "mean"
         assert (back.form, back.levels, back.tau) == (form, levels, 0.1)
         torch.testing.assert_close(back.alpha, first.alpha, rtol=0, atol=0)
+        given = explorer.presets[-1]  # the button that brings it back
+        assert {name: getattr(explorer, name) for name in given["state"]} == given["state"]
+        assert explorer.presets[:-1] == CantorExplorer().presets
 
 
 def test_the_first_picture_is_the_published_layer_before_training() -> None:

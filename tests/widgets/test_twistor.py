@@ -166,6 +166,9 @@ def test_from_cell_takes_a_learned_map() -> None:
         m = cell.mobius.maps()[cycle, pair].to(torch.complex128)
         sign = 1 if m.diagonal().sum().real >= 0 else -1
         torch.testing.assert_close(explorer.map(), sign * m, rtol=0, atol=1e-5)  # float32
+        learned = explorer.presets[0]  # the button that brings it back
+        assert learned["name"] == "Learned" and learned["state"] == {"matrix": explorer.matrix}
+        assert explorer.presets[1:] == MobiusExplorer().presets
     with pytest.raises(TypeError, match="takes a TwistorTitansCell, got a Linear"):
         MobiusExplorer.from_cell(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="cell has no Möbius maps"):
@@ -174,6 +177,18 @@ def test_from_cell_takes_a_learned_map() -> None:
         MobiusExplorer.from_cell(cell, pair=4)
     with pytest.raises(ValueError, match="cycle must be from 0 to 2, got -1"):
         MobiusExplorer.from_cell(cell, cycle=-1)
+
+
+def test_the_pair_to_follow_stays_in_the_picture_and_moves_little() -> None:
+    t = torch.arange(40, dtype=torch.float64)
+    still = torch.polar(torch.full_like(t, 5.0), 0.01 * t)  # moves least, outside
+    slow, fast = torch.polar(torch.full_like(t, 2.0), 0.2 * t), torch.polar(torch.full_like(t, 2.0), 1.5 * t)
+    z = torch.stack([fast, still, slow], dim=1)
+    states = torch.cat([z.real, torch.ones_like(z.real), z.imag, torch.zeros_like(z.imag)], dim=1)
+    omega, pi = twistor.to_complex(states)
+    torch.testing.assert_close(omega / pi, z)
+    assert MobiusExplorer.pair_to_follow(states) == 2
+    assert MobiusExplorer.pair_to_follow(states.view(40, 4, 3)[:, :, 1:2].reshape(40, 4)) == 0  # none is inside
 
 
 def test_show_takes_the_states_of_a_cell() -> None:
@@ -239,7 +254,7 @@ def test_a_bad_value_is_refused_in_one_sentence_and_leaves_the_old_one(trait: st
 
 def test_the_page_stores_little_per_widget() -> None:
     stored = len(MobiusExplorer._esm.encode()) + len(MobiusExplorer._css.encode())
-    assert stored <= 20 * 1024  # the budget of one widget; a page stores both files once per instance
+    assert stored <= 23 * 1024  # two pictures; a page stores both files once per instance
 
 
 # ---- the picture, in a browser
@@ -357,7 +372,7 @@ def test_a_point_is_read_with_its_image(opened) -> None:
     assert page.inner_text("#one .mw-read") == "z = 2.00 goes to 0.50, and comes from 0.50."
     page.mouse.move(0, 0)
     page.wait_for_timeout(TO_REST)
-    assert page.inner_text("#one .mw-read") == "det −1.00, made 1 by dividing by its root."
+    assert page.inner_text("#one .mw-read").startswith("det −1.00, made 1 by dividing by its root.")
 
 
 @pytest.mark.browser

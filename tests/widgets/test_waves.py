@@ -342,3 +342,15 @@ def test_two_columns_where_there_is_room(opened) -> None:
     page.wait_for_timeout(TO_REST)
     canvas, slider = page.locator("#one canvas").bounding_box(), page.locator("#one input").first.bounding_box()
     assert slider["y"] > canvas["y"] + canvas["height"]
+
+
+def test_a_given_lens_comes_back_by_its_own_button() -> None:
+    lens = MobiusLens(8, 2, 6)
+    explorer = WaveLensExplorer.from_lens(lens)
+    assert len(explorer.presets) == len(WaveLensExplorer().presets) + 1
+    state = explorer.presets[-1]["state"]
+    explorer.omega, explorer.alpha = 1.0, 5.0
+    for name, value in state.items():
+        setattr(explorer, name, value)
+    torch.testing.assert_close(explorer.lens(8).omega, lens.omega.detach().float())
+    assert explorer.scales == lens.scales.tolist() and explorer.alpha == lens.alpha.item()
