@@ -23,8 +23,24 @@ def difference(result: dict[str, Any], first: str, second: str) -> Interval:
     return interval([a - b for a, b in pairs])
 
 
+def edge_of_search(result: dict[str, Any], arm: str) -> str | None:
+    """Whether the best of the learning rates that were tried for an arm is an end of them: a better one may lie beyond.
+
+    Returns:
+        "smallest" or "largest"; None where the best lies inside, or none was searched for this arm.
+    """
+    held_out = result.get("tuning", {}).get(arm, {}).get("held_out", {})
+    rates = sorted(map(float, held_out))
+    best = result["tuning"][arm]["lr"] if rates else None
+    return None if best is None or rates[0] < best < rates[-1] else "smallest" if best == rates[0] else "largest"
+
+
 def difference_in_words(result: dict[str, Any], first: str, second: str) -> str:
-    """One sentence: the difference in points, its interval, and what these seeds can say."""
+    """One sentence: the difference in points, its interval, and what these seeds can say.
+
+    That is *undecided* where the arm that is not ahead found its best learning rate at the edge of its search: searched
+    further, it might be.
+    """
     found = difference(result, first, second)
     points = f"{100 * found.mean:+.2f} points"
     if found.n == 1:
@@ -35,6 +51,10 @@ def difference_in_words(result: dict[str, Any], first: str, second: str) -> str:
         verdict = f"so {first} is worse than {second} here"
     else:
         verdict = "so these seeds show no difference"
+    behind = (first,) * (found.low <= 0) + (second,) * (found.high >= 0)
+    edges = [f"{arm}'s best rate was the {edge} tried" for arm in behind if (edge := edge_of_search(result, arm))]
+    if edges:
+        verdict += f" at these rates; undecided, because {' and '.join(edges)}"
     bounds = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
     return f"{first} minus {second}: {points} (95 % interval {bounds}, {found.n} seeds), {verdict}."
 

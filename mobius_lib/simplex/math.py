@@ -260,10 +260,10 @@ def simplices(classes: int, k: int, dim: int, seed: int = 0, kind: str = "spread
     perpendicular to u_c, so large that every vertex has norm 1, as the features have (in D = k no such plane exists,
     and only the centroid is kept). The directions are an orthonormal basis, then its negatives, then the next random
     basis: with at most 2 D classes no two centroids are less than 90 degrees apart. The norm sqrt(1/2) makes centroid
-    and circumradius equal: the vertices of a class are then nearer to each other (edge sqrt((k+1)/k)) than on average to
-    those of another class at 90 degrees, so its k+1 cells lie together, and still they are k+1 and not one. On average:
-    the root mean square over all pairs of vertices of two such classes is sqrt(2) in any dimension, single pairs are
-    off by about 1/sqrt(D), and in few dimensions they may coincide (C = 4, k = 1, D = 2 has pairs at distance 0).
+    and circumradius equal: the vertices of a class are then nearer to each other (edge sqrt((k+1)/k)) than, on average,
+    to those of another class at 90 degrees, so its k+1 cells lie together, and still they are k+1 and not one. The
+    root mean square over all pairs of vertices of two such classes is sqrt(2) in any dimension, single pairs are off
+    by about 1/sqrt(D), and in few dimensions they may coincide (C = 4, k = 1, D = 2 has pairs at distance 0).
 
     Class c has the same simplex in every process, and however many classes there are (up to rounding).
 

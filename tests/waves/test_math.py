@@ -85,7 +85,7 @@ def test_a_twist_is_a_rotation_at_every_angle_only_where_w_is_orthogonal_and_squ
     for angle in angles:
         turned = waves.twist(eye, quarter, angle)
         torch.testing.assert_close(turned @ turned.mT, eye)
-        single = waves.twist(eye, torch.tan(angle / 2) * eye, angle)  # W W is not -I, and at this angle it is a rotation
+        single = waves.twist(eye, torch.tan(angle / 2) * eye, angle)  # W W is not -I
         torch.testing.assert_close(single, eye)
     other = waves.twist(eye, torch.tan(angles[0] / 2) * eye, angles[1])
     assert (other @ other.mT - eye).abs().max() > 0.1
