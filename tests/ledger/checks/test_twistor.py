@@ -380,7 +380,8 @@ def test_mixed_precision(
 
 DIFFERENCES = {
     # claim: (run, measure, the arm of which more speaks for the claim, the other)
-    "twistor-against-lstm": ("twistor-maps", "bits_per_character", "bare", "twistor"),
+    "twistor-against-lstm": ("twistor-maps", "bits_per_character", "lstm + head", "twistor"),
+    "twistor-parts-help": ("twistor-maps", "bits_per_character", "bare", "twistor"),
     "twistor-against-transformer": ("twistor-text", "bits_per_character", "transformer", "twistor"),
     "mobius-layer-helps": ("twistor-maps", "bits_per_character", "no mobius, wider", "twistor"),
     "mobius-in-lstm": ("twistor-maps", "bits_per_character", "bare", "bare + maps"),
@@ -420,7 +421,7 @@ def test_differences_between_arms(
 
 def test_differences_are_held_against_all_of_the_chapter(judge_one: JudgeOne, write_run: WriteRun) -> None:
     clear, wide = bits(2.40, 2.411, 2.419), bits(2.36, 2.371, 2.42)
-    write_run("twistor-maps", twistor=bits(2.30, 2.31, 2.32), bare=wide)
+    write_run("twistor-maps", twistor=bits(2.30, 2.31, 2.32), **{"lstm + head": wide})
     assert judge_one("twistor-against-lstm").word == REPRODUCED
     others = {"no memory": clear, "no nested": clear, "no scales": bits(2.30, 2.33, 2.28)}
     write_run("twistor-text", twistor=bits(2.30, 2.31, 2.32), **others)
@@ -434,8 +435,8 @@ def test_a_learning_rate_that_hardly_won_decides_nothing(
     judge_one: JudgeOne, write_run: WriteRun, second: float, word: str
 ) -> None:
     tried = {"held_out": {"0.005": second, "0.01": 1.9, "0.02": None, "0.04": 2.5}}
-    for arms in ({"bare": tried}, {"twistor": tried}):
-        rows = {"bare": bits(2.40, 2.411, 2.419), "twistor": bits(2.30, 2.31, 2.32)}
+    for arms in ({"lstm + head": tried}, {"twistor": tried}):
+        rows = {"lstm + head": bits(2.40, 2.411, 2.419), "twistor": bits(2.30, 2.31, 2.32)}
         write_run("twistor-maps", **{arm: [row | arms.get(arm, {}) for row in each] for arm, each in rows.items()})
         verdict = judge_one("twistor-against-lstm")
         assert verdict.word == word and ("0.005 only" in verdict.explanation) == (word == PARTLY)

@@ -100,11 +100,10 @@ def _differences(file: RunFile, given: dict[str, Any]) -> list[float]:
 def _outcome(found: Interval, file: RunFile, given: dict[str, Any]) -> Outcome:
     smallest, better, than = given["smallest"], given["better"], given["than"]
     said = effect(found, smallest)
-    if said != UNDECIDED:
-        for arm in (better, than):
-            if (lead := _lead(file, arm)) < smallest:
-                why = f"undecided: the learning rate of {arm} was chosen over the next best by {lead:.3f} only."
-                return Outcome(found, UNDECIDED, why)
+    for arm in (better, than):
+        if (lead := _lead(file, arm)) < smallest:
+            why = f"undecided: the learning rate of {arm} was chosen over the next best by {lead:.3f} only."
+            return Outcome(found, UNDECIDED, why)
     longer, times = given.get("longer"), given.get("times", 5.0)
     if longer is not None and said == MORE and _would_close(file, better, than, longer, given["measure"], times):
         why = (
