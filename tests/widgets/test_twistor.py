@@ -184,9 +184,7 @@ def test_the_pair_to_follow_stays_in_the_picture_and_moves_little() -> None:
     still = torch.polar(torch.full_like(t, 5.0), 0.01 * t)  # moves least, outside
     slow, fast = torch.polar(torch.full_like(t, 2.0), 0.2 * t), torch.polar(torch.full_like(t, 2.0), 1.5 * t)
     z = torch.stack([fast, still, slow], dim=1)
-    states = torch.cat([z.real, torch.ones_like(z.real), z.imag, torch.zeros_like(z.imag)], dim=1)
-    omega, pi = twistor.to_complex(states)
-    torch.testing.assert_close(omega / pi, z)
+    states = twistor.from_complex(z, torch.ones_like(z))
     assert MobiusExplorer.pair_to_follow(states) == 2
     assert MobiusExplorer.pair_to_follow(states.view(40, 4, 3)[:, :, 1:2].reshape(40, 4)) == 0  # none is inside
 
