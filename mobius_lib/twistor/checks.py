@@ -78,13 +78,18 @@ def check_carried(name: str, x: Any, like: Tensor) -> None:
         )
 
 
+IGNORED = -100
+"""A target that does not count, for padding: the number that torch's cross-entropy leaves out."""
+
+
 def check_targets(tokens: Tensor, targets: Tensor, vocab_size: int) -> None:
-    """The tokens that follow: as `check_tokens`, and one for each token.
+    """The tokens that follow: as `check_tokens`, and one for each token; `IGNORED` where none counts.
 
     Raises:
         ValueError: when they do not fit the tokens, or there are none.
     """
-    check_tokens(targets, vocab_size, "targets")
+    counted = targets.masked_fill(targets == IGNORED, 0) if isinstance(targets, Tensor) else targets
+    check_tokens(counted, vocab_size, "targets")
     if targets.shape != tokens.shape:
         raise ValueError(
             f"targets must have the shape of tokens, {tuple(tokens.shape)}, one for each, not {tuple(targets.shape)}."

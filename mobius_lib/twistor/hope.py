@@ -123,7 +123,8 @@ class TwistorHopeArchitecture(nn.Module):
         """What training makes small: cross-entropy and constraint.
 
         Args:
-            tokens: (batch, time); targets: the same shape, the token that follows each.
+            tokens: (batch, time); targets: the same shape, the token that follows each; -100 leaves
+                a place out.
             state: to go on from, detached by the caller; None begins.
         Returns:
             the loss, the logits (batch, time, vocab_size), the state, and the terms: cross_entropy in nats per token,

@@ -37,6 +37,18 @@ def tokens(batch: int = 2, time: int = 37, seed: int = 1, vocab: int = 11) -> to
     return torch.randint(vocab, (batch, time), generator=torch.Generator().manual_seed(seed))
 
 
+def test_padding_does_not_count(model):
+    """The loss of a padded batch is that of the tokens that count, each by its own cross-entropy."""
+    made = model().eval()
+    x, y = tokens(), tokens(seed=2)
+    padded = y.clone()
+    padded[0, 20:] = -100
+    _, logits, _, terms = made.loss(x, padded)
+    each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view_as(y)
+    counted = torch.cat([each[0, :20], each[1]])
+    torch.testing.assert_close(terms["cross_entropy"], counted.mean().detach())
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("part", PARTS, ids=str)
 def test_causal_and_streaming_whatever_is_left_out(model, form, part):
