@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,11 @@ class ImageFiles(Dataset):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def identity(self) -> tuple[Any, ...]:
+        """What tells one set from another: names, sizes in bytes and classes of all files, and what is done to them."""
+        files = [(path.parent.name, path.name, path.stat().st_size) for path in self.files]
+        return files, self.labels, self.classes, str(self.transform)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(_load(self.files[index])), self.labels[index]

@@ -1,33 +1,34 @@
 """From a seed to the records of all arms, by the run's own function: for the runs that compute theirs."""
 
 import json
-import re
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mobius_lib.files import plain, write_json
-from mobius_lib.runs.about import Scale
+from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.made_by import kept_name, tell_of_others
+
+log = logging.getLogger(__name__)
 
 
 class Computer:
     """Stands where `Trainer` does for a run that computes its records: all arms of a seed at once.
 
-    A finished seed is kept in `work`, and taken from there when code, data and sizes are still the same.
+    A finished seed is kept in `work`, and taken from there when code, data and configuration are still the same.
     """
 
     backend = None
 
     def __init__(
-        self, run: Run, settings: Scale, data: Data, commit: str | None, work: Path | None, announced: int | None
+        self, run: Run, data: Data, made_by: Mapping[str, str], work: Path | None, announced: int | None
     ) -> None:
-        self.run, self.data, self.work, self.announced = run, data, work, announced
-        sizes = run.facts() if run.facts is not None else {}
-        self.of = {"commit": commit, "data": dict(data.hashes), "settings": asdict(settings), **sizes}
+        self.run, self.data, self.work, self.announced, self.made_by = run, data, work, announced, dict(made_by)
+        self.told = False
         self.seed = -1
         self.found: Mapping[str, dict[str, Any]] = {}
         self.earlier = 0.0
@@ -77,17 +78,34 @@ class Computer:
 
     def _obtained(self, name: str, key: str, make: Callable[[], Mapping]) -> tuple[dict[str, Any], float, bool]:
         """What is kept under a name or else made and kept, the seconds that it took, and whether it was kept."""
-        file = None if self.work is None else self.work / (re.sub(r"[^\w.-]+", "-", name) + ".json")
-        if file is not None and file.is_file():
-            kept = json.loads(file.read_text())
-            if kept["of"] == json.loads(json.dumps(self.of)):  # through JSON, in which a tuple is a list
+        file = None if self.work is None else self.work / kept_name(name, self.made_by, ".json")
+        if file is not None:
+            kept = _read(file)
+            if kept is not None and kept["made_by"] == self.made_by:
                 return kept[key], kept["seconds"], True
+            if not self.told:
+                self.told = tell_of_others(file, self.made_by, lambda other: json.loads(other.read_bytes())["made_by"])
         started = time.perf_counter()
         found = plain(dict(make()))
         seconds = time.perf_counter() - started + (self.resumed if key == "arms" else 0.0)
         if file is not None:
-            write_json(file, {"of": self.of, "seconds": seconds, key: found})
+            write_json(file, {"made_by": self.made_by, "seconds": seconds, key: found, "digest": fingerprint(found)})
         return found, seconds, False
 
     def cost(self) -> dict[str, Any]:
         return {}
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What was kept; None where there is nothing, or, with a word, where it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        kept = json.loads(file.read_bytes())
+        (key,) = kept.keys() & {"arms", "part"}
+        if kept["digest"] != fingerprint(kept[key]):
+            raise ValueError("its content is not what was written")
+        return kept if kept["made_by"] and kept["seconds"] >= 0 else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s is damaged (%s: %s); it is made again.", file, type(error).__name__, error)
+        return None

@@ -15,10 +15,10 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
         raise RunError(f"There is no device {name!r}; use auto, cpu, cuda, or a numbered GPU such as cuda:1.")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        there = torch.cuda.device_count()
+    there = torch.cuda.device_count()
+    # torch keeps the number in eight bits: it is compared before that
+    if name != "cpu" and (len(name) > 12 or int(name.partition(":")[2] or 0) >= there):
         raise RunError(f"The device {name!r} was asked for, but torch sees {there} GPUs here; use --device cpu.")
-    return device
+    return torch.device(name)

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mobius_lib.files import check_writable, plain, write_json
+from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.about import RunError, Scale
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.computer import Computer
 from mobius_lib.runs.devices import pick_device
+from mobius_lib.runs.made_by import configuration_of, data_of
 from mobius_lib.runs.provenance import describe_device, provenance
 from mobius_lib.runs.records import command
-from mobius_lib.runs.trainer import Trainer
+from mobius_lib.runs.trainer import MACHINERY, Trainer
 
 
 def execute(
@@ -41,7 +43,8 @@ def execute(
         device: "auto", "cpu", "cuda", "cuda:1".
         output: the result file; None writes none.
         work: folder of the checkpoints, one below it per arm and seed. A second call continues what was interrupted
-            and skips what is finished. None keeps nothing.
+            and skips what is finished, if code, data and configuration are still the same; what others made stays
+            there and is not taken. None keeps nothing.
         progress: show a progress bar.
         backend: how lenses compute; the numbers are the same. "auto" takes the fastest that works on the device.
         compiled: train every arm's whole model under torch.compile, on a GPU with CUDA graphs. Pays where launching
@@ -75,11 +78,17 @@ def execute(
     data = run.data().identified()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
     data = replace(data, train=(train[0].to(place), train[1].to(place)), test=(test[0].to(place), test[1].to(place)))
-    trainer: Trainer | Computer = (
-        Trainer(run, scale, settings, data, place, backend, work, progress, compiled)
-        if run.compute is None
-        else Computer(run, settings, data, origin["commit"], work, seeds if progress else None)
-    )
+    facts = run.facts() if run.facts is not None else {}
+    chosen = {"device": place.type, "compiled": compiled, "facts": plain(facts)}
+    made_by = {"code": code_of(run), "data": data_of(data)}
+    trainer: Trainer | Computer
+    if run.compute is None:
+        trainer = Trainer(
+            run, scale, settings, data, place, backend, work, progress, compiled, data_print=made_by["data"]
+        )
+    else:
+        made_by["configuration"] = configuration_of(run, scale, settings, backend=None, **chosen)
+        trainer = Computer(run, data, made_by, work, seeds if progress else None)
 
     started = time.perf_counter()
     searched = changes.get("lr") is None
@@ -99,11 +108,13 @@ def execute(
         "device": describe_device(place),
         **origin,
         "data": dict(data.hashes),
+        "fingerprint": made_by
+        | {"configuration": configuration_of(run, scale, settings, backend=trainer.backend, **chosen)},
         "wall_seconds": time.perf_counter() - started + trainer.earlier,
         "arms": arms,
         "cost": trainer.cost(),
         **({"tuning": tuning} if tuning else {}),
-        **(run.facts() if run.facts is not None else {}),
+        **facts,
     }
     if run.extra is not None:
         (x, y), (x_test, y_test) = data.train, data.test
@@ -113,6 +124,12 @@ def execute(
         advice = "make room or give another --output, and the same command writes it without training again"
         write_json(output, result, error=RunError, advice=advice)
     return result
+
+
+def code_of(run: Run) -> str:
+    """The fingerprint of everything that a run reaches, but for the loading of its data, which count themselves."""
+    own = (run.arms, run.state, run.readings, run.measure, run.extra, run.facts, run.compute)
+    return fingerprint(own, MACHINERY if run.compute is None else None)
 
 
 def _changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:

@@ -1,18 +1,23 @@
 """From an arm, a seed and a learning rate to a record, by training: for the runs that train models."""
 
-import re
+import json
 import time
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Arm, Data, Run, seeded_subset
+from mobius_lib.runs.made_by import kept_name, tell_of_others
 from mobius_lib.runs.timing import paired_steps
+
+if TYPE_CHECKING:
+    from mobius_lib.training import Recipe
 
 READ_ROWS = 500
 """Test rows on which a trained model's `readings` are taken."""
@@ -50,15 +55,17 @@ class Trainer:
         work: Path | None,
         progress: bool,
         compiled: bool = False,
+        data_print: str = "",
     ) -> None:
-        self.compiled = compiled
+        self.compiled, self.data_print = compiled, data_print
         self.run, self.scale, self.settings, self.data, self.place = run, scale, settings, data, place
         self.lenses, self.work, self.progress = backend, work, progress
         self.arms = {name: arm if isinstance(arm, Arm) else Arm(arm) for name, arm in run.arms.items()}
         self.backend: str | None = None
         """How lenses computed, by its own name; None as long as no model had any."""
         self.earlier = 0.0
-        """Of arms that were finished before, the record has the seconds of each."""
+        """Seconds of training that earlier calls have done."""
+        self.told = False
 
     def bar(self, seeds: int, searched: bool) -> AbstractContextManager[None]:
         """In a notebook, one bar for everything that is trained while it is open."""
@@ -151,9 +158,7 @@ class Trainer:
         from mobius_lib.waves import MobiusLens, use_backend
         from mobius_lib.waves.fast import fastest
 
-        torch.manual_seed(seed)
-        # channels last: the lens reads channels, so no copy is made between it and the convolutions
-        model = arm.make().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        model = _fresh(arm, seed)
         if self.backend is None and any(isinstance(module, MobiusLens) for module in model.modules()):
             self.backend = fastest(self.place.type) if self.lenses == "auto" else self.lenses
         return use_backend(model, self.backend or "auto")
@@ -179,26 +184,52 @@ class Trainer:
             seed=seed,
             save_every_n_epochs=max(1, epochs // 10),  # a stop costs a tenth of an arm, and ten files are kept
         )
+        kept = None if self.work is None else self._kept(self.work, name, folder, model, data, recipe)
         if self.compiled:
             mode = "reduce-overhead" if self.place.type == "cuda" else None
             trained = cast(nn.Module, torch.compile(model.to(self.place), mode=mode))
         else:
             trained = model
+        about = {"run": self.run.name, "scale": self.scale, "arm": name}
         outcome = fit(
             trained,
             ResidentBatches(*data.train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
             validation,
             recipe,
-            None if self.work is None else self.work / re.sub(r"[^\w.-]+", "-", folder),
+            None if kept is None else kept[0],
             objective=arm.objective,
             groups=arm.groups,
             scalars=self.run.state,
             device=str(self.place),
-            config={"run": self.run.name, "scale": self.scale, "arm": name},
+            config=about if kept is None else about | {"made_by": kept[1]},
             progress=self.progress,
         )
-        kept = ("best_accuracy", "final_accuracy", "seconds", "skipped_batches", "history")
-        return {name: getattr(outcome, name) for name in kept}
+        self.earlier += outcome.earlier_seconds
+        told = ("best_accuracy", "final_accuracy", "seconds", "skipped_batches", "history")
+        return {name: getattr(outcome, name) for name in told}
+
+    def _kept(
+        self, work: Path, name: str, label: str, model: nn.Module, data: Data, recipe: "Recipe"
+    ) -> tuple[Path, dict[str, str]]:
+        """The folder of what is made by this code, data and configuration, and their fingerprints."""
+        from mobius_lib.waves import MobiusLens
+
+        arm = self.arms[name]
+        lenses = self.backend if any(isinstance(module, MobiusLens) for module in model.modules()) else None
+        chosen = (self.scale, name, asdict(recipe), lenses, self.compiled, self.place.type)
+        made_by = {
+            "code": fingerprint(
+                *(arm.make, arm.objective, arm.groups, arm.view, self.run.state, data.augment, MACHINERY)
+            ),
+            "data": self.data_print,
+            "configuration": fingerprint(*chosen),
+        }
+        folder = work / kept_name(label, made_by)
+        if not self.told:
+            self.told = tell_of_others(
+                folder, made_by, lambda other: json.loads((other / "config.json").read_bytes())["config"]["made_by"]
+            )
+        return folder, made_by
 
 
 def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, Any]:
@@ -218,3 +249,16 @@ def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, 
 
 def _learned(run: Run, model: nn.Module, x: Tensor) -> dict[str, float]:
     return (run.state(model) if run.state else {}) | (run.readings(model, x) if run.readings else {})
+
+
+def _fresh(arm: Arm, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    # channels last: the lens reads channels, so no copy is made between it and the convolutions
+    return arm.make().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+
+
+MACHINERY = (
+    *(seeded_subset, _fresh, _judge, _learned, READ_ROWS, Trainer.choose_rates, Trainer.record, Trainer._held_out),
+    *(Trainer._train, Trainer._validation),
+)
+"""What makes the numbers of every run that trains; how lenses compute counts where a model has any."""

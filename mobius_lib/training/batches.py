@@ -1,5 +1,6 @@
 """Where the batches come from. Their order is a function of seed and epoch alone, so a continued run meets the same."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mobius_lib.errors import DataError, MobiusError
+from mobius_lib.fingerprint import fingerprint
 
 
 @runtime_checkable
@@ -109,6 +111,10 @@ class ResidentBatches:
     def __len__(self) -> int:
         return len(self._plan)
 
+    def identity(self) -> str:
+        """What they are, for a run that goes on: the fingerprint of samples, classes and order."""
+        return fingerprint(self.x, self.y, self.augment, vars(self._plan))
+
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         # To the device as a whole: a copy per batch would each time wait for it.
         for indices in self._plan.order(number).to(self.x.device).split(self._plan.batch_size):
@@ -127,15 +133,19 @@ class LoaderBatches:
         batch_size, shuffle, seed: as in `ResidentBatches`.
         workers: processes that load; 0 loads in this one. They stay alive between epochs.
     Raises:
-        DataError: when the data set is empty.
+        DataError: when the data set is empty, or for more than four workers a processor.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, *, shuffle: bool, seed: int, workers: int = 0) -> None:
+        most = 4 * (os.cpu_count() or 1)
+        if not 0 <= workers <= most:
+            raise DataError(f"workers must be 0 to {most} on this machine (four a processor), not {workers}.")
         self._plan = _Plan(len(dataset), batch_size, shuffle, seed)  # type: ignore[arg-type]
         self.samples = self._plan.samples
         self._sampler = _EpochSampler(self._plan)
+        self._dataset = _SeededDataset(dataset, seed)
         self._loader = DataLoader(
-            _SeededDataset(dataset, seed),
+            self._dataset,
             batch_sampler=self._sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -146,6 +156,13 @@ class LoaderBatches:
 
     def __len__(self) -> int:
         return len(self._plan)
+
+    def identity(self) -> str:
+        """As in `ResidentBatches`; of the data set what its own `identity` says, else its first and last sample."""
+        dataset = self._dataset
+        own = getattr(dataset.dataset, "identity", None)
+        content = [dataset[0, index] for index in (0, self._plan.count - 1)] if own is None else own()
+        return fingerprint(content, type(dataset.dataset), vars(self._plan))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         self._sampler.number = number

@@ -130,6 +130,25 @@ class RunFolder:
                 "a copy, or load the last epoch's weights, final_model.safetensors, in their place."
             ) from error
 
+    def best(self) -> dict[str, Any]:
+        """Accuracy and epoch of the best epoch so far: of best_accuracy.json, or where that is damaged of the weights.
+
+        Raises:
+            CheckpointError: when neither can be read.
+        """
+        path = self.path / "best_accuracy.json"
+        try:
+            best = json.loads(path.read_bytes())
+            return {"accuracy": float(best["accuracy"]), "epoch": int(best["epoch"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            state = self._first_intact([self.checkpoints / "best_model.pt"])
+            if state is not None:
+                return state["best"]
+            raise CheckpointError(
+                f"Neither {path} nor best_model.pt beside it can be read ({type(error).__name__}); restore one from a "
+                "copy, or start anew in another folder."
+            ) from error
+
     def adopt_best(self, other: "RunFolder") -> None:
         """Copies the best model of another folder here, whole, when a run goes on in a new folder."""
         for name in ("checkpoints/best_model.safetensors", "checkpoints/best_model.pt", "best_accuracy.json"):

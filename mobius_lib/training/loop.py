@@ -3,10 +3,11 @@
 import logging
 import math
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.errors import CheckpointError, MobiusError
+from mobius_lib.errors import CheckpointError, DataError, MobiusError
+from mobius_lib.fingerprint import fingerprint
 from mobius_lib.training.batches import Batches, check_labels, label_range
 from mobius_lib.training.checkpoint import (
     RunFolder,
@@ -61,6 +63,8 @@ class Outcome:
     samples_per_second: float
     """Training samples through the loop, validation not counted."""
     folder: Path | None
+    earlier_seconds: float = field(default=0.0, compare=False)
+    """Of the epochs that an earlier call has done."""
 
 
 def fit(
@@ -88,8 +92,9 @@ def fit(
 
     With a folder, a run that is killed at any moment and started again with the same arguments goes on from its newest
     intact checkpoint and ends, on a CPU, bit for bit like one never stopped. One that has ended is not trained again:
-    its weights are loaded and its outcome returned. The recipe must be the same, `save_every_n_epochs` excepted: to
-    train on with another one (more epochs, say), load the weights into the model and start anew in another folder.
+    its weights are loaded and its outcome returned. The recipe must be the same, `save_every_n_epochs` excepted, and so
+    must the code (of the model, of this loop and of the functions given here) and the data: to train on with others
+    (more epochs, say), load the weights into the model and start anew in another folder.
 
     Args:
         model: maps (N, ...) to logits (N, classes). It is moved to the device and stays there.
@@ -99,7 +104,7 @@ def fit(
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         config: what to write into config.json beside recipe and data, for whoever loads the weights.
         objective: what is made small, in place of the cross-entropy of the model's logits (`val_loss` stays that
-            cross-entropy). It must be the same when a run is continued, which nothing checks.
+            cross-entropy).
         groups: which parameters learn at which multiple of `recipe.lr`; None: all at 1. The schedule multiplies all.
         scalars: numbers of the model after each epoch, by name: drawn, and kept in that epoch's record.
         tensorboard: where the curves go; None: into `folder`, below the rest.
@@ -108,11 +113,13 @@ def fit(
         progress: show loss, accuracies and time left.
         on_epoch: called with each epoch's record, after its files are written.
     Raises:
-        CheckpointError: when the folder holds another model's or recipe's run, nothing intact, or cannot be written.
-        DataError: for a label that is no class of the model. (Not where only a GPU holds them and an objective of your
-            own uses them.)
+        CheckpointError: when the folder holds the run of another model, recipe, code or data, nothing intact, or
+            cannot be written.
+        DataError: for a label that is no class of the model (not where only a GPU holds them and an objective of your
+            own uses them), and for validation samples that are not finite.
         RecipeError: when the device or the objective cannot do what the recipe asks.
-        TrainingError: when every batch of an epoch had to be skipped, or the groups leave a parameter out.
+        TrainingError: when every batch of an epoch had to be skipped, the groups leave a parameter out, or batch norm
+            meets a batch of one sample.
     """
     if objective is not None and recipe.label_smoothing:
         raise RecipeError("label_smoothing belongs to the cross-entropy, which an objective replaces; set it to 0.")
@@ -134,17 +141,23 @@ def evaluate(model: nn.Module, batches: Batches, device: str | torch.device = "c
     Shape:
         the batches' (x, y) with x (N, ...), y (N,).
     Raises:
-        DataError: for a label that is no class of the model.
+        DataError: for a label that is no class of the model, or a sample that is not finite.
     """
     model.eval()
     sums = _Sums(torch.device(device))
+    finite = torch.ones((), dtype=torch.bool, device=device)
     for x, y in batches.epoch(0):
         labels = _labels(batches, y)
         x, y = x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True)
+        finite &= torch.isfinite(x).all()
         logits = model(x)
         if labels is not None:
             check_labels(labels, logits.shape[-1])
         sums.add(F.cross_entropy(logits.float(), y), logits, y)
+    if not finite:
+        raise DataError(
+            "The samples to validate on hold a NaN or an infinity, of which no accuracy can be told; leave those out."
+        )
     loss, accuracy, *_ = sums.read()
     return loss, accuracy
 
@@ -166,6 +179,7 @@ class _Run:
         self.model = model.to(accelerator.device)
         self.plain: nn.Module = getattr(model, "_orig_mod", model)  # a compiled model's names carry a prefix
         self.train, self.validation, self.recipe, self.accelerator = train, validation, recipe, accelerator
+        self.given = (objective, groups, scalars)
         self.objective = objective or self._cross_entropy
         self.scalars = scalars
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -195,7 +209,8 @@ class _Run:
         self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0}
         self.history: list[dict[str, Any]] = []
         self.labels: list[tuple[int, int]] = []  # lowest and highest, as far as they are known
-        self.training_seconds = 0.0
+        self.training_seconds = self.earlier_seconds = 0.0
+        self.fingerprint: dict[str, str] = {}
         random.seed(recipe.seed)
         np.random.seed(recipe.seed)
         torch.manual_seed(recipe.seed)
@@ -218,6 +233,8 @@ class _Run:
             )
         files = source if folder is None else RunFolder(folder)
         source = source or files
+        if files is not None:
+            self.fingerprint = self._fingerprint()
         if source is not None and source.holds_run():
             self._resume(source)
         if files is not None and tensorboard is not None:
@@ -230,7 +247,7 @@ class _Run:
                 files.adopt_best(source)
             parameters = sum(parameter.numel() for parameter in self.plain.parameters())
             about = {"config": config, "parameters": parameters, "recipe": asdict(self.recipe), "data": self.data}
-            about["rates"] = self.rates
+            about |= {"rates": self.rates, "fingerprint": self.fingerprint}
             write_json(files.config, about)
         if self.epoch < self.recipe.epochs:
             self._train(files, progress, on_epoch)
@@ -263,6 +280,20 @@ class _Run:
                 )
         if state is not None:
             self._load(state, source.path)
+        # last: whatever can be named more precisely has been
+        for part, what in (("code", "by other code"), ("data", "on other data of the same size")):
+            if stored.get("fingerprint", {}).get(part) != self.fingerprint[part]:
+                raise CheckpointError(
+                    f"The run in {source.path} was begun {what}, so going on would mix two runs: start anew in another "
+                    f"folder, or go back to that {part}."
+                )
+
+    def _fingerprint(self) -> dict[str, str]:
+        """Of what makes the numbers: the code of this loop, of the model and of what was given; and the batches."""
+        model = re.sub(r" at 0x[0-9a-f]+", "", str(self.plain))
+        kinds = list(dict.fromkeys(type(module) for module in self.plain.modules()))
+        batches = [getattr(each, "identity", lambda: "unknown")() for each in (self.train, self.validation)]
+        return {"code": fingerprint(type(self), model, kinds, self.given), "data": fingerprint(batches)}
 
     def _load(self, state: State, where: Path) -> None:
         load_model(self.plain, state["model"], where)
@@ -275,6 +306,7 @@ class _Run:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
         self.training_seconds, self.random = state["training_seconds"], state["random"]
+        self.earlier_seconds = sum(record["seconds"] for record in self.history)
 
     def _state(self) -> State:
         scaler = self.accelerator.scaler
@@ -291,6 +323,7 @@ class _Run:
             "recipe": asdict(self.recipe),
             "data": self.data,
             "rates": self.rates,
+            "fingerprint": self.fingerprint,
         }
 
     def _train(
@@ -396,8 +429,15 @@ class _Run:
         """One step, taken or left out by a flag that never leaves the device."""
         if self.buffers:
             torch._foreach_copy_(self.saved_buffers, self.buffers)
-        with self.accelerator.autocast():
-            loss, logits = self.objective(self.model, x, y)
+        try:
+            with self.accelerator.autocast():
+                loss, logits = self.objective(self.model, x, y)
+        except ValueError as error:
+            if len(y) == 1 and "more than 1 value per channel" in str(error):
+                raise TrainingError(
+                    "A batch of one sample has no variance for batch norm; give more samples, or a larger batch_size."
+                ) from error
+            raise
         self.accelerator.backward(loss)
         self.accelerator.unscale_gradients(self.optimizer)
         clip = float("inf") if self.recipe.grad_clip is None else self.recipe.grad_clip
@@ -452,6 +492,7 @@ class _Run:
             seconds=sum(record["seconds"] for record in self.history),
             samples_per_second=self.train.samples * self.epoch / self.training_seconds,
             folder=None if files is None else files.path,
+            earlier_seconds=self.earlier_seconds,
         )
 
 
@@ -509,7 +550,7 @@ def _accelerator(device: str, precision: str) -> Accelerator:
     if kind not in DEVICES or (index and (kind != "cuda" or not index.isdecimal())):
         raise RecipeError(f"device must be one of {', '.join(DEVICES)}, or a numbered GPU like cuda:0, not {device!r}.")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, True) or (index and int(index) >= torch.cuda.device_count()):
+    if not there.get(kind, True) or (index and (len(index) > 7 or int(index) >= torch.cuda.device_count())):
         raise RecipeError(f'This machine has no {device} device; use device="auto" or device="cpu".')
     if index:
         torch.cuda.set_device(int(index))

@@ -1,7 +1,10 @@
 """How a model is trained, as one value: written into every checkpoint and compared when a run is continued."""
 
 import math
+import numbers
 from dataclasses import dataclass
+
+import numpy as np
 
 from mobius_lib.errors import MobiusError
 
@@ -44,6 +47,9 @@ class Recipe:
     """Epochs between checkpoints: what a killed run has to do again at most. The only field free to change later."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # a checkpoint holds Python's numbers alone
+                object.__setattr__(self, name, value.item())
         for name in ("epochs", "batch_size", "save_every_n_epochs"):
             _require(_is_int(value := getattr(self, name)) and value >= 1, name, value, "a whole number from 1 on")
         _require(_is_number(self.lr) and self.lr > 0, "lr", self.lr, "a number above 0")
@@ -83,11 +89,11 @@ class Recipe:
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _require(good: bool, name: str, value: object, wanted: str) -> None:

@@ -1,5 +1,7 @@
 """TensorBoard curves of a run, one step per epoch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,8 @@ import torch
 from torch import nn
 
 from mobius_lib.errors import CheckpointError
+from mobius_lib.files import reason
+from mobius_lib.training.checkpoint import CONTINUE
 
 
 class Tracker:
@@ -17,16 +21,15 @@ class Tracker:
         first_epoch: the first epoch (from 1) that will be written. What an interrupted run wrote from there on is
             marked as void, so a continued run shows each epoch once.
     Raises:
-        CheckpointError: when the folder cannot be written to.
+        CheckpointError: when the folder cannot be written to, by every method.
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        try:
+        self.folder = folder
+        with self._writing():
             self._writer = SummaryWriter(str(folder), purge_step=first_epoch)
-        except OSError as error:
-            raise CheckpointError(f"The TensorBoard folder {folder} cannot be written ({error.strerror}).") from error
 
     def epoch(self, record: dict[str, Any], scalars: dict[str, float]) -> None:
         """Adds one epoch's record, as `fit` keeps it in the history, and further scalars under their own names."""
@@ -39,17 +42,29 @@ class Tracker:
             "skipped_batches": record["skipped"],
             **scalars,
         }
-        for name, value in curves.items():
-            self._writer.add_scalar(name, value, record["epoch"])
-        self._writer.flush()
+        with self._writing():
+            for name, value in curves.items():
+                self._writer.add_scalar(name, value, record["epoch"])
+            self._writer.flush()
 
     def histograms(self, model: nn.Module, epoch: int) -> None:
         """Adds the distribution of every parameter; one that is not finite has none and is left out."""
-        for name, parameter in model.named_parameters():
-            values = parameter.detach().float().cpu()
-            if torch.isfinite(values).all():
-                self._writer.add_histogram(f"weights/{name}", values, epoch)
-        self._writer.flush()
+        with self._writing():
+            for name, parameter in model.named_parameters():
+                values = parameter.detach().float().cpu()
+                if torch.isfinite(values).all():
+                    self._writer.add_histogram(f"weights/{name}", values, epoch)
+            self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with self._writing():
+            self._writer.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(
+                f"The TensorBoard folder {self.folder} cannot be written ({reason(error)}); {CONTINUE}."
+            ) from error

@@ -228,7 +228,7 @@ def test_stopped_in_the_search_and_continued(tmp_path, monkeypatch):
             assert ours["final_accuracy"] == theirs["final_accuracy"] and ours["lr"] == theirs["lr"]
             assert [e["train_loss"] for e in ours["history"]] == [e["train_loss"] for e in theirs["history"]]
     assert result["tuning"] == expected["tuning"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name.rsplit(".", 1)[0] for path in tmp_path.iterdir()) == [
         *("a-rate0.01", "a-rate0.1", "a-seed0", "a-seed1", "b-part-seed0", "b-part-seed1")
     ]
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ from mobius_lib.runs.base import Data
 
 
 def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
-    rows, asked, broken = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [], [1]
+    # a Mock: what it holds is no part of the code that makes the record
+    rows, spy = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), Mock(asked=[], broken=[1])
 
     def compute(data, seed):
-        asked.append(seed)
-        if seed in broken:
+        spy.asked.append(seed)
+        if seed in spy.broken:
             raise KeyboardInterrupt
         return {"one": {"value": (seed, float("nan"))}}
 
@@ -34,27 +36,27 @@ def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
 
     with pytest.raises(KeyboardInterrupt):
         execute(run(1), seeds=2, work=tmp_path)
-    broken.clear()
+    spy.broken.clear()
     record = execute(run(1), seeds=2, work=tmp_path)
-    assert asked == [0, 1, 1] and "seed 2 of 2 took" in capsys.readouterr().out
+    assert spy.asked == [0, 1, 1] and "seed 2 of 2 took" in capsys.readouterr().out
     assert [seed["value"] for seed in record["arms"]["one"]] == [[0, None], [1, None]]
     again = execute(run(1), seeds=2, work=tmp_path, progress=False)
-    kept = [json.loads((tmp_path / f"seed{seed}.json").read_text())["seconds"] for seed in (0, 1)]
-    assert again["arms"] == record["arms"] and len(asked) == 3 and again["wall_seconds"] > sum(kept) > 0
+    kept = [json.loads(next(tmp_path.glob(f"seed{seed}.*")).read_text())["seconds"] for seed in (0, 1)]
+    assert again["arms"] == record["arms"] and len(spy.asked) == 3 and again["wall_seconds"] > sum(kept) > 0
     assert not capsys.readouterr().out
     execute(run(2), seeds=1, work=tmp_path)
     execute(run(2, "b"), seeds=1, work=tmp_path)
     execute(run(2, "b"), seeds=1)
-    assert asked[3:] == [0, 0, 0], "other sizes, other data, no folder"
+    assert spy.asked[3:] == [0, 0, 0], "other sizes, other data, no folder"
 
 
 def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
-    rows, asked, broken = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [], [(1, "second")]
+    rows, spy = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), Mock(asked=[], broken=[(1, "second")])
 
     def compute(data, seed, keep):
         def made(name):
-            asked.append((seed, name))
-            if (seed, name) in broken:
+            spy.asked.append((seed, name))
+            if (seed, name) in spy.broken:
                 raise KeyboardInterrupt
             return {"value": seed, "bits": float("nan")}
 
@@ -74,9 +76,9 @@ def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
     )
     with pytest.raises(KeyboardInterrupt):
         execute(run, seeds=2, work=tmp_path)
-    broken.clear()
+    spy.broken.clear()
     record = execute(run, seeds=2, work=tmp_path)
-    assert asked == [(0, "search"), (0, "first"), (0, "second"), (1, "first"), (1, "second"), (1, "second")]
+    assert spy.asked == [(0, "search"), (0, "first"), (0, "second"), (1, "first"), (1, "second"), (1, "second")]
     assert "seed 1, second took" in capsys.readouterr().out
     assert record["arms"]["one"][1] == {
         "seed": 1,
@@ -84,20 +86,20 @@ def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
         "first": {"value": 1, "bits": None},
         "second": {"value": 1, "bits": None},
     }
-    seconds = {file.stem: json.loads(file.read_text())["seconds"] for file in tmp_path.glob("*.json")}
+    seconds = {file.name.split(".")[0]: json.loads(file.read_text())["seconds"] for file in tmp_path.glob("*.json")}
     # the part of before the stop counts for the seed, and the search, which was the first seed's work, does not again
     assert seconds["seed1-first"] < seconds["seed1"] and record["wall_seconds"] > seconds["seed0"] + seconds["seed1"]
-    assert execute(run, seeds=2, work=tmp_path, progress=False)["arms"] == record["arms"] and len(asked) == 6
+    assert execute(run, seeds=2, work=tmp_path, progress=False)["arms"] == record["arms"] and len(spy.asked) == 6
     assert execute(run, seeds=2, progress=False)["arms"] == record["arms"]
-    assert len(asked) == 6 + 5, "with no folder, too, the search is done once"
+    assert len(spy.asked) == 6 + 5, "with no folder, too, the search is done once"
 
 
 def test_a_part_that_is_asked_for_twice_counts_once(tmp_path, monkeypatch):
-    rows, clock = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    rows, clock = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), Mock(now=0.0)
+    monkeypatch.setattr("time.perf_counter", lambda: clock.now)
 
     def slow():
-        clock[0] += 7
+        clock.now += 7
         return {"value": 1}
 
     def compute(data, seed, keep):
@@ -114,6 +116,41 @@ def test_a_part_that_is_asked_for_twice_counts_once(tmp_path, monkeypatch):
         compute=compute,
         keeps_parts=True,
     )
-    assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock[0] == 7
-    (tmp_path / "seed0.json").unlink()  # as if it had been stopped after the part
-    assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock[0] == 7
+    assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock.now == 7
+    next(tmp_path.glob("seed0.*")).unlink()  # as if it had been stopped after the part
+    assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock.now == 7
+
+
+DAMAGES = {
+    "cut off": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "no text": lambda text: "\x00\xff",
+    "a list": lambda text: "[]",
+    "an entry missing": lambda text: json.dumps({"seconds": 1.0, "arms": {}}),
+    "an arm missing": lambda text: json.dumps(json.loads(text) | {"arms": {}}),
+    "another number": lambda text: text.replace('"value": 0.25', '"value": 0.75'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_seed_is_made_again(tmp_path, caplog, damage):
+    run = Run(
+        name="computed",
+        chapter=4,
+        summary="",
+        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
+        arms={"one": torch.nn.Identity},
+        data=lambda: Data((torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), (torch.zeros(1, 1), torch.zeros(1))),
+        weight_decay=0.0,
+        compute=lambda data, seed: {"one": {"value": 0.25}},
+    )
+    first = execute(run, work=tmp_path, progress=False)
+    (file,) = tmp_path.iterdir()
+    written = DAMAGES[damage](file.read_text())
+    file.write_text(written)
+    assert execute(run, work=tmp_path, progress=False)["arms"] == first["arms"] == {"one": [{"seed": 0, "value": 0.25}]}
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f"{file} is damaged (") and said.endswith("; it is made again.")
+    caplog.clear()
+    assert execute(run, work=tmp_path, progress=False)["arms"] == first["arms"] and not caplog.records
+    assert file.read_text() != written

@@ -166,7 +166,10 @@ def test_finished_work_is_not_done_again(once, run, tmp_path, monkeypatch, lasti
     assert alone["arms"] == {name: rows[:1] for name, rows in lasting(expected)["arms"].items()}
     first = run(seeds=2, work=work)
     assert lasting(first) == lasting(expected), "a seed was added to the one that was there"
-    assert sorted(path.name for path in work.iterdir()) == ["gelu-seed0", "gelu-seed1", "lens-seed0", "lens-seed1"]
+    names = sorted(path.name.split(".")[0] for path in work.iterdir())
+    assert names == ["gelu-seed0", "gelu-seed1", "lens-seed0", "lens-seed1"]
+    seconds = sum(row["seconds"] for rows in first["arms"].values() for row in rows)
+    assert first["wall_seconds"] > seconds, "what an earlier call has trained counts"
 
     def no(*_: object) -> None:
         raise AssertionError("it trains again")
@@ -174,34 +177,73 @@ def test_finished_work_is_not_done_again(once, run, tmp_path, monkeypatch, lasti
     monkeypatch.setattr(loop._Run, "_train_epoch", no)
     again = run(seeds=2, work=work)
     assert again["arms"] == first["arms"], "times included: they are those of the training"
-    assert lasting(again) == lasting(first)
+    assert lasting(again) == lasting(first) and again["wall_seconds"] > seconds
     with pytest.raises(AssertionError, match="it trains again"):
         run(seeds=3, work=work)
 
 
-def test_stopped_and_continued_is_as_if_never_stopped(once, tiny, run, tmp_path, lasting):
+def test_stopped_and_continued_is_as_if_never_stopped(once, run, tmp_path, lasting, monkeypatch):
     """In the second epoch of the second arm; tests/test_cli.py kills it at other moments."""
     expected, _ = once
-    epochs, original = [], tiny.state
+    epochs, original = [], loop._Run._one_epoch
 
-    def state(model):
-        epochs.append(type(model).__name__)
+    def one_epoch(self, bar):
+        record = original(self, bar)
+        epochs.append(record["epoch"])
         if len(epochs) == 5:
             raise Stop
-        return original(model)
+        return record
 
+    monkeypatch.setattr(loop._Run, "_one_epoch", one_epoch)
     output = tmp_path / "result.json"
     with pytest.raises(Stop):
-        run(of=replace(tiny, state=state), seeds=2, work=tmp_path / "work", output=output)
+        run(seeds=2, work=tmp_path / "work", output=output)
     assert not output.exists()
     result = run(seeds=2, work=tmp_path / "work", output=output)
     assert lasting(result) == lasting(expected) and load_result(output) == result
+    assert epochs == [1, 2, 3, 1, 2, 2, 3] + [1, 2, 3] * 2, "it went on after the first epoch of the second arm"
+    assert result["wall_seconds"] > sum(row["seconds"] for rows in result["arms"].values() for row in rows)
 
 
-def test_other_settings_do_not_continue_it(run, tmp_path):
+def other_state(model):
+    return {"one": 1.0}
+
+
+@pytest.mark.parametrize("what", ["configuration", "data", "code"])
+def test_work_of_other_code_data_or_configuration_is_not_taken(once, tiny, run, tmp_path, lasting, caplog, what):
+    """It is trained anew, which is said once; the old work stays, and is taken by whoever comes back to it."""
+    work = tmp_path / "work"
+    data = tiny.data()
+    (x, y), test = data.train, data.test
+    pixel = x.clone()
+    pixel[3, 0, 2, 1] += 0.5
+    options = {
+        "configuration": {"lr": 0.02},
+        "data": {"of": replace(tiny, data=lambda: replace(data, train=(pixel, y), test=test))},
+        "code": {"of": replace(tiny, state=other_state)},
+    }[what]
+    first = run(work=work, epochs=1)
+    before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    assert not caplog.records
+    other = run(work=work, epochs=1, **options)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(
+        rf"The work of other {what} stays in .*lens-seed0\.\w+ and is not taken: lens-seed0 is made anew\.", said
+    )
+    options = {key: value for key, value in options.items()}
+    assert lasting(other) == lasting(run(epochs=1, **options)), "as in a fresh folder"
+    assert other["arms"]["lens"][0]["history"] != first["arms"]["lens"][0]["history"] or what == "code"
+    assert {part for part in first["fingerprint"] if first["fingerprint"][part] != other["fingerprint"][part]} == {what}
+    assert {path: path.read_bytes() for path in before} == before, "what was there is left as it was"
+    assert run(work=work, epochs=1)["arms"] == first["arms"], "times included"
+
+
+def test_where_no_fingerprint_stands_nothing_is_taken(run, tmp_path, caplog):
+    """Of an older version."""
+    (tmp_path / "gelu-seed0").mkdir()
     run(epochs=1, work=tmp_path)
-    with pytest.raises(MobiusError, match=r"begun with epochs=1.*epochs=2 is asked"):
-        run(epochs=2, work=tmp_path)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("The work of other or unknown code stays in ") and (tmp_path / "gelu-seed0").is_dir()
 
 
 # The result file.
@@ -286,7 +328,7 @@ def test_one_sentence_before_any_training(run, tmp_path, options, words):
     assert not (tmp_path / "result.json").exists()
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cpu:0", "meta", "mps", "cuda:0 "])
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cpu:0", "meta", "mps", "cuda:0 ", "cuda:\u0663"])
 def test_unknown_device(name, tiny):
     with pytest.raises(RunError, match=re.escape(f"There is no device {name!r}; use auto, cpu, cuda")):
         execute(tiny, device=name)
@@ -302,8 +344,9 @@ def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("auto") == torch.device("cuda") and pick_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(RunError, match="'cuda:2' was asked for, but torch sees 2 GPUs"):
-        pick_device("cuda:2")
+    for name in ("cuda:2", "cuda:256", "cuda:99999999999", f"cuda:{'9' * 5000}"):
+        with pytest.raises(RunError, match=f"'{name}' was asked for, but torch sees 2 GPUs"):
+            pick_device(name)
 
 
 # Models that are judged as they come.

@@ -126,3 +126,26 @@ def test_labels_may_be_whole_numbers_of_any_width(kind):
     batches = ResidentBatches(torch.zeros(3, 1), torch.tensor([0, 4, 2]).to(kind), 3, shuffle=False, seed=0)
     ((_, y),) = batches.epoch(0)
     assert y.dtype == torch.int64 and y.tolist() == [0, 4, 2] and batches.label_range == (0, 4)
+
+
+@pytest.mark.parametrize("workers", [-1, 100_000])
+def test_workers_that_no_machine_has(workers):
+    with pytest.raises(DataError, match=rf"workers must be 0 to \d+ on this machine .*, not {workers}"):
+        LoaderBatches(TensorDataset(torch.zeros(4, 1), torch.zeros(4)), 2, shuffle=False, seed=0, workers=workers)
+
+
+def test_what_batches_are():
+    """Their identity tells another pixel, label, order or augmentation; a loader looks at the first and the last."""
+    x, y = torch.rand(6, 3), torch.arange(6)
+    other = x.clone()
+    other[5, 2] += 0.25
+    kinds = [
+        lambda x, y, seed: ResidentBatches(x, y, 2, shuffle=True, seed=seed),
+        lambda x, y, seed: LoaderBatches(TensorDataset(x, y), 2, shuffle=True, seed=seed),
+    ]
+    for make in kinds:
+        assert make(x, y, 0).identity() == make(x.clone(), y.clone(), 0).identity()
+        changed = [make(*each).identity() for each in ((x, y, 0), (other, y, 0), (x, y.flip(0), 0), (x, y, 1))]
+        assert len(set(changed)) == 4
+    turned = ResidentBatches(x, y, 2, shuffle=True, seed=0, augment=torch.neg)
+    assert turned.identity() != kinds[0](x, y, 0).identity()

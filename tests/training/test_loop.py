@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from mobius_lib.errors import DataError
+from mobius_lib.errors import CheckpointError, DataError
 from mobius_lib.training import LoaderBatches, RecipeError, ResidentBatches, TrainingError, evaluate, fit, read
 from mobius_lib.training.progress import one_bar
 
@@ -512,3 +513,47 @@ def test_bar_on_a_terminal(task, capsys, monkeypatch):
     task.fit(progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "24/24" in err and "loss" in err and "accuracy" in err and "epoch 4/4" in err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_validation_that_is_not_finite_is_told(task, value):
+    x = task.x.clone()
+    x[5, 0, 0, 0] = value
+    validation = ResidentBatches(x, task.y, 16, shuffle=False, seed=0)
+    with pytest.raises(DataError, match="to validate on hold a NaN or an infinity"):
+        fit(task.model(), task.batches(), validation, task.recipe(epochs=1), device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(1, 16), (6, 1)], ids=["one row", "batches of one"])
+def test_batch_norm_of_one_sample_is_told(task, rows, batch):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 2))
+    train = ResidentBatches(task.x[:rows], task.y[:rows], batch, shuffle=True, seed=0)
+    with pytest.raises(TrainingError, match="one sample has no variance for batch norm; give more samples"):
+        task.fit(model=model, train=train, changes={"epochs": 1, "batch_size": batch})
+
+
+@pytest.mark.parametrize("method", ["add_scalar", "flush", "close", "add_histogram"])
+def test_a_disk_that_fills_under_tensorboard(task, tmp_path, monkeypatch, compare, method):
+    """It is one of the book's errors, and the run goes on when there is room."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    whole = task.fit(tmp_path / "whole", changes={"save_every_n_epochs": 1})
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    def sabotage(record) -> None:
+        monkeypatch.setattr(SummaryWriter, method, full)
+
+    with pytest.raises(CheckpointError, match=r"tensorboard cannot be written \(no space left on device\); make room"):
+        task.fit(tmp_path / "run", changes={"save_every_n_epochs": 1}, on_epoch=sabotage)
+    monkeypatch.undo()
+    parts = task.fit(tmp_path / "run", changes={"save_every_n_epochs": 1})
+    assert compare(parts.model.state_dict(), whole.model.state_dict()) == []
+
+
+def test_numbers_of_numpy_are_kept_and_read_back(task, tmp_path):
+    recipe = task.recipe(epochs=np.int64(2), seed=np.int32(3), lr=np.float32(0.5), batch_size=np.int16(16))
+    assert recipe == task.recipe(epochs=2, seed=3, lr=0.5) and type(recipe.epochs) is int and type(recipe.lr) is float
+    first = task.fit(tmp_path, recipe=recipe)
+    assert task.fit(tmp_path, recipe=recipe).outcome == first.outcome

@@ -283,6 +283,35 @@ def test_other_data(task, tmp_path):
         task.fit(tmp_path)
 
 
+def doubled(model, x, y):
+    logits = model(x)
+    return 2 * torch.nn.functional.cross_entropy(logits, y), logits
+
+
+@pytest.mark.parametrize("stopped", [1, 4], ids=["before a checkpoint", "finished"])
+def test_other_data_of_the_same_size_and_other_code(task, tmp_path, stopped):
+    """One pixel, one label of the validation, another loss, another rate of dropout: nothing is mixed or returned."""
+    with pytest.raises(Stop):
+        task.fit(tmp_path, on_epoch=stop_after(stopped))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for change in ("pixel", "label"):
+        x, y = task.x.clone(), task.y.clone()
+        if change == "pixel":
+            task.x[3, 0, 1, 1] += 1
+        else:
+            task.y[3] = 1 - task.y[3]
+        with pytest.raises(CheckpointError, match=r"begun on other data of the same size.*or go back to that data\."):
+            task.fit(tmp_path)
+        task.x, task.y = x, y
+    with pytest.raises(CheckpointError, match=r"begun by other code, .* start anew in another folder, or go"):
+        task.fit(tmp_path, objective=doubled)
+    other = task.model()
+    other[1].momentum = 0.2
+    with pytest.raises(CheckpointError, match="begun by other code"):
+        task.fit(tmp_path, model=other)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_nothing_to_continue(task, tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match="There is no run to continue in"):

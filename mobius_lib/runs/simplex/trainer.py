@@ -171,7 +171,7 @@ class _Place:
             ) from error
         path = self.weights / "train_config.json"
         if path.is_file():
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 before = json.loads(path.read_text())
                 if any(before.get(part) != json.loads(json.dumps(about[part])) for part in ("model", "loss")):
                     raise CheckpointError(
@@ -182,14 +182,16 @@ class _Place:
 
     def export(self, config: DavidConfig) -> None:
         """Puts the weights of the best epoch so far under their name, and takes those before away."""
+        from safetensors.torch import save
+
         source = RunFolder(self.checkpoints)
-        best = json.loads((source.path / "best_accuracy.json").read_text())
+        best = source.best()
         name = f"best_model_acc{100 * best['accuracy']:.2f}"
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             # the metadata are written last: where they name this epoch, its weights are there
             if json.loads((self.weights / f"{name}_metadata.json").read_text())["best_epoch"] == best["epoch"]:
                 return
-        write_whole(self.weights / f"{name}.safetensors", (source.checkpoints / "best_model.safetensors").read_bytes())
+        write_whole(self.weights / f"{name}.safetensors", save(source.best_weights()))
         write_json(self.weights / f"{name}_metadata.json", self._metadata(config, best))
         for path in self.weights.glob("best_model_acc*"):
             if path.name not in (f"{name}.safetensors", f"{name}_metadata.json"):
@@ -198,8 +200,9 @@ class _Place:
     def finish(self, config: DavidConfig, history: list[dict[str, Any]], found: dict[str, Any]) -> None:
         """Writes weights, what they hold, and the history."""
         self.export(config)
-        (metadata,) = self.weights.glob("best_model_acc*_metadata.json")
-        write_json(metadata, json.loads(metadata.read_text()) | found)
+        best = RunFolder(self.checkpoints).best()
+        metadata = self.weights / f"best_model_acc{100 * best['accuracy']:.2f}_metadata.json"
+        write_json(metadata, self._metadata(config, best) | found)
         write_json(self.weights / "training_history.json", history)
 
     def uploaders(self, repo: str) -> list[Uploader]:

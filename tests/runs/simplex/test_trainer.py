@@ -144,6 +144,27 @@ def test_continuing_needs_the_same_arguments(interrupted, train):
         train(lr=0.02)
 
 
+@pytest.mark.parametrize("content", ["", "[]", "null", "{"])
+def test_damaged_files_are_made_again(train, tmp_path, content):
+    """Every small file that is read back; and one sentence where nothing is left of the best."""
+    first = train()
+    weights, run = (tmp_path / kind / NAME / "one" for kind in ("weights", "checkpoints"))
+    (metadata,) = weights.glob("*_metadata.json")
+    damaged = [weights / "train_config.json", metadata, run / "best_accuracy.json"]
+    whole = [json.loads(path.read_text()) for path in damaged[:2]]
+    for path in damaged:
+        path.write_text(content)
+    (run / "checkpoints" / "best_model.safetensors").write_bytes(b"cut")
+    again = train()
+    assert again.accuracy == first.accuracy and [json.loads(path.read_text()) for path in damaged[:2]] == whole
+    (exported,) = weights.glob("*.safetensors")
+    assert load_file(exported).keys() == first.model.state_dict().keys()
+    (run / "checkpoints" / "best_model.pt").write_bytes(b"cut")
+    metadata.unlink()
+    with pytest.raises(CheckpointError, match=r"best.*can be read"):
+        train()
+
+
 def test_the_seed_decides(train, tmp_path):
     torch.manual_seed(1)
     first = train().model.state_dict()
