@@ -171,7 +171,7 @@ class MobiusExplorer(anywidget.AnyWidget):
         points = twistor.affine(torch.stack([omega, pi], dim=-1))  # (T, n)
         inside = ((points.real.abs() <= 3) & (points.imag.abs() <= 3)).double().mean(dim=0) >= 0.9
         steps = points.diff(dim=0).abs().nan_to_num(torch.inf).median(dim=0).values
-        return (steps.masked_fill(~inside, torch.inf) if inside.any() else steps).argmin().item()
+        return int((steps.masked_fill(~inside, torch.inf) if inside.any() else steps).argmin())
 
     def map(self) -> Tensor:
         """The map with determinant 1, and of its two matrices the one whose trace has no negative real part:
