@@ -54,7 +54,8 @@ class Rung(nn.Module):
     Shape:
         (..., in_features) to (..., out_features).
     Raises:
-        ValueError: for sizes below 1, or more terms than columns; in `forward`, for another last dimension.
+        ValueError: for sizes below 1, or more terms than columns; in `forward`, for another last dimension, or what is
+            no tensor of floating-point numbers.
     """
 
     level: ClassVar[str]
@@ -96,6 +97,9 @@ class Rung(nn.Module):
         return self.to_dense().to(self._like.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            what = x.dtype if isinstance(x, Tensor) else f"{type(x).__module__}.{type(x).__name__}"
+            raise ValueError(f"x must be a torch.Tensor of floating-point numbers, not {what}.")
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(
                 f"x must end in {self.in_features} features, but has the shape {tuple(x.shape)}; this layer maps "

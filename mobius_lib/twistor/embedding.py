@@ -19,7 +19,7 @@ class SpinorEmbedding(nn.Module):
     Attributes:
         weight: (vocab_size, 2 dim), drawn from N(0, 1/4), so that a pair has length 1 on average.
     Raises:
-        ValueError: for an odd dim, or tokens that are out of range.
+        ValueError: for an odd dim, or tokens that are out of range or on another device.
     Source:
         seed 004; separate real and imaginary parts are its default.
     """
@@ -41,4 +41,8 @@ class SpinorEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         check_tokens(tokens, self.vocab_size)
+        if tokens.device != self.weight.device:  # F.embedding takes those on the meta device, and gives any numbers
+            raise ValueError(
+                f"tokens are on {tokens.device}, but the model is on {self.weight.device}; move them there."
+            )
         return F.embedding(tokens, self.weight)

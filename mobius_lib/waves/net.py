@@ -83,7 +83,7 @@ class MobiusNet(nn.Module):
         lens: type[nn.Module] = MobiusLens,
     ) -> None:
         super().__init__()
-        if len(channels) != len(depths) or not channels:
+        if len(channels) != len(depths) or not len(channels):  # of NumPy, perhaps, which has no truth value
             raise ValueError(
                 f"channels and depths name one number per stage, but there are {len(channels)} and {len(depths)}."
             )

@@ -564,6 +564,10 @@ def test_bad_sizes(level):
             cls(*arguments)
     with pytest.raises(ValueError, match=r"x must end in 8 features, but has the shape \(2, 7\)"):
         cls(8, 4, 2)(torch.zeros(2, 7))
+    with pytest.raises(ValueError, match=r"x must be a torch\.Tensor of floating-point numbers, not numpy\.ndarray"):
+        cls(8, 4, 2)(torch.zeros(2, 8).numpy())
+    with pytest.raises(ValueError, match=r"floating-point numbers, not torch\.int64"):
+        cls(8, 4, 2)(torch.zeros(2, 8, dtype=torch.int64))
     with pytest.raises(ValueError, match="x must end in 8 features"):
         cls(8, 4, 2)(torch.tensor(1.0))
 

@@ -223,6 +223,7 @@ BAD = {
     "tokens of numpy": (lambda m: m(tokens().numpy()), "tokens must be a tensor of whole numbers"),
     "targets in a list": (lambda m: m.loss(tokens(), tokens().tolist()), "targets must be a tensor"),
     "token out of range": (lambda m: m(torch.tensor([[0, 11]])), "tokens holds 11, .* 0 to 10"),
+    "tokens elsewhere": (lambda m: m(tokens().to("meta")), "tokens are on meta, but the model is on cpu"),
     "negative token": (lambda m: m(torch.tensor([[0, -1]])), "tokens holds -1"),
     "empty sequence": (lambda m: m(torch.zeros(2, 0, dtype=torch.int64)), "tokens is an empty sequence"),
     "tokens that are no numbers": (lambda m: m(torch.zeros(2, 3)), "tokens must be int64"),

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -130,6 +131,11 @@ def test_lens_state_names_every_lens():
     assert state["block1/xor_weight"] == pytest.approx(0.6681878)  # sigmoid(0.7)
     assert sum(state[f"block1/weight_{path}"] for path in "lmr") == pytest.approx(1)
     assert set(lens_state(GELUTwin(num_classes=3, channels=(4,), depths=(1,)))) == {"block0/residual_weight"}
+
+
+def test_sizes_of_numpy():
+    net = MobiusNet(num_classes=np.int64(2), channels=np.array([4, 6]), depths=np.array([1, 1]))
+    assert net(torch.zeros(2, 1, 8, 8)).shape == (2, 2)
 
 
 def test_unknown_backend_is_refused():

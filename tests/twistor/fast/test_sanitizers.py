@@ -10,10 +10,14 @@ import pytest
 from mobius_lib import native
 
 CODE = """
+import warnings
+
 import torch
 from mobius_lib.twistor import AdaptiveMobiusLayer, TwistorHopeArchitecture
 from mobius_lib.twistor.fast import choice
+from mobius_lib.waves import MobiusLens, use_backend
 
+warnings.simplefilter("error")  # a lens whose kernel does not work would take another form, and say so
 torch.manual_seed(0)
 for form in ("recurrent", "scan"):
     for sizes in ({"dim": 6, "hidden_dim": 10}, {"dim": 2, "use_phase_compression": False, "num_memory_cycles": 0},
@@ -35,6 +39,10 @@ weights = {n: expanded if "surprise" in n else p for n, p in model.state_dict().
 model.load_state_dict(weights, assign=True)
 model(torch.zeros(2, 3, dtype=torch.int64))
 assert not choice.failed, choice.failed
+for channels in (1, 3, 17):
+    lens = use_backend(MobiusLens(channels, 0, 2), "native")
+    for rows in (0, 1, 33, 70):
+        lens(torch.randn(rows, channels, requires_grad=True)).sum().backward()
 print("sound")
 """
 
@@ -66,4 +74,4 @@ def test_kernels_under_sanitizers(tmp_path):
         },
     )
     assert done.returncode == 0 and done.stdout.endswith("sound\n"), done.stderr[-3000:]
-    assert len(list(tmp_path.rglob("*.so"))) == 5
+    assert len(list(tmp_path.rglob("*.so"))) == 6
