@@ -209,7 +209,7 @@ def check_matrix(w: Tensor | np.ndarray, name: str = "w") -> Tensor:
     """The matrix, detached, in float32 or float64.
 
     Raises:
-        ValueError: no matrix, an empty one, or one with NaN or infinity.
+        ValueError: no matrix, an empty one, one with NaN or infinity, or within a factor of 32 of its type's limit.
     """
     w = as_tensor(w)
     if not isinstance(w, Tensor) or w.dim() != 2 or not w.numel():
@@ -227,6 +227,9 @@ def check_matrix(w: Tensor | np.ndarray, name: str = "w") -> Tensor:
             f"{name} holds {w[row, column].item()} at row {row}, column {column}; every entry must be finite, so mend "
             "or drop what made it."
         )
+    largest = float(w.abs().max())
+    if largest > torch.finfo(w.dtype).max / 32:  # sums of rows, or of three scales, would leave the type's range
+        raise ValueError(f"{name} holds {largest:.0e}, too near the limit of {w.dtype} to add up; divide it first.")
     return w
 
 

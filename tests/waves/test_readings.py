@@ -44,7 +44,7 @@ def test_readings_leave_the_network_as_it_was(net):
 
 
 def test_hooks_go_even_when_the_network_fails(net):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"shape \(N, 1, height, width\)"):
         lens_readings(net, torch.randn(4, 5, 10, 10))
     assert not any(block.lens._forward_pre_hooks for block in net.blocks)
 
