@@ -245,7 +245,7 @@ def test_nothing_that_runs_is_missed(tmp_path, which):
         sys.setprofile(None)
     kinds = list(dict.fromkeys(type(each) for each in model.modules()))
     reached = closure_of(loop._Run, fit, kinds, tuple(given.values()), type(batches), Recipe)
-    # where a test before this one has imported twistors, their hook of all optimizers is called, and finds none of its own
+    # where an earlier test has imported twistors, their hook of all optimizers is called, and finds none of its own
     beside = {("mobius_lib.twistor.nested", "_stepped")}
     missed = {each for each in called - reached - beside if each[0] != "mobius_lib.fingerprint"}
     assert len(called) > 40 and not missed

@@ -245,7 +245,7 @@ def test_a_multiple_of_a_matrix_has_the_same_rung(level):
         allowed = 1e-2 if level == "L6" else 1e-5
         assert relative_error(made * size, fit(level, w * size).to_dense()) < allowed, size
     if level != "L6":
-        with pytest.raises(ValueError, match="too near the limit of torch.float32"):
+        with pytest.raises(ValueError, match="too near the limit"):
             fit(level, w / w.abs().max() * 3e37)
         assert fit(level, w * 1e-42).to_dense().isfinite().all()  # three digits are left of such numbers
         doubles = w.double() * 1e-200
