@@ -1,6 +1,7 @@
 """From an arm, a seed and a learning rate to a record, by training: for the runs that train models."""
 
 import json
+import os
 import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -225,6 +226,8 @@ class Trainer:
             "configuration": fingerprint(*chosen),
         }
         folder = work / kept_name(label, made_by)
+        if folder.is_dir():
+            os.utime(folder)  # so of several with this label the newest is the one in use
         if not self.told:
             self.told = tell_of_others(
                 folder, made_by, lambda other: json.loads((other / "config.json").read_bytes())["config"]["made_by"]

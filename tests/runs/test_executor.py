@@ -236,6 +236,8 @@ def test_work_of_other_code_data_or_configuration_is_not_taken(once, tiny, run, 
     assert {part for part in first["fingerprint"] if first["fingerprint"][part] != other["fingerprint"][part]} == {what}
     assert {path: path.read_bytes() for path in before} == before, "what was there is left as it was"
     assert run(work=work, epochs=1)["arms"] == first["arms"], "times included"
+    newest = max(work.glob("lens-seed0.*"), key=lambda folder: folder.stat().st_mtime)
+    assert newest in {path.parent for path in before}, "of two folders that in use is the newest"
 
 
 def test_where_no_fingerprint_stands_nothing_is_taken(run, tmp_path, caplog):
