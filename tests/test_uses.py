@@ -370,19 +370,13 @@ def test_a_wrong_result_is_no_use(monkeypatch):
 
 
 def table() -> str:
-    """The matrix in Markdown: a row per use, a column per architecture, and a note for each cell that does not work."""
-    notes: dict[str, int] = {}
-    lines = ["| use | " + " | ".join(SUBJECTS) + " |", "|---" + "|:-:" * len(SUBJECTS) + "|"]
+    """The matrix in Markdown: a row per use, and what it works with; a column per architecture would fit no phone."""
+    lines = ["| use | works with |", "|---|---|"]
     for use, run in USES.items():
-        cells = []
-        for name in SUBJECTS:
-            said = SAYS.get((use, name))
-            cells.append(
-                "" if (use, name) in OPEN else "✓" if said is None else f"({notes.setdefault(said, len(notes) + 1)})"
-            )
-        lines.append(f"| **{use}**: {run.__doc__} | " + " | ".join(cells) + " |")
-    lines += ["", *(f"({number}) says: “{said}”" for said, number in notes.items())]
-    return "\n".join(lines).rstrip()
+        but = [f"{name} (says: “{SAYS[use, name]}”)" for name in SUBJECTS if (use, name) in SAYS]
+        but += [f"{name} (untried)" for name in SUBJECTS if (use, name) in OPEN]
+        lines.append(f"| {run.__doc__} | all{' but ' if but else ''}{', '.join(but)} |")
+    return "\n".join(lines)
 
 
 def rendered(page: str) -> str:
@@ -390,7 +384,10 @@ def rendered(page: str) -> str:
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     cells = len(USES) * len(SUBJECTS)
-    counted = f"Of {cells} cells {cells - len(SAYS) - len(OPEN)} work, {len(SAYS)} do not, and {len(OPEN)} are untried."
+    counted = (
+        f"{len(USES)} uses of {', '.join(SUBJECTS)}: of {cells} cases {cells - len(SAYS) - len(OPEN)} work. "
+        f"Do not work: {len(SAYS)}. Untried: {len(OPEN)}."
+    )
     return f"{before}{BEGIN}\n\n{counted}\n\n{table()}\n\n{END}{after}"
 
 
