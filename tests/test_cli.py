@@ -62,6 +62,8 @@ class Server:
         self.process.stdin.flush()
         status = int(self.process.stdout.readline())
         out, err, calls = ((folder / f"{name}.txt").read_text() for name in ("stdout", "stderr", "calls"))
+        # on a new machine whoever comes first builds kernels, and says so
+        err = "".join(line for line in err.splitlines(keepends=True) if not line.startswith("Building the C++ kernel"))
         return Ended(status, out, err, int(calls))
 
 
