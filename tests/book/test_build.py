@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 
 import nbformat
+import psutil
 import pytest
 import yaml
 from nbclient.exceptions import CellExecutionError
 
-from tools import set_up, vendor_assets
+from tools import execute, set_up, vendor_assets
 from tools.build_book import Book
 from tools.dependencies import code_of, dependencies, fingerprint, imports, reached
 from tools.execute import Execution
@@ -262,38 +265,66 @@ class TestExecution:
     """A cell may take its time, and not for ever."""
 
     @staticmethod
-    def execute(folder: Path, *cells: str, limit: float, beat: float = 60.0) -> Execution:
+    def executed(folder: Path, *cells: str, limit: float, beat: float) -> Execution:
         path = folder / "page.ipynb"
         path.write_text(_notebook(*cells), "utf-8")
         execution = Execution(path, "a page", limit, beat)
         asyncio.run(execution.run())
         return execution
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize(
-        ("cell", "why"),
-        [("import time; time.sleep(600)", "it did nothing for"), ("while True:\n    pass", "it took .* s of the time")],
-        ids=["waiting", "endless"],
-    )
-    def test_a_cell_that_does_not_come_to_an_end(self, tmp_path: Path, cell: str, why: str):
-        path = tmp_path / "page.ipynb"
-        path.write_text(_notebook("1", "", cell, "2"), "utf-8")
-        execution = Execution(path, "a page", limit=2.0)
-        with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
-            asyncio.run(execution.run())
-        assert re.fullmatch(rf"Cell 2 of 3 was given up: {why}.*\.", execution.reason)
+    @pytest.fixture
+    def used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Makes the kernel's use of processors depend on the clock alone, so that a starved machine changes nothing.
+
+        A tenth of a processor, always; from the moment that the file given here stands: the rate that stands in it.
+        """
+        mark, start = tmp_path / "rate", time.monotonic()
+        spent = [0.0, start]
+
+        def seconds(process: object) -> float:
+            now = time.monotonic()
+            spent[:] = spent[0] + (float(mark.read_text()) if mark.is_file() else 0.1) * (now - spent[1]), now
+            return spent[0]
+
+        monkeypatch.setattr(execute, "processor_seconds", seconds)
+        return mark
 
     @pytest.mark.slow
-    def test_a_slow_machine_fails_no_cell(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    @pytest.mark.parametrize(
+        ("rate", "why"), [(0.0, "it did nothing for"), (1e6, "it took .* s of the time")], ids=["waiting", "endless"]
+    )
+    def test_a_cell_that_does_not_come_to_an_end(self, tmp_path: Path, used: Path, rate: float, why: str):
+        path = tmp_path / "page.ipynb"
+        cell = f"import os, time; open({str(used) + '.new'!r}, 'w').write('{rate}')\n"
+        cell += f"os.replace({str(used) + '.new'!r}, {str(used)!r}); time.sleep(600)"
+        path.write_text(_notebook("1", "", cell, "2"), "utf-8")
+        run = Execution(path, "a page", limit=2.0)
+        with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
+            asyncio.run(run.run())
+        assert re.fullmatch(rf"Cell 2 of 3 was given up: {why}.*\.", run.reason)
+
+    @pytest.mark.slow
+    def test_a_slow_machine_fails_no_cell(self, tmp_path: Path, used: Path, capfd):
         """Four times the limit by the clock, but never idle, and less than the limit of all processors."""
-        monkeypatch.setattr(os, "cpu_count", lambda: 64)
-        cell = "import time\nend = time.monotonic() + 6\nwhile time.monotonic() < end: time.sleep(1e-4)\nprint('done')"
-        execution = self.execute(tmp_path, cell, limit=1.5, beat=0.5)
-        assert execution.reason == ""
-        assert nbformat.read(execution.path, nbformat.NO_CONVERT).cells[1].outputs[0].text == "done\n"
+        cell = "import time; time.sleep(6); print('done')"
+        run = self.executed(tmp_path, cell, limit=1.5, beat=0.5)
+        assert run.reason == ""
+        assert nbformat.read(run.path, nbformat.NO_CONVERT).cells[1].outputs[0].text == "done\n"
         lines = capfd.readouterr().out.splitlines()
         assert len(lines) > 2 and all(line.startswith("  a page, cell 1 of 1, for ") for line in lines)
-        assert lines[0].endswith(" s: import time")
+        assert lines[0].endswith(" s: import time; time.sleep(6); print('done')")
+
+    def test_the_processor_time_of_a_kernel_has_its_childrens(self):
+        """A child's that is running, and a child's that has ended."""
+        burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
+        me = psutil.Process()
+        before = execute.processor_seconds(me)
+        with subprocess.Popen([sys.executable, "-c", burn], stdin=PIPE, stdout=PIPE) as child:
+            child.stdout.readline()
+            running = execute.processor_seconds(me) - before
+            child.communicate(b"\n")
+        assert running >= 0.29  # the clock of /proc ticks in hundredths of a second
+        assert execute.processor_seconds(me) - before >= 0.29
 
 
 @pytest.fixture
