@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mobius_lib.files import write_whole
 from mobius_lib.ledger.base import AWAITS, PARTLY, REFUTED, REPRODUCED, WORDS, LedgerError, Word
 from mobius_lib.ledger.claims import load_claims
+from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
@@ -26,15 +27,6 @@ MEANINGS: dict[Word, str] = {
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 COLUMNS = ("Verdict", "Claim", "Reported", "Measured")
 NARROW_COLUMNS = ("Claim, and how it stands", "Reported, and measured")  # two: a phone shows both
-_LARGE = {"parameters", "multiply-adds"}
-_QUIET = {"parameters", "multiply-adds", "accuracy", "dimensions", "channels × height × width", ""}
-_NAMES = (
-    *("activation calls", "departure", "deviation", "exponent", "factor", "gap", "largest", "least", "loss"),
-    *("order of", "power of", "rank correlation", "relative difference", "standard deviation", "sum of", "t at"),
-    "xor weight",
-)
-"""Units that begin like this name a quantity, so they stand before the number: rank correlation -0.6."""
-_SHARE = "share of "
 _CLASSES = "table dataframe mobius-ledger"  # "dataframe": what else a cell shows, the theme frames in white by night
 # Where the table gets less than 40em (a phone, or a narrow window) each row becomes a block that names its values. The
 # roles keep it a table for a screen reader, which a browser forgets once the cells are blocks.
@@ -56,21 +48,7 @@ article :not(pre) > code, article :not(pre) > code .pre { overflow-wrap: anywher
 </style>"""
 
 
-# One value, one verdict.
-
-
-def format_value(value: Any, unit: str = "") -> str:
-    """A value for a person: 33709338 parameters as 33.71 M, an accuracy of 0.566 as 56.6 %, shapes as 64×24×32."""
-    if value is None:
-        return "not yet"
-    text = _plain(value, unit)
-    if unit in _QUIET or isinstance(value, str):
-        return text
-    if unit.startswith(_SHARE):
-        return f"{text} of {unit.removeprefix(_SHARE)}"
-    if unit.startswith(_NAMES):
-        return f"{unit}: {text}" if isinstance(value, dict) else f"{unit} {text}"
-    return f"{text} {unit}"
+# One verdict.
 
 
 def reported_text(verdict: Verdict) -> str:
@@ -298,25 +276,6 @@ def _html_row(verdict: Verdict) -> str:
 
 def _html(text: str) -> str:
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
-
-
-def _plain(value: Any, unit: str) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name} {_plain(item, unit)}" for name, item in value.items())
-    if isinstance(value, list | tuple):
-        shape = unit == "channels × height × width" and all(isinstance(item, int) for item in value)
-        return ("×" if shape else ", ").join(_plain(item, "" if shape else unit) for item in value)
-    if isinstance(value, bool | str):
-        return str(value)
-    if unit == "accuracy":
-        return f"{100 * value:.1f} %"
-    if unit.startswith(_SHARE):
-        return f"{100 * value:.3g} %"
-    if unit in _LARGE:
-        for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
-            if abs(value) >= size:
-                return f"{value / size:.4g} {name}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _of_chapter(chapter: int, verdicts: Sequence[Verdict] | None) -> list[Verdict]:

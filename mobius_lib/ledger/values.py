@@ -1,0 +1,46 @@
+"""Values as a person reads them: 33.71 M parameters, 56.6 %, 64×24×32."""
+
+from typing import Any
+
+_LARGE = {"parameters", "multiply-adds"}
+_QUIET = {"parameters", "multiply-adds", "accuracy", "dimensions", "channels × height × width", ""}
+_NAMES = (
+    *("activation calls", "departure", "deviation", "exponent", "factor", "gap", "largest", "least", "loss"),
+    *("order of", "power of", "rank correlation", "relative difference", "standard deviation", "sum of", "t at"),
+    "xor weight",
+)
+"""Units that begin like this name a quantity, so they stand before the number: rank correlation -0.6."""
+_SHARE = "share of "
+
+
+def format_value(value: Any, unit: str = "") -> str:
+    """A value for a person: 33709338 parameters as 33.71 M, an accuracy of 0.566 as 56.6 %, shapes as 64×24×32."""
+    if value is None:
+        return "not yet"
+    text = _plain(value, unit)
+    if unit in _QUIET or isinstance(value, str):
+        return text
+    if unit.startswith(_SHARE):
+        return f"{text} of {unit.removeprefix(_SHARE)}"
+    if unit.startswith(_NAMES):
+        return f"{unit}: {text}" if isinstance(value, dict) else f"{unit} {text}"
+    return f"{text} {unit}"
+
+
+def _plain(value: Any, unit: str) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_plain(item, unit)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        shape = unit == "channels × height × width" and all(isinstance(item, int) for item in value)
+        return ("×" if shape else ", ").join(_plain(item, "" if shape else unit) for item in value)
+    if isinstance(value, bool | str):
+        return str(value)
+    if unit == "accuracy":
+        return f"{100 * value:.1f} %"
+    if unit.startswith(_SHARE):
+        return f"{100 * value:.3g} %"
+    if unit in _LARGE:
+        for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+            if abs(value) >= size:
+                return f"{value / size:.4g} {name}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
