@@ -2,7 +2,6 @@
 
 from mobius_lib.ledger.base import LedgerError
 from mobius_lib.ledger.claims import Claim, load_claims
-from mobius_lib.ledger.render import print_verdicts, show
 from mobius_lib.ledger.verdicts import Verdict, judge
 
-__all__ = ["Claim", "LedgerError", "Verdict", "judge", "load_claims", "print_verdicts", "show"]
+__all__ = ["Claim", "LedgerError", "Verdict", "judge", "load_claims"]

@@ -1,24 +1,19 @@
-"""What a check is: its outcome, its evidence, and the register of all of them."""
+"""What a check returns: numbers in words, never a verdict; and the register of all checks.
+
+A check does not see what was reported. `rules` compares the two.
+"""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mobius_lib.errors import MobiusError
 
 if TYPE_CHECKING:
-    from mobius_lib.ledger.claims import Claim
     from mobius_lib.ledger.results import Results
-
-REPRODUCED: Literal["reproduced"] = "reproduced"
-PARTLY: Literal["partly"] = "partly"
-REFUTED: Literal["refuted"] = "refuted"
-AWAITS: Literal["awaits"] = "awaits"
-Word = Literal["reproduced", "partly", "refuted", "awaits"]
-WORDS: tuple[Word, ...] = (REPRODUCED, PARTLY, REFUTED, AWAITS)
 
 
 class LedgerError(MobiusError):
@@ -26,20 +21,52 @@ class LedgerError(MobiusError):
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What a check found."""
+class Gate:
+    """What must hold before a small measurement decides anything."""
+
+    text: str
+    """Why nothing is decided while it is closed: "the best rate of lens, 0.01, is the largest tried"."""
+    open: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is the same each time it is measured."""
 
     value: Any
-    """A number, a list or a mapping of numbers, or text; None when nothing could be measured."""
-    unit: str
-    verdict: Word
-    explanation: str
-    """The arithmetic in one or two sentences, with its numbers."""
+    """A number, bool, text, list, or mapping of named parts (or of their findings), shaped as `reported`."""
+    words: str
+    """The arithmetic in a sentence or two, with its numbers."""
     sources: tuple[str, ...] = ()
-    """The functions or the result files it was measured with."""
+    """The functions (dotted) or the result files ("results/NAME.json") it was measured with."""
+    note: str = ""
+    """How small a small measurement was: "10,000 rows"."""
+    gates: tuple[Gate, ...] = ()
 
 
-Check = Callable[..., Measurement]
+@dataclass(frozen=True)
+class Sample:
+    """What varies from seed to seed: one number per seed, of two arms their difference."""
+
+    values: tuple[float, ...]
+    words: str
+    unit: str = ""
+    gates: tuple[Gate, ...] = ()
+    row_error: float | None = None
+    """Standard error that the finite test set adds to the mean; None where it is not known."""
+    sources: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """There is no evidence yet; the claim's command makes it."""
+
+    words: str
+
+
+Finding = Found | Sample | Missing
+Check = Callable[..., Finding]
 CHECKS: dict[str, Check] = {}
 """Every check by name, filled by `register`."""
 
@@ -47,8 +74,8 @@ CHECKS: dict[str, Check] = {}
 def register(function: Check) -> Check:
     """Make a function a check, under its own name.
 
-    It is called as `function(claim, results, **claim.arguments)` and returns a `Measurement`. It is pure: the same
-    code and the same result files give the same outcome.
+    It is called as `function(**arguments)` with the arguments of the claim; one named `results` gets the result files.
+    It is pure: the same code and the same result files give the same numbers.
     """
     if function.__name__ in CHECKS:
         raise ValueError(f"Two checks are called {function.__name__!r}.")
@@ -58,23 +85,23 @@ def register(function: Check) -> Check:
 
 def argument_names(check: Check) -> tuple[set[str], set[str]]:
     """Names a claim may give to a check, and those it must give."""
-    parameters = list(inspect.signature(check).parameters.values())[2:]
+    parameters = [p for p in inspect.signature(check).parameters.values() if p.name != "results"]
     return {p.name for p in parameters}, {p.name for p in parameters if p.default is inspect.Parameter.empty}
 
 
-def call(claim: "Claim", results: "Results") -> Measurement:
-    """Run a claim's check with a random state of its own: what it draws is repeatable, and the caller's state stays."""
+def call(name: str, arguments: Mapping[str, Any], results: "Results") -> Finding:
+    """Run a check with a random state of its own: what it draws is repeatable, and the caller's state stays.
+
+    Raises:
+        LedgerError: when it cannot use its arguments.
+    """
+    check = CHECKS[name]
+    given = {"results": results} if "results" in inspect.signature(check).parameters else {}
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(0)
         try:
-            return CHECKS[claim.check](claim, results, **claim.arguments)
+            return check(**given, **arguments)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise LedgerError(
-                f"claim {claim.id!r}: the check {claim.check} cannot use its `reported` or `arguments` "
-                f"({type(error).__name__}: {error})."
+                f"the check {name} cannot use its `arguments` ({type(error).__name__}: {error})."
             ) from error
-
-
-def awaits(explanation: str) -> Measurement:
-    """The outcome of a check whose evidence is not there yet; the claim's command would make it."""
-    return Measurement(None, "", AWAITS, explanation)

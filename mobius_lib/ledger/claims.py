@@ -1,101 +1,153 @@
-"""The claims: what the seeds say that can be checked, read from data/claims.yaml."""
+"""The claims: what the sources say that can be checked, read from data/claims/*.yaml."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mobius_lib.ledger.base import CHECKS, LedgerError, argument_names
 
-Kind = Literal["count", "ratio", "accuracy", "time", "law", "statement", "shape"]
-Need = Literal["data", "gpu", "published weights", "run"]
+Basis = Literal[
+    "arithmetic", "construction", "public code", "published run", "measured at its setting", "measured small"
+]
+Bound = Literal["equal", "at least", "at most"]
+BASES: tuple[Basis, ...] = get_args(Basis)
+SMALL: Basis = "measured small"
+EFFECTS = ("more", "less", "no difference")
+"""What may be reported of a sample that was measured small."""
+SOURCES = "sources.yaml"
+LONGEST_QUOTE = 12
 Text = Annotated[str, Field(min_length=1)]
 
 
-def _needs(value: Any) -> Any:
-    """`nothing`, one word, or a list of words."""
-    if value == "nothing":
-        return []
+def _places(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
 class Claim(BaseModel):
-    """One checkable statement of a seed, in our own words, and what decides it."""
+    """One checkable statement of a source, in our own words, and what decides it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-    seed: Annotated[str, Field(pattern=r"^\d{3}$")]
-    """Quoted in the YAML: 000 without quotes is the number 0."""
     chapter: Annotated[int, Field(ge=1, le=5)]
+    source: Annotated[list[Annotated[str, Field(pattern=r"^\d{3}:\d+$")]], BeforeValidator(_places)] = Field(
+        default_factory=list
+    )
+    """Where it is said: number of the source and of the line."""
+    quote: Text | None = None
+    """The number as printed, or at most twelve words of the source."""
+    whose: Literal["source", "ours"]
+    """Whether the source says it, or it is a question of ours."""
     statement: Text
-    reported: int | float | str | list[Any] | dict[str, Any]
-    """The value the seed gives: what the check compares with."""
+    basis: Basis
+    reported: bool | int | float | str | list[Any] | dict[str, Any]
+    """What was said: what the finding is compared with. A mapping names parts, each with an outcome of its own."""
     reported_text: Text | None = None
-    """How to print it where it is a table."""
+    bound: Bound = "equal"
+    """Two-sided, unless the source states a bound."""
+    tolerance: float | int | dict[str, float | int] | None = None
+    """How far off still counts, in the unit of the value; None: exactly."""
+    why: Text
+    """Why that tolerance, or how the words were read."""
     unit: str = ""
-    kind: Kind
-    check: Text
-    """Name of a registered check."""
+    fault: Text | None = None
+    """The root cause that this claim shares with others."""
+    formula: Text | dict[str, Text] | None = None
+    numbers: dict[str, Any] = Field(default_factory=dict)
+    check: Text | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
-    tolerance: Annotated[float, Field(gt=0)] | None = None
-    """How far off still counts, in the unit of the measured value; None where the rule needs no number."""
-    tolerance_reason: Text
-    """Why that tolerance, or by which rule the check decides."""
-    needs: Annotated[list[Need], BeforeValidator(_needs)]
+    smallest: Annotated[float | int, Field(gt=0)] | None = None
+    """Of what is measured small: the smallest effect of interest."""
+    against: float | int = 0
+    """Of what is measured small: the value that stands for no effect."""
     command: Annotated[str, Field(pattern=r"^mobius ")] | None = None
-    """The one command that would settle it."""
     headline: bool = False
-    """Whether the README shows it."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Claim":
+        if (self.formula is None) == (self.check is None):
+            raise ValueError("give exactly one of `formula` and `check`")
+        if (self.whose == "source") != bool(self.source and self.quote):
+            raise ValueError("a claim of a source has `source` and `quote`; a question of ours has no quote")
+        if self.quote and len(self.quote.split()) > LONGEST_QUOTE:
+            raise ValueError(f"`quote` has more than {LONGEST_QUOTE} words")
+        if self.smallest is not None and self.basis != SMALL:
+            raise ValueError(f"`smallest` belongs to what is {SMALL}")
+        if (self.basis == "arithmetic") > (self.formula is not None):
+            raise ValueError("arithmetic needs a `formula`")
+        return self
 
 
-def claims_path() -> Path:
-    """data/claims.yaml of this repository, or its packaged copy."""
+def claims_dir() -> Path:
+    """data/claims of this repository, or its packaged copy."""
     from mobius_lib.datasets.paths import data_dir
 
-    return data_dir() / "claims.yaml"
+    return data_dir() / "claims"
 
 
 def load_claims(path: Path | str | None = None) -> list[Claim]:
-    """All claims, validated.
+    """All claims, validated, in the order of the chapters.
 
     Args:
-        path: a YAML file with a list `claims`; other top-level keys hold tables for anchors. None: ours.
+        path: a YAML file with a list `claims` and, under `tables`, numbers that its formulas may name; or a folder of
+            such files. None: ours.
     Raises:
         LedgerError: naming the file, the claim and the field, when the file cannot be read, a field is missing,
             unknown or of the wrong type, an id stands twice, or a check or one of its arguments does not exist.
     """
     import mobius_lib.ledger.checks  # noqa: F401  (fills the register)
 
-    path = Path(path) if path is not None else claims_path()
+    path = Path(path) if path is not None else claims_dir()
+    files = [each for each in sorted(path.glob("*.yaml")) if each.name != SOURCES] if path.is_dir() else [path]
+    claims = [claim for file in files for claim in _of_file(file)]
+    if not claims:
+        raise LedgerError(f"{path} has no claims.")
+    for name, times in Counter(claim.id for claim in claims).items():
+        if times > 1:
+            raise LedgerError(f"{path}: claim {name!r}, field `id`: {times} claims have this id; give each its own.")
+    return sorted(claims, key=lambda claim: claim.chapter)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds; a key that stands twice is an error.
+
+    Raises:
+        LedgerError: naming the file.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except OSError as error:
         raise LedgerError(f"{path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LedgerError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def _of_file(path: Path) -> list[Claim]:
+    content = read_yaml(path)
     entries = content.get("claims") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise LedgerError(f"{path} has no list under the key `claims`.")
-    claims = [_claim(path, position, entry) for position, entry in enumerate(entries, start=1)]
-    for name, times in Counter(claim.id for claim in claims).items():
-        if times > 1:
-            raise LedgerError(f"{path}: claim {name!r}, field `id`: {times} claims have this id; give each its own.")
-    return claims
+    tables = content.get("tables", {})
+    return [_claim(path, position, entry, tables) for position, entry in enumerate(entries, start=1)]
 
 
-def _claim(path: Path, position: int, entry: Any) -> Claim:
+def _claim(path: Path, position: int, entry: Any, tables: Mapping[str, Any]) -> Claim:
     name = entry.get("id", f"number {position}") if isinstance(entry, dict) else f"number {position}"
     where = f"{path}: claim {name!r}, field"
+    if isinstance(entry, dict) and entry.get("formula") is not None:
+        entry = {**entry, "numbers": {**tables, **entry.get("numbers", {})}}
     try:
         claim = Claim.model_validate(entry)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "(entry)"
         raise LedgerError(f"{where} `{field}`: {first['msg']}.") from error
+    if claim.check is None:
+        return claim
     if claim.check not in CHECKS:
         raise LedgerError(f"{where} `check`: there is no check {claim.check!r}; there are {', '.join(sorted(CHECKS))}.")
     allowed, required = argument_names(CHECKS[claim.check])
@@ -103,8 +155,6 @@ def _claim(path: Path, position: int, entry: Any) -> Claim:
         raise LedgerError(f"{where} `arguments`: {claim.check} takes no {sorted(unknown)}, but {sorted(allowed)}.")
     if missing := required - set(claim.arguments):
         raise LedgerError(f"{where} `arguments`: {claim.check} also needs {sorted(missing)}.")
-    if claim.needs and not claim.command:
-        raise LedgerError(f"{where} `command`: a claim that needs {', '.join(claim.needs)} names what would settle it.")
     return claim
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,24 @@ class RunFile:
     command: str | None = None
     """The line that made the file, and makes it again."""
     device: str = "a machine that the file does not name"
+    configuration: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict)
+    """arm -> the learning rate that was chosen, and the held-out accuracy of each that was tried."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Baselines that are not trained by gradient steps -> their accuracy."""
 
     @property
     def source(self) -> str:
         return f"results/{self.path.name}"
+
+    @property
+    def stale(self) -> str | None:
+        """Why it is no evidence any more, as a sentence; None while it is current."""
+        return None
+
+    def evidence(self) -> dict[str, Any]:
+        """What a verdict says of it: the record, and why it is stale."""
+        return {"record": self.path.name, "stale": self.stale}
 
     def seeds(self, *arms: str) -> list[int]:
         """Seeds that all these arms have, in order."""
@@ -102,10 +116,10 @@ class Results:
                     return file
         return None
 
-    def command(self, source: str) -> str | None:
-        """The line that made the result file which a check names as its source; None for any other source."""
+    def file(self, source: str) -> RunFile | None:
+        """The result file that a check names as its source, "results/NAME.json"; None for any other source."""
         path = self.folder / source.removeprefix("results/")
-        return read(path).command if source.startswith("results/") and path.is_file() else None
+        return read(path) if source.startswith("results/") and path.is_file() else None
 
 
 def read(path: Path) -> RunFile:
@@ -128,7 +142,8 @@ def read(path: Path) -> RunFile:
         ) from error
     if named != path.name:
         raise LedgerError(f"{path} says that it is {named}; rename it, or make it again with `mobius run`.")
-    known = {name: content[name] for name in ("command", "device") if name in content}
+    names = ("command", "device", "configuration", "tuning", "extra")
+    known = {name: content[name] for name in names if name in content}
     return RunFile(path, content["scale"], arms, content.get("cost", {}), **known)
 
 

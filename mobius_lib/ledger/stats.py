@@ -1,4 +1,4 @@
-"""The few statistics the ledger rests on, and the one place where an interval becomes a verdict."""
+"""The few statistics the ledger rests on."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,8 @@ from typing import Literal
 
 from scipy.special import stdtr, stdtrit
 
-from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, Word
-
 CONFIDENCE = 0.95
+_MANY = 1e9  # degrees of freedom: Student's distribution is the normal one to all digits
 Effect = Literal["more", "less", "no difference", "undecided"]
 MORE: Effect = "more"
 LESS: Effect = "less"
@@ -27,39 +26,58 @@ class Interval:
     spread: float
     """Standard deviation over the seeds (n - 1)."""
     n: int
+    level: float = CONFIDENCE
+    """Its confidence."""
 
 
-def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def interval(values: Sequence[float], confidence: float = CONFIDENCE, row_error: float = 0.0) -> Interval:
     """Student's interval of a mean. One value has no spread that could be seen: its interval is the value itself.
 
     Args:
         values: one number per seed, at least one.
+        row_error: as `interval_of` takes it.
     """
     n = len(values)
     if n == 0:
         raise ValueError("An interval needs at least one value.")
     mean = math.fsum(values) / n
-    if n == 1:
-        return Interval(mean, mean, mean, 0.0, 1)
-    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = student_quantile((1 + confidence) / 2, n - 1) * spread / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, spread, n)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else 0.0
+    return interval_of(mean, spread, n, confidence, row_error)
 
 
-def decide(found: Interval, threshold: float = 0.0) -> Word:
-    """How a claim of the form "the mean is above this threshold" fares.
+def interval_of(mean: float, spread: float, n: int, confidence: float = CONFIDENCE, row_error: float = 0.0) -> Interval:
+    """The interval of the mean of n values whose standard deviation is `spread`.
 
-    The mapping of the whole ledger for results that vary from seed to seed:
-        reproduced: the interval lies wholly above the threshold;
-        refuted: it lies wholly below;
-        partly: it holds the threshold, so these seeds decide nothing either way.
+    Args:
+        row_error: standard error of the mean from what all seeds share, as the rows of a test set: more seeds do not
+            make it smaller. The degrees of freedom of both errors together are Welch and Satterthwaite's.
     """
-    if found.low > threshold:
-        return REPRODUCED
-    return REFUTED if found.high < threshold else PARTLY
+    error, degrees = _error(spread, n, row_error)
+    half = student_quantile((1 + confidence) / 2, degrees) * error if error else 0.0
+    return Interval(mean, mean - half, mean + half, spread, n, confidence)
 
 
-def holm(families: Mapping[str, Sequence[float]], confidence: float = CONFIDENCE) -> dict[str, Interval]:
+def row_error(rows: int, *accuracies: float) -> float:
+    """Standard error of an accuracy, or of the difference of two, that comes from the number of test rows.
+
+    For two on the same rows it is what it would be on rows of their own: an upper bound where they tend to be right on
+    the same ones, as classifiers do.
+    """
+    return math.sqrt(sum(max(0.0, p * (1 - p)) for p in accuracies) / rows)
+
+
+def _error(spread: float, n: int, row_error: float) -> tuple[float, float]:
+    """Standard error of the mean, and its degrees of freedom."""
+    of_seeds = spread**2 / n
+    error = math.hypot(math.sqrt(of_seeds), row_error)
+    return error, min(_MANY, (n - 1) * (error**2 / of_seeds) ** 2) if of_seeds else _MANY
+
+
+def holm(
+    families: Mapping[str, Sequence[float]],
+    confidence: float = CONFIDENCE,
+    row_errors: Mapping[str, float] | None = None,
+) -> dict[str, Interval]:
     """Intervals of several means that are looked at together, by Holm's step-down rule.
 
     The means are ordered by their distance from 0 in standard errors (by p). The first gets its interval at
@@ -69,17 +87,19 @@ def holm(families: Mapping[str, Sequence[float]], confidence: float = CONFIDENCE
 
     Args:
         families: name to one number per seed, at least one.
+        row_errors: of those that have one, as `interval` takes it.
     Returns:
         the same names, in the same order.
     """
-    order = sorted(families, key=lambda name: _p_value(families[name]))
+    rows = dict.fromkeys(families, 0.0) | dict(row_errors or {})
+    order = sorted(families, key=lambda name: _p_value(families[name], rows[name]))
     found: dict[str, Interval] = {}
     share = 1 - confidence
     level = share
     stopped = False
     for place, name in enumerate(order):
         level = level if stopped else share / (len(order) - place)
-        found[name] = interval(families[name], 1 - level)
+        found[name] = interval(families[name], 1 - level, rows[name])
         stopped = stopped or found[name].low <= 0 <= found[name].high
     return {name: found[name] for name in families}
 
@@ -97,19 +117,18 @@ def effect(found: Interval, smallest: float) -> Effect:
     return NO_DIFFERENCE if -smallest < found.low and found.high < smallest else UNDECIDED
 
 
-def student_quantile(probability: float, degrees: int) -> float:
+def student_quantile(probability: float, degrees: float) -> float:
     """The t that a Student variable with `degrees` degrees of freedom stays below with this probability."""
     return float(stdtrit(degrees, probability))
 
 
-def _p_value(values: Sequence[float]) -> float:
+def _p_value(values: Sequence[float], row_error: float) -> float:
     """Of Student's test that the mean is 0, both sides; 1 for a single value, 0 where all are the same and not 0."""
     found = interval(values)
     if found.n == 1 or found.mean == 0:
         return 1.0
-    if found.spread == 0:
-        return 0.0
-    return float(2 * stdtr(found.n - 1, -abs(found.mean) * math.sqrt(found.n) / found.spread))
+    error, degrees = _error(found.spread, found.n, row_error)
+    return float(2 * stdtr(degrees, -abs(found.mean) / error)) if error else 0.0
 
 
 def ranks(values: Sequence[float]) -> list[float]:

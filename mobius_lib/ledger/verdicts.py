@@ -1,78 +1,160 @@
-"""Verdicts: every claim beside what its check measured."""
+"""Verdicts: every claim beside what was measured, and what the rules make of the two."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mobius_lib.ledger.base import AWAITS, LedgerError, Word, call
-from mobius_lib.ledger.claims import Claim, load_claims
+from mobius_lib.ledger import rules
+from mobius_lib.ledger.base import Finding, Found, LedgerError, call
+from mobius_lib.ledger.claims import SMALL, Basis, Claim, load_claims
+from mobius_lib.ledger.formula import evaluate, written
 from mobius_lib.ledger.results import Results
+from mobius_lib.ledger.rules import Outcome, Ruling
+from mobius_lib.ledger.stats import Interval
+
+
+class Part(BaseModel):
+    """A named part of a claim, and its outcome."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    reported: Any
+    measured: Any
+    interval: Interval | None
+    outcome: Outcome
+    words: str
 
 
 class Verdict(BaseModel):
-    """A claim and its outcome. `model_dump()` gives plain values, ready for JSON."""
+    """A claim and its outcome. `model_dump(mode="json")` gives plain values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     claim: Claim
+    outcome: Outcome
     measured: Any
-    """A number, list, mapping or text; None while it awaits evidence."""
-    measured_unit: str
-    word: Word
-    """The verdict itself."""
-    explanation: str
+    """A number, text, list or mapping; None while it awaits evidence."""
+    interval: Interval | None
+    note: str
+    """How small a small measurement was: "10,000 rows, 5 seeds"."""
+    words: str
+    """The arithmetic with its numbers, and why it came to that."""
+    parts: tuple[Part, ...]
     sources: tuple[str, ...]
+    """Functions or result files."""
+    evidence: tuple[dict[str, Any], ...]
+    """Of each result file: when and by which commit it was made, when it was last verified, why it is stale."""
     command: str | None
     """What makes the evidence: the record's own line where a record decided, else what would settle it. Always there
-    when the word is `awaits`; None where the code alone decides."""
+    when it awaits or is stale; None where the code alone decides."""
+
+    @property
+    def basis(self) -> Basis:
+        return self.claim.basis
 
 
 def judge(
     claims: Sequence[Claim] | None = None,
     results_dir: Path | str | None = None,
     only: str | Iterable[str] | None = None,
+    chapter: int | None = None,
 ) -> list[Verdict]:
     """Compute the verdicts, in the order of the claims; some seconds on one core.
 
     Args:
-        claims: by default all of data/claims.yaml.
+        claims: by default all of data/claims.
         results_dir: folder of the result files; by default data/results.
         only: an id, or several; `*` and `?` stand for any text and any letter.
+        chapter: only this one's.
     Raises:
-        LedgerError: a claim or a result file is damaged, `only` fits no claim, or a check waits for evidence and its
-            claim names no command that would make it.
+        LedgerError: a claim or a result file is damaged, nothing is called as `only` says, there is no such chapter, or
+            a check waits for evidence and its claim names no command that would make it.
     """
-    claims = load_claims() if claims is None else list(claims)
-    if only is not None:
-        claims = _select(claims, [only] if isinstance(only, str) else list(only))
+    every = load_claims() if claims is None else list(claims)
+    chosen = _select(every, only, chapter)
     if results_dir is None:
         from mobius_lib.datasets.paths import data_dir
 
         results_dir = data_dir() / "results"
     results = Results(Path(results_dir))
-    return [_verdict(claim, results) for claim in claims]
+    wanted = {claim.id for claim in chosen}
+    chapters = {claim.chapter for claim in chosen if claim.basis == SMALL}  # these are judged together
+    needed = [claim for claim in every if claim.id in wanted or (claim.basis == SMALL and claim.chapter in chapters)]
+    findings = {claim.id: (claim, find(claim, results)) for claim in needed}
+    intervals: dict[str, Interval] = {}
+    for number in chapters:
+        intervals |= rules.family({key: pair for key, pair in findings.items() if pair[0].chapter == number})
+    return [_verdict(claim, rules.rule(claim, findings[claim.id][1], intervals), results) for claim in chosen]
 
 
-def _verdict(claim: Claim, results: Results) -> Verdict:
-    found = call(claim, results)
-    if found.verdict == AWAITS and not claim.command:
+def find(claim: Claim, results: Results) -> Finding:
+    """What a claim's check or formula comes to.
+
+    Raises:
+        LedgerError: naming the claim.
+    """
+    try:
+        if claim.check is not None:
+            return call(claim.check, claim.arguments, results)
+        if isinstance(claim.formula, dict):
+            parts = {name: _arithmetic(formula, claim.numbers) for name, formula in claim.formula.items()}
+            words = "; ".join(f"{name}: {part.words}" for name, part in parts.items())
+            return Found({name: part.value for name, part in parts.items()}, f"{words}.")
+        found = _arithmetic(str(claim.formula), claim.numbers)
+        return Found(found.value, f"{found.words}.")
+    except LedgerError as error:
+        raise LedgerError(f"claim {claim.id!r}: {error}") from error
+
+
+def _arithmetic(formula: str, numbers: Mapping[str, Any]) -> Found:
+    value = evaluate(formula, numbers)
+    shown = value if isinstance(value, bool) else f"{value:.6g}" if isinstance(value, int | float) else value
+    return Found(value, f"{written(formula, numbers)} = {shown}")
+
+
+def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
+    files = [file for source in ruling.sources if (file := results.file(source)) is not None]
+    reason = next((file.stale for file in files if file.stale), None)
+    outcome: Outcome = "stale" if reason else ruling.outcome
+    command = next((file.command for file in files if file.command), None) or claim.command
+    if outcome == "awaits" and not claim.command:
         raise LedgerError(f"claim {claim.id!r}, field `command`: it awaits evidence, so name what would make it.")
-    made_by = next(filter(None, map(results.command, found.sources)), None)
+    reported = claim.reported if isinstance(claim.reported, dict) else {}
     return Verdict(
         claim=claim,
-        measured=found.value,
-        measured_unit=found.unit,
-        word=found.verdict,
-        explanation=found.explanation,
-        sources=found.sources,
-        command=made_by or claim.command,
+        outcome=outcome,
+        measured=ruling.measured,
+        interval=ruling.interval,
+        note=ruling.note,
+        words=f"{reason} {ruling.words}" if reason else ruling.words,
+        parts=tuple(
+            Part(
+                name=name,
+                reported=reported[name],
+                measured=part.measured,
+                interval=part.interval,
+                outcome=part.outcome,
+                words=part.words,
+            )
+            for name, part in (ruling.parts or {}).items()
+        ),
+        sources=ruling.sources,
+        evidence=tuple(file.evidence() for file in files),
+        command=claim.command if outcome == "awaits" else command,
     )
 
 
-def _select(claims: list[Claim], patterns: list[str]) -> list[Claim]:
+def _select(claims: list[Claim], only: str | Iterable[str] | None, chapter: int | None) -> list[Claim]:
+    if chapter is not None and chapter not in (chapters := sorted({claim.chapter for claim in claims})):
+        raise LedgerError(f"The ledger has no chapter {chapter}; it has {', '.join(map(str, chapters))}.")
+    claims = [claim for claim in claims if chapter in (None, claim.chapter)]
+    if only is None:
+        return claims
+    patterns = [only] if isinstance(only, str) else list(only)
     for pattern in patterns:
         if not any(fnmatchcase(claim.id, pattern) for claim in claims):
             raise LedgerError(f"No claim is called {pattern!r}; there are {', '.join(claim.id for claim in claims)}.")

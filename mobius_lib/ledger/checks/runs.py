@@ -1,15 +1,16 @@
-"""Checks of any chapter's runs: an accuracy against the reported one, and one arm against another."""
+"""Checks of any chapter's runs: a recorded number, the difference of two, how a number grows, what a step costs."""
 
 import math
 import statistics
+from collections.abc import Sequence
 
-from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED, LedgerError, Measurement, Word, awaits, register
-from mobius_lib.ledger.claims import Claim
-from mobius_lib.ledger.results import ENOUGH_SEEDS, Results, RunFile
-from mobius_lib.ledger.stats import decide, interval
+from mobius_lib.ledger.base import Finding, Gate, LedgerError, Missing, Sample, register
+from mobius_lib.ledger.results import Results, RunFile
+from mobius_lib.ledger.stats import row_error
 
 WORDS = {
     "auroc_score": "AUROC of the largest logit",
+    "bits_per_character": "bits per character",
     "coadaptation": "rise of the loss when a third is silenced",
     "ece_scaled": "calibration error at the fitted temperature",
     "train_test_gap": "training accuracy above test accuracy",
@@ -17,187 +18,203 @@ WORDS = {
 """Measures whose names in a result file do not read as words."""
 ENOUGH_ROUNDS = 5
 """Fewer rounds of training steps than this decide nothing about time."""
+POINTS = 100
+"""Percentage points in 1."""
 
 
 @register
-def run_accuracy(
-    claim: Claim,
+def run_value(
     results: Results,
     *,
     run: str,
     arm: str = "lens",
-    scale: str = "full",
-    measure: str = "best_accuracy",
-    seeds: int = ENOUGH_SEEDS,
-) -> Measurement:
-    """Accuracy of a full run against the reported one. One seed is enough only where nothing random is left."""
-    file = results.find(run, arm, scale=scale, seeds=seeds)
-    if file is None:
-        return no_file(run, (arm,), scale, seeds)
-    found = interval(file.numbers(arm, measure))
-    bar = reported_number(claim) - (claim.tolerance or 0.0)
-    verdict: Word = REPRODUCED if found.mean >= bar else PARTLY if found.high >= bar else REFUTED
-    return Measurement(
-        round(found.mean, 4),
-        "accuracy",
-        verdict,
-        f"{measure.replace('_', ' ').capitalize()} {found.mean:.2%} ± {found.spread:.2%} over {found.n} seed(s); "
-        f"{reported_number(claim):.1%} was reported, and {bar:.1%} counts as reaching it.",
-        (file.source,),
+    measure: str = "final_accuracy",
+    scale: str | None = None,
+    epoch: int | None = None,
+    rows: int | None = None,
+    above: Sequence[str] = (),
+) -> Finding:
+    """A recorded number of one arm, seed by seed.
+
+    Args:
+        measure: a field of the record, "lens_state" entries and deeper ones with slashes: "block0/alpha".
+        epoch: take `measure` from the history after so many epochs, counted from 1.
+        rows: of the test set, where the number is an accuracy.
+        above: arms or baselines that this arm must beat, else the run says nothing.
+    """
+    file = results.find(run, arm, scale=scale, seeds=1)
+    values = [] if file is None else [value_of(file, arm, seed, measure, epoch) for seed in file.seeds(arm)]
+    found = [value for value in values if value is not None]
+    if file is None or len(found) < len(values):
+        return missing(run, (arm,), scale, measure)
+    what = spoken(measure) + (f" after epoch {epoch}" if epoch else "")
+    return Sample(
+        tuple(found),
+        f"{what} of {arm}.",
+        gates=gates(file, (arm,), above),
+        row_error=row_error(rows, statistics.mean(found)) if rows else None,
+        sources=(file.source,),
+        note=size(file),
     )
 
 
 @register
 def run_difference(
-    claim: Claim,
     results: Results,
     *,
     run: str,
     better: str,
     than: str,
-    scale: str | None = None,
     measure: str = "final_accuracy",
-    unit: str = "percentage points",
-) -> Measurement:
-    """Paired difference of a measure between two arms that share their seeds.
+    scale: str | None = None,
+    epoch: int | None = None,
+    factor: float = POINTS,
+    rows: int | None = None,
+    above: Sequence[str] = (),
+) -> Finding:
+    """A measure of one arm minus another's, paired by seed.
 
-    The final accuracy by default: the best of all epochs is chosen on the very rows it is measured on. For a measure
-    of which less is better, `better` is the arm that has more of it. Percentage points are hundredths of the measure;
-    any other unit is that of the measure itself.
+    The final accuracy by default: the best of all epochs is chosen on the very rows it is measured on. Of bits per
+    character by pieces of the test text, the pieces give the error of the finite text.
+
+    Args:
+        factor: what a unit of the measure counts; 100 for percentage points.
+        measure, epoch, rows, above: as of `run_value`; both arms must beat `above`.
     """
-    file = results.find(run, better, than, scale=scale)
-    if file is None:
-        return no_file(run, (better, than), scale)
-    first, second = file.numbers(better, measure, than), file.numbers(than, measure, better)
-    points = unit == "percentage points"
-    factor = 100 if points else 1
-    found = interval([factor * (a - b) for a, b in zip(first, second, strict=True)])
-    verdict, digits = decide(found), 2 if points else 3
-    name = WORDS.get(measure, measure.replace("_", " "))
-    return Measurement(
-        round(found.mean, digits),
-        unit,
-        verdict,
-        f"{name[0].upper()}{name[1:]}, {better} minus {than}, paired by seed: {found.mean:+.{digits}f} "
-        f"{unit.removeprefix('percentage ')}, 95 % interval [{found.low:+.{digits}f}, {found.high:+.{digits}f}], "
-        f"{found.n} seeds, {file.scale} scale" + (": undecided by these seeds." if verdict == PARTLY else "."),
-        (file.source,),
+    file = results.find(run, better, than, scale=scale, seeds=1)
+    seeds = [] if file is None else file.seeds(better, than)
+    pairs = [
+        (value_of(file, better, s, measure, epoch), value_of(file, than, s, measure, epoch)) for s in seeds if file
+    ]
+    found = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if file is None or len(found) < len(pairs):
+        return missing(run, (better, than), scale, measure)
+    first, second = (statistics.mean(side) for side in zip(*found, strict=True))
+    error = factor * row_error(rows, first, second) if rows else _error_of_pieces(file, better, than, seeds)
+    what = spoken(measure) + (f" after epoch {epoch}" if epoch else "")
+    return Sample(
+        tuple(factor * (a - b) for a, b in found),
+        f"{what}: {better} {first:.4g}, {than} {second:.4g}; the difference is paired by seed.",
+        gates=gates(file, (better, than), above),
+        row_error=error,
+        sources=(file.source,),
+        note=size(file),
     )
 
 
 @register
-def run_epoch_accuracy(
-    claim: Claim, results: Results, *, run: str, arm: str, epoch: int, scale: str = "full"
-) -> Measurement:
-    """Accuracy on the validation rows after so many epochs, against the reported one."""
-    file = results.find(run, arm, scale=scale)
-    if file is None:
-        return no_file(run, (arm,), scale)
-    values = [_after(file, arm, seed, epoch) for seed in file.seeds(arm)]
-    if None in values:
-        return awaits(f"{file.source} holds no accuracy of arm {arm} after epoch {epoch}; make it again.")
-    found = interval([value for value in values if value is not None])
-    bar = reported_number(claim) - (claim.tolerance or 0.0)
-    return Measurement(
-        round(found.mean, 4),
-        "accuracy",
-        REPRODUCED if found.mean >= bar else PARTLY if found.high >= bar else REFUTED,
-        f"After epoch {epoch} {arm} has {found.mean:.2%} ± {found.spread:.2%} over {found.n} seeds; {bar:.1%} counts "
-        f"as the reported {reported_number(claim):.0%}.",
-        (file.source,),
-    )
+def run_growth(results: Results, *, run: str, arm: str, measure: str, scale: str | None = None) -> Finding:
+    """The exponent with which a table {size: number} grows, seed by seed: the slope of its logarithms."""
+    file = results.find(run, arm, scale=scale, seeds=1)
+    slopes = [] if file is None else [slope_of(file, arm, seed, measure) for seed in file.seeds(arm)]
+    found = [slope for slope in slopes if slope is not None]
+    if file is None or len(found) < len(slopes):
+        return missing(run, (arm,), scale, measure)
+    words = f"{spoken(measure)} of {arm} grows like n to the power of {statistics.mean(found):.2f}."
+    return Sample(tuple(found), words, row_error=0.0, sources=(file.source,), note=size(file))
 
 
 @register
-def run_epoch_difference(
-    claim: Claim, results: Results, *, run: str, better: str, than: str, epoch: int, scale: str | None = None
-) -> Measurement:
-    """Paired difference between two arms after so many epochs."""
-    file = results.find(run, better, than, scale=scale)
-    if file is None:
-        return no_file(run, (better, than), scale)
-    pairs = [(_after(file, better, s, epoch), _after(file, than, s, epoch)) for s in file.seeds(better, than)]
-    gaps = [a - b for a, b in pairs if a is not None and b is not None]
-    if len(gaps) < len(pairs):
-        return awaits(f"{file.source} holds no accuracy after epoch {epoch} for each seed; make it again.")
-    found = interval(gaps)
-    verdict = decide(found)
-    return Measurement(
-        round(100 * found.mean, 2),
-        "percentage points",
-        verdict,
-        f"After epoch {epoch}, {better} minus {than}, paired by seed: {100 * found.mean:+.2f} points, 95 % interval "
-        f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}], {found.n} seeds, {file.scale} scale"
-        + (": undecided by these seeds." if verdict == PARTLY else "."),
-        (file.source,),
+def run_step_ratio(results: Results, *, run: str, form: str, baseline: str = "gelu") -> Finding:
+    """log2 of a training step of one form over one of the baseline, taken in turn: one number per round."""
+    file = results.find(run, baseline, seeds=1)
+    logs = [] if file is None else log_step_ratios(file, form, baseline)
+    if file is None or not logs:
+        return missing(run, (form, baseline), None, "training steps taken in turn")
+    middle = 2 ** statistics.median(logs)
+    return Sample(
+        tuple(logs),
+        f"A training step of {form} takes {middle:.2f} times one of {baseline}, the median of rounds taken in turn.",
+        gates=(Gate(f"{len(logs)} of at least {ENOUGH_ROUNDS} rounds", len(logs) >= ENOUGH_ROUNDS),),
+        row_error=0.0,
+        sources=(file.source,),
+        note=f"{len(logs)} rounds",
     )
 
 
-@register
-def run_seconds(claim: Claim, results: Results, *, run: str, arm: str, scale: str = "full") -> Measurement:
-    """How long a training run took on our machine. A seed that names no machine cannot be refuted by a slower one."""
-    file = results.find(run, arm, scale=scale)
-    if file is None:
-        return no_file(run, (arm,), scale)
-    found = interval(file.numbers(arm, "seconds"))
-    reported = reported_number(claim)
-    return Measurement(
-        round(found.mean),
-        "seconds",
-        REPRODUCED if found.mean <= reported + (claim.tolerance or 0.0) else PARTLY,
-        f"{arm} took {found.mean:,.0f} ± {found.spread:,.0f} seconds over {found.n} seeds on {file.device}, against "
-        f"{reported:,.0f} on a machine that the seed does not name.",
-        (file.source,),
+def value_of(file: RunFile, arm: str, seed: int, measure: str, epoch: int | None = None) -> float | None:
+    """A number of a record, or of its history after an epoch; None where it does not have it."""
+    if epoch is not None:
+        rows = file.arms[arm][seed].get("history", [])
+        place = next((i for i, row in enumerate(rows) if row.get("epoch") == epoch), None)
+        return None if place is None else file.entry(arm, seed, "history", place, measure)
+    found = file.entry(arm, seed, *measure.split("/"))
+    return file.entry(arm, seed, "lens_state", measure) if found is None else found
+
+
+def gates(file: RunFile, arms: Sequence[str], above: Sequence[str] = ()) -> tuple[Gate, ...]:
+    """What must hold of these arms: the best learning rate inside the search, and more than the trivial baselines."""
+    return tuple(edge_gate(file, arm) for arm in arms) + tuple(
+        _above(file, arm, other) for arm in arms for other in above
     )
 
 
-@register
-def run_time_ratio(claim: Claim, results: Results, *, run: str, form: str) -> Measurement:
-    """What a training step of one form costs in steps of its GELU twin, taken in turn: the median round."""
-    file = results.find(run, "gelu", seeds=1)
-    logs = [] if file is None else log_step_ratios(file, form)
-    if file is None or len(logs) < ENOUGH_ROUNDS:
-        return no_steps(run, form)
-    found = interval(logs)
-    others = [name for name in file.cost if name not in (form, "gelu")]
-    middle = math.exp(statistics.median(logs))
-    asides = [f"{name} {math.exp(statistics.median(log_step_ratios(file, name))):.2f}" for name in others]
-    return Measurement(
-        round(middle, 2),
-        "times a step of the twin",
-        decide(found),
-        f"A training step of {form} over one of the GELU twin, taken in turn: median "
-        f"{middle:.2f}, 95 % interval of the geometric mean [{math.exp(found.low):.2f}, {math.exp(found.high):.2f}], "
-        f"{found.n} rounds, {file.scale} scale." + (f" In the same rounds: {', '.join(asides)}." if asides else ""),
-        (file.source,),
+def edge_gate(file: RunFile, arm: str) -> Gate:
+    """Whether the best of the learning rates that were tried lies inside the search; open where none was searched."""
+    record = next(iter(file.arms[arm].values()))
+    searched = file.tuning.get(arm, record)
+    rates, best = sorted(map(float, searched.get("held_out", {}))), searched.get("lr")
+    inside = len(rates) < 2 or best is None or rates[0] < best < rates[-1]
+    end = "" if inside else "largest" if best == rates[-1] else "smallest"
+    return Gate(f"the best learning rate of {arm}, {best}, is the {end} tried", inside)
+
+
+def _above(file: RunFile, arm: str, other: str) -> Gate:
+    mine = statistics.mean(file.numbers(arm, "final_accuracy"))
+    theirs = (
+        file.extra[other]["accuracy"]
+        if other in file.extra
+        else statistics.mean(file.numbers(other, "final_accuracy") if other in file.arms else [math.inf])
     )
+    return Gate(f"{arm} has {mine:.1%} where {other} has {theirs:.1%}", mine > theirs)
 
 
-def _after(file: RunFile, arm: str, seed: int, epoch: int) -> float | None:
-    """Validation accuracy of one training after so many epochs, counted from 1; None where it was not noted."""
-    rows = file.arms[arm][seed].get("history", [])
-    place = next((i for i, row in enumerate(rows) if row.get("epoch") == epoch), None)
-    return None if place is None else file.entry(arm, seed, "history", place, "val_accuracy")
+def _error_of_pieces(file: RunFile, better: str, than: str, seeds: Sequence[int]) -> float | None:
+    """Standard error of a difference of bits from the pieces of the test text; None where none are kept."""
+    kept = [[file.arms[arm][seed].get("bits_by_piece") for seed in seeds] for arm in (better, than)]
+    if not all(pieces for side in kept for pieces in side):
+        return None
+    means = [[statistics.mean(piece) for piece in zip(*side, strict=True)] for side in kept]
+    gaps = [a - b for a, b in zip(*means, strict=True)]
+    return statistics.stdev(gaps) / math.sqrt(len(gaps))
 
 
-def log_step_ratios(file: RunFile, form: str) -> list[float]:
-    """log(step of a form / step of the GELU twin), one per round; empty where the run did not measure it."""
-    return [math.log(ratio) for ratio in file.cost.get(form, {}).get("ratios_to_gelu", [])]
+def slope_of(file: RunFile, arm: str, seed: int, measure: str) -> float | None:
+    """Slope of log number against log size by least squares; None with fewer than three sizes.
+
+    A null is a size that the run left out, as an arm too large for its limit.
+    """
+    raw = file.arms[arm][seed].get(measure)
+    try:
+        sizes = sorted((size for size, number in raw.items() if number is not None), key=float)
+    except (AttributeError, ValueError) as error:
+        raise LedgerError(f"{file.path}: arm {arm!r}, seed {seed}: {measure} is no table of sizes.") from error
+    numbers = {float(size): file.entry(arm, seed, measure, size) for size in sizes}
+    pairs = [(math.log(n), math.log(value)) for n, value in numbers.items() if value and value > 0 and n > 0]
+    return None if len(pairs) < 3 else statistics.linear_regression(*zip(*pairs, strict=True)).slope
 
 
-def no_steps(run: str, form: str) -> Measurement:
-    """What a check of time returns when no run has measured enough."""
-    return awaits(f"No result file of {run} holds {ENOUGH_ROUNDS} rounds or more of training steps of {form}.")
+def log_step_ratios(file: RunFile, form: str, baseline: str = "gelu") -> list[float]:
+    """log2(step of a form / step of the baseline), one per round; empty where the run did not measure it."""
+    return [math.log2(ratio) for ratio in file.cost.get(form, {}).get(f"ratios_to_{baseline}", [])]
 
 
-def no_file(run: str, arms: tuple[str, ...], scale: str | None = None, seeds: int = ENOUGH_SEEDS) -> Measurement:
+def size(file: RunFile) -> str:
+    """How much was measured: "3,000 rows, 4 epochs"; without epochs, what the run says of its scale."""
+    used = file.configuration
+    if not used.get("epochs"):
+        return str(used.get("note", "")).split(";")[0]
+    rows = f"{used['train_samples']:,}" if used.get("train_samples") else "all"
+    return f"{rows} rows, {used['epochs']} epochs"
+
+
+def missing(run: str, arms: Sequence[str], scale: str | None, what: str) -> Missing:
     """What a check returns when the files of a run do not suffice."""
     which = f"at {scale} scale" if scale else "at any scale"
-    return awaits(f"No result file of {run} {which} holds {seeds} seed(s) or more of {' and '.join(arms)}.")
+    return Missing(f"No result file of {run} {which} holds {spoken(what).lower()} of {' and '.join(arms)}.")
 
 
-def reported_number(claim: Claim) -> float:
-    """The reported value of a claim whose check compares with one number."""
-    if isinstance(claim.reported, int | float):
-        return claim.reported
-    raise LedgerError(f"claim {claim.id!r}, field `reported`: {claim.check} compares with a number.")
+def spoken(measure: str) -> str:
+    """The name of a measure as the beginning of a sentence."""
+    name = WORDS.get(measure, measure.replace("_", " "))
+    return name[0].upper() + name[1:]
