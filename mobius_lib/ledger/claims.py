@@ -21,6 +21,7 @@ EFFECTS = ("more", "less", "no difference")
 SOURCES = "sources.yaml"
 LONGEST_QUOTE = 12
 Text = Annotated[str, Field(min_length=1)]
+Size = Annotated[float, Field(ge=0)]
 
 
 def _places(value: Any) -> Any:
@@ -49,7 +50,7 @@ class Claim(BaseModel):
     reported_text: Text | None = None
     bound: Bound = "equal"
     """Two-sided, unless the source states a bound."""
-    tolerance: float | int | dict[str, float | int] | None = None
+    tolerance: Size | dict[str, Size] | None = None
     """How far off still counts, in the unit of the value; None: exactly."""
     why: Text
     """Why that tolerance, or how the words were read."""

@@ -168,9 +168,7 @@ def _at_setting(claim: Claim, reported: Any, tolerance: float, sample: Sample) -
     found = interval(sample.values, row_error=sample.row_error or 0.0)
     low = -math.inf if claim.bound == "at most" else reported - tolerance
     high = math.inf if claim.bound == "at least" else reported + tolerance
-    closed = _why_not(
-        (Gate(f"{found.n} of at least {ENOUGH_AT_SETTING} seeds", found.n >= ENOUGH_AT_SETTING), *sample.gates)
-    )
+    closed = _why_not((_enough(found.n, ENOUGH_AT_SETTING), *sample.gates))
     outcome: Outcome = "undecided"
     if not closed and low <= found.low and found.high <= high:
         outcome = "reproduced"
@@ -186,7 +184,7 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
             f"claim {claim.id!r}: what is measured small has `reported` {', '.join(EFFECTS)}, and a `smallest`."
         )
     seen = effect(about, claim.smallest)
-    closed = _why_not((Gate(f"{about.n} of at least {ENOUGH_SEEDS} seeds", about.n >= ENOUGH_SEEDS), *sample.gates))
+    closed = _why_not((_enough(about.n, ENOUGH_SEEDS), *sample.gates))
     outcome: Outcome
     if closed or seen == UNDECIDED:
         outcome = "undecided"
@@ -205,6 +203,10 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
     elif seen == UNDECIDED:
         words += f" {_how_many(about, sample.row_error or 0.0, claim.smallest)}"
     return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note)
+
+
+def _enough(seeds: int, least: int) -> Gate:
+    return Gate(f"{seeds} of at least {least} seeds", seeds >= least)
 
 
 def _why_not(gates: Sequence[Gate]) -> str:

@@ -7,24 +7,27 @@ import pytest
 import yaml
 
 from mobius_lib.errors import MobiusError
-from mobius_lib.ledger import Claim, LedgerError, load_claims
+from mobius_lib.ledger import Claim, LedgerError, judge, load_claims
 from mobius_lib.ledger.base import CHECKS
+from mobius_lib.ledger.claims import claims_dir
 from mobius_lib.runs import RUNS
 
 GOOD = """
 claims:
   - id: grid
-    seed: "001"
     chapter: 1
+    source: "001:12"
+    quote: 24 by 32
+    whose: source
     statement: A vector of 768 numbers is laid out 24 x 32.
+    basis: arithmetic
     reported: 768
-    kind: shape
-    check: feature_grid
-    tolerance_reason: A shape is right or wrong.
-    needs: nothing
+    formula: 24 * 32
+    why: A shape is right or wrong.
 """
-PLANNED: dict[str, str] = {}
-"""Runs that claims name before there is a file for them, and their chapter."""
+CHECKED = GOOD.replace("arithmetic", "measured small").replace(
+    "formula: 24 * 32", "check: run_growth\n    arguments: {run: r, arm: a, measure: m}"
+)
 
 
 def load(tmp_path: Path, text: str) -> list[Claim]:
@@ -35,37 +38,53 @@ def load(tmp_path: Path, text: str) -> list[Claim]:
 
 def test_the_smallest_claim_loads_with_its_defaults(tmp_path: Path) -> None:
     (claim,) = load(tmp_path, GOOD)
-    assert (claim.reported, claim.needs, claim.arguments, claim.tolerance) == (768, [], {}, None)
+    assert (claim.reported, claim.source, claim.bound, claim.tolerance) == (768, ["001:12"], "equal", None)
+
+
+def test_tables_are_names_of_formulas(tmp_path: Path) -> None:
+    (claim,) = load(
+        tmp_path,
+        "tables:\n  rows: [{n: 24}, {n: 32}]\n" + GOOD.replace("24 * 32", "rows.n[0] * x\n    numbers: {x: 32}"),
+    )
+    assert judge([claim])[0].outcome == "reproduced"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "names"),
+    ("text", "old", "new", "names"),
     [
-        ("feature_grid", "feature_gird", "`check`.*feature_gird"),
-        ("    check: feature_grid\n", "", "`check`.*required"),
-        ("    statement: A vector of 768 numbers is laid out 24 x 32.\n", "", "`statement`.*required"),
-        ("    tolerance_reason: A shape is right or wrong.\n", "", "`tolerance_reason`.*required"),
-        ('"001"', "001", "`seed`.*string"),  # YAML reads 001 as the number 1
-        ("chapter: 1", "chapter: 6", "`chapter`.*5"),
-        ("kind: shape", "kind: shapes", "`kind`.*accuracy"),
-        ("needs: nothing", "needs: luck", "`needs.0`.*gpu"),
-        ("needs: nothing", "needs: gpu", "`command`.*gpu"),
-        ("needs: nothing", "needs: nothing\n    command: rm -rf", "`command`.*mobius"),
-        ("needs: nothing", "needs: nothing\n    verdict: reproduced", "`verdict`.*not permitted"),
-        ("needs: nothing", "needs: nothing\n    tolerance: -1", "`tolerance`.*greater than 0"),
-        ("needs: nothing", "needs: nothing\n    arguments: {size: 3}", "`arguments`.*size"),
-        ("check: feature_grid", "check: parameters", "`arguments`.*classes.*preset"),
+        (CHECKED, "run_growth", "run_groth", "`check`.*run_groth"),
+        (CHECKED, "arm: a, ", "", "`arguments`.*arm"),
+        (CHECKED, "arm: a", "arm: a, size: 3", "`arguments`.*size"),
+        (CHECKED, "arm: a", "arm: a, results: 3", "`arguments`.*results"),
+        (GOOD, "    formula: 24 * 32\n", "", "exactly one of `formula` and `check`"),
+        (GOOD, "    formula: 24 * 32\n", "    formula: 24 * 32\n    check: run_growth\n", "exactly one of"),
+        (GOOD, "    statement: A vector of 768 numbers is laid out 24 x 32.\n", "", "`statement`.*required"),
+        (GOOD, "    why: A shape is right or wrong.\n", "", "`why`.*required"),
+        (GOOD, '"001:12"', '"1:12"', "`source.0`.*pattern"),
+        (GOOD, "    quote: 24 by 32\n", "", "`quote`"),
+        (GOOD, "24 by 32", "one two three four five six seven eight nine ten eleven twelve thirteen", "more than 12"),
+        (GOOD, "whose: source", "whose: ours", "no quote"),
+        (GOOD, "whose: source", "whose: theirs", "`whose`.*ours"),
+        (GOOD, "chapter: 1", "chapter: 6", "`chapter`.*5"),
+        (GOOD, "basis: arithmetic", "basis: luck", "`basis`.*construction"),
+        (CHECKED, "basis: measured small", "basis: arithmetic", "arithmetic needs a `formula`"),
+        (GOOD, "basis: arithmetic", "basis: arithmetic\n    smallest: 1", "`smallest` belongs to"),
+        (CHECKED, "basis: measured small", "basis: measured small\n    smallest: 0", "`smallest`.*greater than 0"),
+        (GOOD, "basis: arithmetic", "basis: arithmetic\n    bound: above", "`bound`.*at least"),
+        (GOOD, "basis: arithmetic", "basis: arithmetic\n    command: rm -rf", "`command`.*mobius"),
+        (GOOD, "basis: arithmetic", "basis: arithmetic\n    outcome: reproduced", "`outcome`.*not permitted"),
+        (GOOD, "basis: arithmetic", "basis: arithmetic\n    tolerance: -1", "`tolerance.*greater than or equal to 0"),
     ],
 )
-def test_a_damaged_claim_names_file_claim_and_field(tmp_path: Path, old: str, new: str, names: str) -> None:
-    assert GOOD.count(old) == 1
-    with pytest.raises(LedgerError, match=rf"claims\.yaml: claim 'grid', field {names}"):
-        load(tmp_path, GOOD.replace(old, new))
+def test_a_damaged_claim_names_file_claim_and_field(tmp_path: Path, text: str, old: str, new: str, names: str) -> None:
+    assert text.count(old) == 1
+    with pytest.raises(LedgerError, match=rf"claims\.yaml: claim 'grid', field .*{names}"):
+        load(tmp_path, text.replace(old, new))
 
 
 def test_a_claim_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="claim 'number 1', field `id`"):
-        load(tmp_path, GOOD.replace("- id: grid\n    seed", "- seed"))
+        load(tmp_path, GOOD.replace("- id: grid\n    chapter", "- chapter"))
     with pytest.raises(LedgerError, match="claim 'number 2'"):
         load(tmp_path, GOOD + "  - just words\n")
 
@@ -79,7 +98,7 @@ def test_an_id_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("claims: [", "not valid YAML"),
-        (GOOD + "    needs: gpu\n", "'needs' stands twice"),
+        (GOOD + "    why: Twice.\n", "'why' stands twice"),
         ("claims: []", "no list"),
         ("- 1", "no list"),
         ("", "no list"),
@@ -99,62 +118,44 @@ def test_a_missing_file_and_foreign_bytes_are_named(tmp_path: Path) -> None:
         load_claims(tmp_path / "bytes.yaml")
 
 
-def test_ours_hold_the_numbers_that_seed_002_reports(claims: dict[str, Claim]) -> None:
-    mine = [c for c in claims.values() if c.seed == "002"]
-    assert len(mine) >= 25 and {c.chapter for c in mine} == {2, 3}
-    assert {c.reported for c in mine if isinstance(c.reported, int | float)} >= {0.714, 0.7, 13_000, -0.4055, 1125}
-    assert claims["alpha-change"].arguments == {"initial": 0.3290, "final": -0.0764}
-    table = claims["weights-sum"].reported
-    assert [row["scale"] for row in table] == [384, 512, 768, 1024, 1280]
-    # each column's sum, added up by hand from the seed
-    sums = {"accuracy": 2.8883, "mean": 0.1132, "std": 0.392, "low": -0.6877, "high": 0.948}
-    sums |= {"feature": 4.173, "cantor": 0.052, "crystal": 0.776}
-    assert {name: round(sum(row[name] for row in table), 4) for name in sums} == sums
-    assert claims["david-scales"].reported == table == claims["rows-independent"].arguments["table"]
+def test_ours_hold_the_numbers_that_the_sources_report(claims: dict[str, Claim]) -> None:
+    numbers = {claim.reported for claim in claims.values() if isinstance(claim.reported, int | float)}
+    assert numbers >= {500_000, 11_000_000, 8_000_000, 33_700_000, 1_740_000, 2_690_000_000, 0.808, 768, 0.036}
+    assert numbers >= {0.714, 13_000, 1125}
+    assert {claim.chapter for claim in claims.values()} == {1, 2, 3, 4, 5}
+    said = {place.split(":")[0] for claim in claims.values() for place in claim.source}
+    assert said == {"000", "001", "002", "003", "004"}
 
 
-def test_ours_hold_every_number_that_seeds_000_and_001_report(claims: dict[str, Claim]) -> None:
-    numbers = {c.reported for c in claims.values() if isinstance(c.reported, int | float)}
-    sizes = {500_000, 11_000_000, 8_000_000, 33_700_000, 1_740_000, 2_690_000_000}
-    assert numbers >= sizes | {0.808, 768, 0.036, 0.99, 0.02}
-    assert {c.seed for c in claims.values()} >= {"000", "001"}
-    table = claims["alpha-rises"].reported
-    assert [row["alpha"] for row in table] == [0.64, 0.22, 2.00, 0.50, 2.09, 5.22]
-    assert len(table) == 6 and all(len(row) == 7 for row in table)
+def test_every_check_is_used(claims: dict[str, Claim]) -> None:
+    assert {claim.check for claim in claims.values() if claim.check} == set(CHECKS)
 
 
-def test_every_check_is_used_and_every_number_with_a_tolerance_says_why(claims: dict[str, Claim]) -> None:
-    assert {claim.check for claim in claims.values()} == set(CHECKS)
-    assert all(len(claim.tolerance_reason) > 20 for claim in claims.values())
+def test_every_claim_says_why_in_words(claims: dict[str, Claim]) -> None:
+    assert [claim.id for claim in claims.values() if len(claim.why) <= 20] == []
 
 
-def test_no_verdict_is_typed(claims: dict[str, Claim]) -> None:
-    assert not {"verdict", "word", "measured"} & set(Claim.model_fields)
+def test_no_outcome_is_typed() -> None:
+    assert not {"verdict", "outcome", "measured"} & set(Claim.model_fields)
 
 
-def test_commands_name_runs_that_exist(claims: dict[str, Claim]) -> None:
-    waiting = [claim for claim in claims.values() if claim.command]
-    for claim in waiting:
-        name, scale = re.fullmatch(r"mobius run (\S+) --scale (\S+)(?: --seeds \d+)?", claim.command).groups()
-        assert name in PLANNED or scale in RUNS[name].scales, claim.command
-        assert claim.arguments["run"] == name  # it would make the file that its check reads
-        assert claim.arguments.get("scale", scale) == scale
-    # a planned run that has come to be must leave the list
-    assert {claim.arguments["run"] for claim in waiting} - set(RUNS) == set(PLANNED)
-
-
-def test_commands_name_arms_that_exist(claims: dict[str, Claim]) -> None:
+def test_commands_name_runs_scales_and_arms_that_exist(claims: dict[str, Claim]) -> None:
     for claim in claims.values():
-        if claim.command is None or claim.arguments["run"] in PLANNED:
-            continue
-        run, scale = RUNS[claim.arguments["run"]], re.search(r"--scale (\S+)", claim.command)[1]
-        run = run.at_scale(scale) if run.at_scale else run
-        asked = {claim.arguments[key] for key in ("arm", "better", "than") if key in claim.arguments}
-        assert asked <= set(run.arms), claim.id
+        if claim.command and claim.command.startswith("mobius run"):
+            name, scale = re.match(r"mobius run (\S+) --scale (\S+)", claim.command).groups()
+            assert scale in RUNS[name].scales, claim.id
+            assert claim.arguments.get("run", name) == name, claim.id  # it would make the file that its check reads
+            assert claim.arguments.get("scale", scale) == scale, claim.id
+            run = RUNS[name].at_scale(scale) if RUNS[name].at_scale else RUNS[name]
+            asked = {claim.arguments[key] for key in ("arm", "better", "than") if key in claim.arguments}
+            assert asked <= set(run.arms), claim.id
 
 
-def test_the_file_reads_the_same_without_our_loader(claims: dict[str, Claim]) -> None:
-    from mobius_lib.ledger.claims import claims_path
+def test_what_a_run_would_show_names_the_command(claims: dict[str, Claim]) -> None:
+    assert [claim.id for claim in claims.values() if "run" in claim.arguments and not claim.command] == []
 
-    plain = yaml.safe_load(claims_path().read_text(encoding="utf-8"))["claims"]
-    assert [entry["id"] for entry in plain] == list(claims)
+
+def test_the_files_read_the_same_without_our_loader(claims: dict[str, Claim]) -> None:
+    files = [path for path in sorted(claims_dir().glob("*.yaml")) if path.name != "sources.yaml"]
+    plain = [entry["id"] for path in files for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+    assert sorted(plain) == sorted(claims)

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from mobius_lib.ledger.base import PARTLY, REFUTED, REPRODUCED
 from mobius_lib.ledger.stats import (
     Interval,
-    decide,
     effect,
     holm,
     interval,
     rank_correlation,
     ranks,
+    row_error,
     student_quantile,
 )
 
@@ -48,15 +47,23 @@ def test_one_value_is_its_own_interval_and_none_is_an_error() -> None:
         interval([])
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [(0.1, 0.3, REPRODUCED), (-0.3, -0.1, REFUTED), (-0.1, 0.3, PARTLY), (0.0, 0.3, PARTLY), (-0.3, 0.0, PARTLY)],
-)
-def test_the_word_follows_the_interval(low: float, high: float, word: str) -> None:
-    found = Interval((low + high) / 2, low, high, 0.1, 3)
-    assert decide(found) == word
-    shifted = Interval(found.mean + 5, low + 5, high + 5, 0.1, 3)
-    assert decide(shifted, threshold=5) == word
+def test_the_error_of_the_rows_is_binomial() -> None:
+    draws = np.random.default_rng(0).binomial(500, [0.8, 0.7], size=(20_000, 2)) / 500
+    # the standard deviation of 20,000 draws is off by 0.5 %; four of these
+    assert row_error(500, 0.8) == pytest.approx(draws[:, 0].std(), rel=0.02)
+    assert row_error(500, 0.8, 0.7) == pytest.approx((draws[:, 0] - draws[:, 1]).std(), rel=0.02)
+
+
+@pytest.mark.parametrize("rows", [0.0, 0.5, 5.0])
+def test_an_interval_with_an_error_of_the_rows_covers_as_often_as_it_says(rows: float) -> None:
+    """What all five seeds share is drawn once for them."""
+    draw = np.random.default_rng(1)
+    values = draw.normal(size=(4000, 5)) + draw.normal(0, rows, size=(4000, 1))
+    found = [interval(each, row_error=rows) for each in values.tolist()]
+    hits = sum(each.low <= 0 <= each.high for each in found)
+    # as above; Welch and Satterthwaite's degrees of freedom are an approximation, good to a hundredth here
+    assert hits / len(values) == pytest.approx(0.95, abs=0.02)
+    assert interval([0.3], row_error=0.1).high == pytest.approx(0.3 + 1.95996 * 0.1, abs=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(40))
