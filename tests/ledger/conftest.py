@@ -10,8 +10,6 @@ import pytest
 from mobius_lib.ledger import Claim, Verdict, judge, load_claims
 
 WriteRun = Callable[..., Path]
-FULL = {"waves-clip", "waves-clip-weights", "waves-tiny-imagenet", "simplex-imagenet", "r"}
-"""Runs about which claims are made at full scale; about the others they are made at the short one."""
 
 
 @pytest.fixture(scope="session")
@@ -27,20 +25,20 @@ def without_results(tmp_path_factory: pytest.TempPathFactory) -> list[Verdict]:
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
-    """write_run("waves-features", "full", lens=[record, …], gelu=[…]) writes that result file; seeds count from 0."""
+    """write_run("waves-features", lens=[record, …], gelu=[…]) writes that result file; seeds count from 0."""
 
     def write(
-        run: str, scale: str | None = None, cost: dict[str, Any] | None = None, **arms: list[dict[str, Any]]
+        run: str, further: dict[str, Any] | None = None, *, scale: str = "short", **arms: list[dict[str, Any]]
     ) -> Path:
-        scale = scale or ("full" if run in FULL else "short")
         content = {
             "run": run,
             "scale": scale,
             "command": f"mobius run {run} --scale {scale} --seeds 3 --device cpu",
             "arms": {arm: [{"seed": i} | row for i, row in enumerate(rows)] for arm, rows in arms.items()},
+            **(further or {}),
         }
         path = tmp_path / f"{run}.{scale}.json"
-        path.write_text(json.dumps(content | ({"cost": cost} if cost else {})))
+        path.write_text(json.dumps(content))
         return path
 
     return write
