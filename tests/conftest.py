@@ -58,6 +58,58 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def made_up() -> list[Any]:
+    """Verdicts that nobody reached: every outcome on every basis that can have it, in five chapters."""
+    from mobius_lib.ledger.claims import BASES, Claim
+    from mobius_lib.ledger.rules import OUTCOMES
+    from mobius_lib.ledger.verdicts import Part, Verdict
+
+    found = []
+    for i, (basis, outcome) in enumerate((basis, outcome) for basis in BASES for outcome in OUTCOMES):
+        small = basis == "measured small"
+        if outcome in (("reproduced", "refuted") if small else ("seen here", "not seen here", "no difference")):
+            continue
+        parts = [("left", "undecided", 0.5), ("right", "seen here" if small else "refuted", 2.5)] * (
+            outcome == "partly"
+        )
+        claim = Claim(
+            id=f"claim-{i}",
+            chapter=1 + i % 5,
+            source=[f"00{i % 5}:{i + 1}"] if i % 7 else ["000:1", "001:2"],
+            quote=None if i % 6 == 0 else f"~{i} <b>",
+            whose="ours" if i % 6 == 0 else "source",
+            statement=f"A claim, a|b *c* _d_ <b>e</b> $f$ `g|h` & number {i}",
+            basis=basis,
+            reported={"left": 1.0, "right": 2.0} if parts else 1000.0 + i,
+            tolerance=0.25,
+            why="Half a <digit>.",
+            unit="points",
+            fault="slip" if i % 2 else None,
+            formula="1",
+            smallest=0.5 if small else None,
+            headline=i % 3 == 0,
+        )
+        record = {"record": "run.short.json", "made": "2026-01-02", "commit": "abc", "verified": "2026-01-03"}
+        verdict = Verdict(
+            claim=claim,
+            outcome=outcome,
+            measured=None if outcome == "awaits" else {name: value for name, _, value in parts} or 2000.0 + i,
+            interval=None,
+            note="10,000 rows, 5 seeds" if small else "",
+            words=f"{i} + 1 = {i + 1}.",
+            parts=tuple(
+                Part(name=n, reported=1.0, measured=v, interval=None, outcome=o, words=f"{n} alone.")
+                for n, o, v in parts
+            ),
+            sources=("results/run.short.json",) if small else ("mobius_lib.waves.math.gate",),
+            evidence=(record | {"stale": "Other code." if outcome == "stale" else None},) if small else (),
+            command=f"mobius run r --seeds {i}" if outcome in ("awaits", "stale") or small else None,
+        )
+        found.append(verdict)
+    return found
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What a machine lacks is said here, not in a fixture: pytest then says it once for all tests.
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mobius_lib.ledger.render import BEGIN, END, stale
+from mobius_lib.ledger.readme import BEGIN, END, stale
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

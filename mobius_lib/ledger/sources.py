@@ -4,15 +4,14 @@ import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mobius_lib.ledger.base import LedgerError
+from mobius_lib.ledger.claims import SOURCES, claims_dir, read_yaml
 
 V = TypeVar("V")
-Aspect = Literal["", "outcome", "reported", "measured"]
 _PLACE = re.compile(r"\{\{|\}\}|\{(?P<id>[a-z0-9-]+)(\.(?P<aspect>outcome|reported|measured))?\}|(?P<stray>[{}])")
 
 
@@ -29,11 +28,6 @@ class Source(BaseModel):
     ask: list[str]
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    sources: list[Source]
-
-
 def load_sources(path: Path | str | None = None) -> dict[str, Source]:
     """The sources by their seed, in reading order.
 
@@ -42,21 +36,19 @@ def load_sources(path: Path | str | None = None) -> dict[str, Source]:
     Raises:
         LedgerError: naming the file and the field that is missing, unknown or of the wrong type.
     """
-    if path is None:
-        from mobius_lib.datasets.paths import data_dir
-
-        path = data_dir() / "claims" / "sources.yaml"
+    path = Path(path) if path is not None else claims_dir() / SOURCES
+    content = read_yaml(path)
     try:
-        content = _File.model_validate(yaml.safe_load(Path(path).read_text("utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise LedgerError(f"{path}, field `{'.'.join(map(str, first['loc']))}`: {first['msg']}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LedgerError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
-    return {source.seed: source for source in content.sources}
+        sources = TypeAdapter(list[Source]).validate_python(content["sources"])
+    except (ValidationError, TypeError, KeyError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "there is no such list"}
+        raise LedgerError(
+            f"{path}, field `{'.'.join(map(str, ('sources', *first['loc'])))}`: {first['msg']}."
+        ) from error
+    return {source.seed: source for source in sources}
 
 
-def fill(text: str, verdicts: Mapping[str, V], show: Callable[[V, Aspect], str]) -> str:
+def fill(text: str, verdicts: Mapping[str, V], show: Callable[[V, str], str]) -> str:
     """A text with what `show` makes of each `{id}` or `{id.measured}`; `{{` and `}}` are braces.
 
     Raises:

@@ -15,10 +15,8 @@ _SHARE = "share of "
 
 def format_value(value: Any, unit: str = "") -> str:
     """A value for a person: 33709338 parameters as 33.71 M, an accuracy of 0.566 as 56.6 %, shapes as 64×24×32."""
-    if value is None:
-        return "not yet"
     text = _plain(value, unit)
-    if unit in _QUIET or isinstance(value, str):
+    if unit in _QUIET or value is None or isinstance(value, bool | str):
         return text
     if unit.startswith(_SHARE):
         return f"{text} of {unit.removeprefix(_SHARE)}"
@@ -33,8 +31,8 @@ def _plain(value: Any, unit: str) -> str:
     if isinstance(value, list | tuple):
         shape = unit == "channels × height × width" and all(isinstance(item, int) for item in value)
         return ("×" if shape else ", ").join(_plain(item, "" if shape else unit) for item in value)
-    if isinstance(value, bool | str):
-        return str(value)
+    if value is None or isinstance(value, bool | str):
+        return {None: "not yet", True: "yes", False: "no"}.get(value, str(value))
     if unit == "accuracy":
         return f"{100 * value:.1f} %"
     if unit.startswith(_SHARE):

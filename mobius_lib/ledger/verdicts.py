@@ -1,6 +1,7 @@
 """Verdicts: every claim beside what was measured, and what the rules make of the two."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def judge(
             a check waits for evidence and its claim names no command that would make it.
     """
     every = load_claims() if claims is None else list(claims)
-    chosen = _select(every, only, chapter)
+    chosen = select(every, only, chapter)
     if results_dir is None:
         from mobius_lib.datasets.paths import data_dir
 
@@ -148,7 +149,12 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
     )
 
 
-def _select(claims: list[Claim], only: str | Iterable[str] | None, chapter: int | None) -> list[Claim]:
+def select(claims: list[Claim], only: str | Iterable[str] | None, chapter: int | None) -> list[Claim]:
+    """Those that `judge` is asked for.
+
+    Raises:
+        LedgerError: when a name or a chapter fits none; it names those there are, the closest first.
+    """
     if chapter is not None and chapter not in (chapters := sorted({claim.chapter for claim in claims})):
         raise LedgerError(f"The ledger has no chapter {chapter}; it has {', '.join(map(str, chapters))}.")
     claims = [claim for claim in claims if chapter in (None, claim.chapter)]
@@ -157,5 +163,8 @@ def _select(claims: list[Claim], only: str | Iterable[str] | None, chapter: int 
     patterns = [only] if isinstance(only, str) else list(only)
     for pattern in patterns:
         if not any(fnmatchcase(claim.id, pattern) for claim in claims):
-            raise LedgerError(f"No claim is called {pattern!r}; there are {', '.join(claim.id for claim in claims)}.")
+            names = [claim.id for claim in claims]
+            close = get_close_matches(pattern, names, 5)
+            listed = [*close, *(name for name in names if name not in close)]
+            raise LedgerError(f"No claim is called {pattern!r}; there are {', '.join(listed)}.")
     return [claim for claim in claims if any(fnmatchcase(claim.id, pattern) for pattern in patterns)]

@@ -1,0 +1,204 @@
+"""Verdicts in a page: a chapter's table, and the ledger's own page, which needs no kernel and no network."""
+
+import html
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+from mobius_lib.ledger.sources import Source, fill, load_sources
+from mobius_lib.ledger.verdicts import Verdict, judge
+from mobius_lib.ledger.words import (
+    BASIS,
+    OUTCOME,
+    basis_text,
+    facts,
+    legend,
+    measured_text,
+    outcome_text,
+    places,
+    reported_text,
+    seeds,
+    summary_counts,
+    verdict_text,
+)
+
+ROOM = Path(__file__).parent
+TABLE = "the-claims"
+"""The heading under which the page's table stands."""
+# "dataframe": what else a cell shows, the theme frames in white by night. Rows become blocks where there is little
+# room; the roles keep them a table for a screen reader.
+_TABLE = '<table class="table dataframe {}" role="table">'
+_HUES = {"reproduced": "good", "seen here": "good", "refuted": "bad", "not seen here": "bad"}
+
+
+class Html(str):
+    """Text that a notebook shows as HTML."""
+
+    def _repr_html_(self) -> str:
+        return self
+
+
+@dataclass(frozen=True)
+class LedgerView:
+    """Verdicts that a notebook shows as a table, each linked to its row in the ledger, and a terminal as text."""
+
+    verdicts: tuple[Verdict, ...]
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f'<tbody role="rowgroup">{_row(v, f"ledger.html#{v.claim.id}")}</tbody>' for v in self.verdicts)
+        head = _head("Verdict", "Claim", "Reported", "Measured")
+        table = f"{_TABLE.format('')}<caption>{_text(summary_counts(self.verdicts))}</caption>{head}{rows}</table>"
+        return _framed(_legend(self.verdicts) + table)
+
+    def __repr__(self) -> str:
+        return "\n".join([summary_counts(self.verdicts), *(f"{verdict_text(v)}  {v.claim.id}" for v in self.verdicts)])
+
+
+def show(verdicts: Sequence[Verdict] | None = None, *, chapter: int | None = None) -> LedgerView:
+    """A table of verdicts, as the last expression of a notebook cell.
+
+    Args:
+        verdicts: from `judge`; None judges now, and with `chapter` that chapter's claims alone.
+        chapter: keep this chapter's claims only.
+    Raises:
+        LedgerError: when there is no claim of that chapter.
+    """
+    verdicts = judge(chapter=chapter) if verdicts is None else verdicts
+    return LedgerView(tuple(v for v in verdicts if chapter in (None, v.claim.chapter)))
+
+
+def overview(verdicts: Sequence[Verdict]) -> Html:
+    """How many claims of the sources came out how, by basis; then a paragraph for each source."""
+    rows = ""
+    for basis in BASIS:
+        counts = Counter(v.outcome for v in verdicts if v.basis == basis and v.claim.whose == "source")
+        bar = "".join(
+            f'<a class="{_HUES.get(word, "")}" style="flex-grow: {counts[word]}" aria-label="{counts[word]} {word}" '
+            f'href="{_asked(basis=basis, outcome=word, whose="source")}">{sign} {counts[word]}</a>'
+            for word, (sign, _) in OUTCOME.items()
+            if counts[word]
+        )
+        rows += bar and f'<tr><th scope="row">{basis}</th><td><div class="ledger-bar">{bar}</div></td></tr>'
+    said = "".join(_paragraph(source, verdicts) for source in load_sources().values())
+    table = f'<table class="dataframe ledger-counts"><tbody>{rows}</tbody></table>'
+    return Html(_framed(f"<p>{_text(summary_counts(verdicts))}</p>{table}{said}"))
+
+
+def claims_table(verdicts: Sequence[Verdict]) -> Html:
+    """All rows; they open in place. What filters, searches and orders them is page.js; without it, all are there."""
+    head = _head("<b>Outcome</b> · <b>Basis</b>", "<b>Claim</b>", "Reported", "Measured")
+    head = re.sub("<b>(.*?)</b>", lambda m: f'<button disabled value="{m[1].lower()}">{m[1]}</button>', head)
+    rows = "".join(
+        f'<tbody role="rowgroup" id="{v.claim.id}" data-chapter="{v.claim.chapter}" data-source="{"|".join(seeds(v))}" '
+        f'data-basis="{v.basis}" data-outcome="{v.outcome}" data-whose="{v.claim.whose}">{_row(v)}{_more(v)}</tbody>'
+        for v in verdicts
+    )
+    table = f"{_TABLE.format('ledger-claims')}{head}{rows}</table>"
+    script = (ROOM / "page.js").read_text("utf-8")
+    return Html(_framed(f"{_form(verdicts)}{_legend(verdicts)}{table}<script>{script}</script>"))
+
+
+def choices(verdicts: Sequence[Verdict]) -> Html:
+    """What we had to choose where a source is silent."""
+    return _lists(verdicts, "chosen")
+
+
+def questions(verdicts: Sequence[Verdict]) -> Html:
+    """What we would ask the authors."""
+    return _lists(verdicts, "ask")
+
+
+# Parts of a page.
+
+
+def _framed(inside: str) -> str:
+    return f'<style>{(ROOM / "page.css").read_text("utf-8")}</style><div class="ledger">{inside}</div>'
+
+
+def _legend(verdicts: Sequence[Verdict]) -> str:
+    return f'<ul class="ledger-legend">{"".join(f"<li><b>{w}</b>: {m}</li>" for w, m in legend(verdicts))}</ul>'
+
+
+def _head(*names: str) -> str:
+    cells = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in names)
+    return f'<thead role="rowgroup"><tr role="row">{cells}</tr></thead>'
+
+
+def _row(v: Verdict, link: str = "") -> str:
+    statement = f'<a href="{link}">{_text(v.claim.statement)}</a>' if link else _text(v.claim.statement)
+    label = "awaits" if v.outcome == "awaits" else "measured"
+    return (
+        f'<tr role="row"><td role="cell" class="ledger-word">{outcome_text(v.outcome)}'
+        f"<small> · {_text(basis_text(v))}</small></td>"
+        f'<th scope="row" role="rowheader" class="ledger-claim">{statement}</th>'
+        f'<td role="cell" class="ledger-value" data-label="reported">{_text(reported_text(v))}</td>'
+        f'<td role="cell" class="ledger-value" data-label="{label}">{_text(measured_text(v))}</td></tr>'
+    )
+
+
+def _more(v: Verdict) -> str:
+    listed = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name, text in facts(v))
+    where = f"chapter {v.claim.chapter}, " + ("a question of ours" if v.claim.whose == "ours" else places(v))
+    return (
+        f'<tr role="row" class="ledger-more"><td role="cell" colspan="4"><details><summary><code>{v.claim.id}</code> '
+        f"{where}</summary><dl>{listed}</dl></details></td></tr>"
+    )
+
+
+def _form(verdicts: Sequence[Verdict]) -> str:
+    names = load_sources()
+    found = {seed for v in verdicts for seed in seeds(v)}
+    fields = {
+        "chapter": {str(chapter): str(chapter) for chapter in sorted({v.claim.chapter for v in verdicts})},
+        "source": {seed: f"{seed} {source.name}" for seed, source in names.items() if seed in found},
+        "outcome": {word: outcome_text(word) for word in OUTCOME if any(v.outcome == word for v in verdicts)},
+        "basis": {word: word for word in BASIS if any(v.basis == word for v in verdicts)},
+        "whose": {"source": "claims of the sources", "ours": "questions of ours"},
+    }
+    selects = "".join(
+        f'<label>{name}<select name="{name}"><option value="">all</option>'
+        + "".join(f'<option value="{value}">{text}</option>' for value, text in options.items())
+        + "</select></label>"
+        for name, options in fields.items()
+    )
+    search = '<label>search<input type="search" name="q" placeholder="words in a row"></label>'
+    return (
+        f'<form class="ledger-form" hidden>{search}{selects}<input type="hidden" name="sort">'
+        '<button type="button">clear</button><output></output></form>'
+    )
+
+
+def _paragraph(source: Source, verdicts: Sequence[Verdict]) -> str:
+    mine = [v for v in verdicts if source.seed in seeds(v)]
+    return (
+        f'<details class="ledger-source" open><summary><b>{_text(source.name)}</b>, seed {source.seed}: '
+        f'<a href="{_asked(source=source.seed)}">{len(mine)} rows</a></summary>'
+        f"<p>{_filled(source.what, verdicts)} {_filled(source.paragraph, verdicts)}</p></details>"
+    )
+
+
+def _lists(verdicts: Sequence[Verdict], field: str) -> Html:
+    parts = ""
+    for source in load_sources().values():
+        items = "".join(f"<li>{_filled(text, verdicts)}</li>" for text in getattr(source, field))
+        parts += items and f"<p><b>{_text(source.name)}</b></p><ul>{items}</ul>"
+    return Html(_framed(parts))
+
+
+def _filled(text: str, verdicts: Sequence[Verdict]) -> str:
+    def put(v: Verdict, aspect: str) -> str:
+        words = {"outcome": v.outcome, "reported": reported_text(v), "measured": measured_text(v)}
+        return f'<a href="#{v.claim.id}">{_text(words.get(aspect, verdict_text(v)))}</a>'
+
+    return fill(_text(text), {v.claim.id: v for v in verdicts}, put)
+
+
+def _asked(**filters: str) -> str:
+    return html.escape(f"?{urlencode(filters)}#{TABLE}")
+
+
+def _text(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))

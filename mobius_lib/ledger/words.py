@@ -1,0 +1,112 @@
+"""Verdicts in words: outcome and basis together, what the words mean, counts, and all that is known of one verdict."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mobius_lib.ledger.claims import BASES, Basis
+from mobius_lib.ledger.rules import OUTCOMES, Outcome
+from mobius_lib.ledger.values import format_value
+from mobius_lib.ledger.verdicts import Verdict
+
+OUTCOME: dict[Outcome, tuple[str, str]] = {
+    "reproduced": ("✓", "what was said and what we found agree"),
+    "refuted": ("✗", "they do not, and not by chance or by scale"),
+    "seen here": ("▲", "there, and large enough to matter"),
+    "not seen here": ("▽", "not there, at our small scale"),
+    "no difference": ("=", "if any, then too small to matter"),
+    "undecided": ("?", "the evidence does not tell; the row says why"),
+    "partly": ("◐", "its parts come out differently"),
+    "awaits": ("…", "not measured yet; the command settles it"),
+    "stale": ("↻", "made by other code or data; the command renews it"),
+}
+"""Of every outcome a sign, so that no colour is needed, and what it means."""
+BASIS: dict[Basis, str] = {
+    "arithmetic": "the source's own numbers",
+    "construction": "our build from the source's formulas",
+    "public code": "the author's, at a commit that is named",
+    "published run": "the author's own card or log",
+    "measured at its setting": "here, at the source's own scale",
+    "measured small": "here, at the scale that stands beside it",
+}
+
+
+def verdict_text(v: Verdict) -> str:
+    """Outcome and basis, never one without the other: ▽ not seen here · measured small: 10,000 rows, 5 seeds."""
+    return f"{outcome_text(v.outcome)} · {basis_text(v)}"
+
+
+def outcome_text(outcome: Outcome) -> str:
+    return f"{OUTCOME[outcome][0]} {outcome}"
+
+
+def basis_text(v: Verdict) -> str:
+    return v.basis + (f": {v.note}" if v.note else "")
+
+
+def reported_text(v: Verdict) -> str:
+    """What was said, and whether it is a bound."""
+    bound = f"{v.claim.bound} " if v.claim.bound != "equal" else ""
+    return v.claim.reported_text or bound + format_value(v.claim.reported, v.claim.unit)
+
+
+def measured_text(v: Verdict) -> str:
+    """What was found, part by part where it has parts; while it waits, the command that would find it."""
+    if v.outcome == "awaits":
+        return f"`{v.command}`"
+    parts = {f"{OUTCOME[part.outcome][0]} {part.name}": part.measured for part in v.parts}
+    return format_value(parts or v.measured, v.claim.unit)
+
+
+def legend(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    """Those outcomes and bases that occur, and what each means."""
+    there = {v.outcome for v in verdicts} | {part.outcome for v in verdicts for part in v.parts}
+    bases = {v.basis for v in verdicts}
+    outcomes = [(outcome_text(word), OUTCOME[word][1]) for word in OUTCOMES if word in there]
+    return outcomes + [(word, BASIS[word]) for word in BASES if word in bases]
+
+
+def summary_counts(verdicts: Sequence[Verdict]) -> str:
+    """One line: claims of the sources by outcome, the root faults of those that fail, and apart from them our own."""
+    claims = [v for v in verdicts if v.claim.whose == "source"]
+    failed = [v for v in claims if v.outcome in ("refuted", "not seen here")]
+    faults = len({v.claim.fault or v.claim.id for v in failed})
+    text = f"{_some(claims, 'claim')}"
+    if failed:
+        text += f"; faults behind the {len(failed)} refuted or not seen here: {faults}"
+    ours = [v for v in verdicts if v.claim.whose == "ours"]
+    return f"{text}. Of our own, {_some(ours, 'question')}." if ours else f"{text}."
+
+
+def facts(v: Verdict) -> list[tuple[str, str]]:
+    """All that is known of one verdict, each with its name; code stands in backticks."""
+    claim = v.claim
+    found = [("said in", places(v) + f": “{claim.quote}”") if claim.quote else ("question of ours", places(v))]
+    found += [("reported", reported_text(v)), ("measured", measured_text(v)), ("how", v.words)]
+    found += [(part.name, f"{outcome_text(part.outcome)}. {part.words}") for part in v.parts if part.words]
+    slack = "none" if claim.tolerance is None else format_value(claim.tolerance, claim.unit)
+    found.append(("tolerance", f"{slack}. {claim.why}"))
+    if claim.fault:
+        found.append(("root fault", f"`{claim.fault}`"))
+    for record in v.evidence:
+        name, *rest = (f"{key} {value}" for key, value in record.items() if value)
+        found.append(("evidence", ", ".join([f"`{name.removeprefix('record ')}`", *rest])))
+    found.append(("found with", ", ".join(f"`{source}`" for source in v.sources)))
+    found.append(("command", f"`{v.command}`" if v.command else ""))
+    return [(name, text) for name, text in found if text]
+
+
+def seeds(v: Verdict) -> list[str]:
+    """The documents in which it stands."""
+    return list(dict.fromkeys(place.split(":")[0] for place in v.claim.source))
+
+
+def places(v: Verdict) -> str:
+    """seed 000, line 131"""
+    return "; ".join("seed {}, line {}".format(*place.split(":")) for place in v.claim.source)
+
+
+def _some(verdicts: Sequence[Verdict], what: str) -> str:
+    counts = Counter(v.outcome for v in verdicts)
+    return f"{len(verdicts)} {what}{'s'[: len(verdicts) != 1]}: " + ", ".join(
+        f"{counts[word]} {word}" for word in OUTCOMES if counts[word]
+    )

@@ -1,0 +1,161 @@
+"""The ledger as HTML: every row with all that is known of it, for eyes, ears and links; what is said of the sources."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobius_lib.ledger import LedgerError, Verdict, page, show
+from mobius_lib.ledger.page import choices, claims_table, overview, questions
+from mobius_lib.ledger.sources import fill, load_sources
+from mobius_lib.ledger.words import facts, measured_text, reported_text, verdict_text
+
+SOURCES = """
+sources:
+  - seed: "000"
+    name: a < b card
+    what: What it is.
+    paragraph: It stands ({claim-5}), {claim-5.outcome}, said {claim-5.reported}, found {claim-5.measured} & {{so}}.
+    chosen: [Of `x` we took one.]
+    ask: ["Why {claim-8.measured}?", "And why not?"]
+"""
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text inside elements that have an id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: dict[str, str] = {}
+        self._id = ""
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tbody":
+            self._id = dict(attrs).get("id") or ""
+            self.rows[self._id] = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._id:
+            self.rows[self._id] += data
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "sources.yaml"
+    path.write_text(SOURCES)
+    monkeypatch.setattr(page, "load_sources", lambda: load_sources(path))
+    return path
+
+
+def test_every_row_holds_all_that_is_known(made_up: list[Verdict]) -> None:
+    found = Page(claims_table(made_up))
+    assert [*found.rows] == [v.claim.id for v in made_up]
+    for v in made_up:
+        text = found.rows[v.claim.id]
+        said = [v.claim.statement, reported_text(v), measured_text(v), *(text for _, text in facts(v))]
+        assert all(each.replace("`", "") in text for each in said), v.claim.id
+        assert v.outcome in text and v.basis in text  # the words, not only a sign or a colour
+    assert "digit" not in [tag for tag, _ in found.tags]
+    details = [attributes for tag, attributes in found.tags if tag == "details"]
+    assert len(details) == len(made_up)  # without scripts each opens by itself
+
+
+def test_every_row_can_be_filtered_by_what_it_is(made_up: list[Verdict]) -> None:
+    found = Page(claims_table(made_up))
+    options = [attributes["value"] for tag, attributes in found.tags if tag == "option"]
+    rows = [attributes for tag, attributes in found.tags if tag == "tbody"]
+    for row, v in zip(rows, made_up, strict=True):
+        values = [str(v.claim.chapter), v.outcome, v.basis, v.claim.whose]
+        assert [row[f"data-{key}"] for key in ("chapter", "outcome", "basis", "whose")] == values
+        assert {*values, *str(row["data-source"]).split("|")} <= {*options}
+
+
+def test_a_chapters_table_can_be_read_out_and_leads_to_the_ledger(made_up: list[Verdict]) -> None:
+    mine = [v for v in made_up if v.claim.chapter == 2]
+    view = show(made_up, chapter=2)
+    found = Page(view._repr_html_())
+    assert [a["href"] for tag, a in found.tags if tag == "a"] == [f"ledger.html#{v.claim.id}" for v in mine]
+    heads = [attributes["scope"] for tag, attributes in found.tags if tag == "th"]
+    assert heads == ["col"] * 4 + ["row"] * len(mine)
+    # blocks on a phone: only the roles still say that it is a table
+    roles = {"table": "table", "tr": "row", "td": "cell", "tbody": "rowgroup"}
+    assert all(attributes.get("role") == roles[tag] for tag, attributes in found.tags if tag in roles)
+    assert all(f"{verdict_text(v)}  {v.claim.id}" in repr(view) for v in mine)
+
+
+def test_a_chapter_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(page, "judge", lambda **given: asked.append(given) or [])
+    show(chapter=2)
+    assert asked == [{"chapter": 2}]
+
+
+def test_the_overview_counts_the_claims_of_the_sources(made_up: list[Verdict], sources: Path) -> None:
+    found = Page(overview(made_up))
+    asked = [a for tag, a in found.tags if tag == "a" and "whose=source" in str(a["href"])]
+    for link in asked:
+        number, outcome = str(link["aria-label"]).split(" ", 1)
+        basis = re.search(r"basis=([a-z+]+)&", str(link["href"]))
+        assert basis and int(number) == sum(
+            (v.outcome, v.basis, v.claim.whose) == (outcome, basis[1].replace("+", " "), "source") for v in made_up
+        )
+    assert sum(int(str(a["aria-label"]).split()[0]) for a in asked) == sum(v.claim.whose == "source" for v in made_up)
+
+
+def test_what_is_said_of_a_source_has_its_verdicts_put_in(made_up: list[Verdict], sources: Path) -> None:
+    by_id = {v.claim.id: v for v in made_up}
+    third = by_id["claim-5"]
+    found = Page(overview(made_up))
+    said = f"said {reported_text(third)}, found {measured_text(third)} & {{so}}."
+    assert f"What it is. It stands ({verdict_text(third)}), {third.outcome}, {said}" in found.text
+    assert found.text.count("a < b card") == 1
+    assert sum(a.get("href") == "#claim-5" for _, a in found.tags) == 4
+    assert "<li>Of <code>x</code> we took one.</li>" in choices(made_up)
+    asked = Page(questions(made_up)).text
+    assert f"Why {measured_text(by_id['claim-8'])}?" in asked and "And why not?" in asked
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{claim-x}", r"no claim 'claim-x'.*claim-"),
+        ("{claim-5.size}", r"A lone \{"),
+        ("a } b", r"A lone \}"),
+    ],
+)
+def test_a_slip_in_what_is_said_is_named(text: str, words: str, made_up: list[Verdict]) -> None:
+    with pytest.raises(LedgerError, match=words):
+        fill(text, {v.claim.id: v for v in made_up}, lambda v, aspect: "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("name:", "named:", "`sources.0.name`: Field required"),
+        ('"000"', "0", "`sources.0.seed`: Input should be a valid string"),
+        ("sources:", "others:", "`sources`: there is no such list"),
+        ("[Of `x`", "[[Of `x`", "not valid YAML"),
+    ],
+)
+def test_a_damaged_file_of_sources_is_named(sources: Path, old: str, new: str, words: str) -> None:
+    sources.write_text(sources.read_text().replace(old, new, 1))
+    with pytest.raises(LedgerError, match=re.escape(words)) as caught:
+        load_sources(sources)
+    assert "sources.yaml" in str(caught.value)
+
+
+def test_our_sources_are_those_that_claims_name(without_results: list[Verdict]) -> None:
+    """Each of ours is complete, and every place in its texts holds a claim that there is."""
+    named = {place.split(":")[0] for v in without_results for place in v.claim.source}
+    assert [*load_sources()] == sorted(named)
+    for source in load_sources().values():
+        assert source.paragraph and source.chosen and source.ask
+    for text in (overview(without_results), choices(without_results), questions(without_results)):
+        assert "{" not in text.split("</style>")[1]
