@@ -1,13 +1,14 @@
 """What must be true of the functions in `math.py`, and of every module that says it is causal or can stream.
 
 Each law of `LAWS` draws from a seed and asserts itself; the chapter runs them in its cells and the unit tests over more
-seeds and both precisions. `causal`, `streams` and `images_apart` take a module, and are laws of that module.
+seeds and both precisions. `causal`, `moved`, `streams`, `images_apart` and `in_parts` are laws of a module.
 
 Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -211,6 +212,18 @@ def cross_ratio_is_kept(seed: int, dtype: torch.dtype) -> None:
     close(ratio, d.numbers, rounding(dtype, 10))
 
 
+def angles_are_kept(seed: int, dtype: torch.dtype) -> None:
+    """Two ways that leave a point at an angle leave its image at the same angle, with the same sense."""
+    d = Draw(seed, dtype)
+    m, z = d.m.to(torch.complex128), d.numbers.to(torch.complex128)  # differences leave single precision few digits
+    m, z = (each[(m[:, 1, 0] * z + m[:, 1, 1]).abs() > 0.1] for each in (m, z))  # clear of the pole
+    one, two = torch.polar(torch.ones(2, len(z), dtype=torch.float64), d.normal(2, 40)[:, : len(z)].double())
+    first, second = (twistor.mobius(m, z + 1e-6 * u) - twistor.mobius(m, z - 1e-6 * u) for u in (one, two))
+    turned = ((second / first) / (two / one)).angle()
+    # of the difference 1e-6: its square, over that of the distance from the pole; and rounding, over it
+    close(turned, torch.zeros_like(turned), 1e-8 * d.size**2)
+
+
 def fixed_points_stay(seed: int, dtype: torch.dtype) -> None:
     """m p = lambda p, and orbits end at the first."""
     d = Draw(seed, dtype)
@@ -296,6 +309,7 @@ LAWS: tuple[Law, ...] = (
     composition_is_the_product,
     pole_is_a_point_like_any_other,
     cross_ratio_is_kept,
+    angles_are_kept,
     fixed_points_stay,
     class_belongs_to_the_map,
     cycles_are_one_matrix,
@@ -308,21 +322,31 @@ LAWS: tuple[Law, ...] = (
 
 
 @torch.no_grad()
-def causal(function: Callable[[Tensor], Tensor], x: Tensor, other: Tensor, tolerance: float = 0.0) -> None:
-    """Changing step t changes no output before t, and does change that at t.
+def moved(function: Callable[[Tensor], Tensor], x: Tensor, other: Tensor) -> list[tuple[float, float]]:
+    """By how much outputs move when one step of the input changes, step by step: at most before it, at most at it.
 
     Args:
         function: maps (batch, time, ...) to (batch, time, ...).
         x: an input; other: one of the same shape, from which each step in turn is taken.
-        tolerance: 0 where the same sums are done in the same order.
     """
-    before = function(x)
+    before, found = function(x), []
     for t in range(x.shape[1]):
         changed = x.clone()
         changed[:, t] = other[:, t]
-        after = function(changed)
-        assert t == 0 or (after[:, :t] - before[:, :t]).abs().max() <= tolerance, f"step {t} is seen before it"
-        assert (after[:, t] - before[:, t]).abs().max() > 0, f"step {t} is not seen at all"
+        away = (function(changed) - before).abs()
+        found.append((away[:, :t].max().item() if t else 0.0, away[:, t].max().item()))
+    return found
+
+
+def causal(function: Callable[[Tensor], Tensor], x: Tensor, other: Tensor, tolerance: float = 0.0) -> None:
+    """Changing step t changes no output before t, and does change that at t; arguments as of `moved`.
+
+    Args:
+        tolerance: 0 where the same sums are done in the same order.
+    """
+    for t, (before, there) in enumerate(moved(function, x, other)):
+        assert before <= tolerance, f"step {t} is seen before it"
+        assert there > 0, f"step {t} is not seen at all"
 
 
 @torch.no_grad()
@@ -357,3 +381,31 @@ def streams(function: Callable, x: Tensor, pieces: list[int], tolerance: float =
         y, state = function(piece, state)
         made.append(y)
     close(torch.cat(made, dim=1), whole, tolerance)
+
+
+def in_parts(model: Any, tokens: Tensor, parts: int) -> tuple[Tensor, int]:
+    """What the parts of a batch, one after the other, add up to, and what is kept for their backward passes.
+
+    Args:
+        model: a language model with `loss`; tokens: (batch, time + 1).
+    Returns:
+        all gradients in a row, and the most bytes that were kept at once.
+    """
+    held = most = 0
+
+    class Kept:
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal held, most
+            self.tensor = tensor
+            held += tensor.nbytes
+            most = max(most, held)
+
+        def __del__(self) -> None:
+            nonlocal held
+            held -= self.tensor.nbytes
+
+    model.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+        for part in tokens.chunk(parts):
+            (model.loss(part[:, :-1], part[:, 1:])[0] / parts).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]), most
