@@ -58,6 +58,7 @@ FAULTS = [
      "pole_is_a_point_like_any_other"),
     ("homogeneous", lambda z: torch.stack([z, torch.ones_like(z)], -1), "pole_is_a_point_like_any_other"),
     ("cross_ratio", lambda p, q, r, s: EXACT["cross_ratio"](p, r, q, s), "cross_ratio_is_kept"),
+    ("mobius", lambda m, z: EXACT["mobius"](m, z).conj(), "angles_are_kept"),
     ("fixed_points", lambda m: torch.linalg.eig(m).eigenvectors, "fixed_points_stay"),
     ("classify", lambda m, tolerance=1e-5: EXACT["classify"](1.001 * m, tolerance), "class_belongs_to_the_map"),
     ("cycle_matrix", lambda g, c: EXACT["cycle_matrix"](g.flip(0), c), "cycles_are_one_matrix"),
