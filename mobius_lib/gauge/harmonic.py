@@ -1,5 +1,6 @@
 """The first three rungs: each row its own Gaussians (L1), the rule applied to itself (L2), Gaussians in common (L3)."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -231,6 +232,27 @@ class TriLevelHarmonicLinear(Rung):
             rung.sigma.copy_(found.sigma)
             rung.hw.copy_(gauge.amplitudes(w, rung.frame()))
         return rung
+
+
+@functools.cache
+def read_from_planted(columns: int = 1000, terms: int = 16, draws: int = 5) -> tuple[float, ...]:
+    """The exponents that L3's fit reads where sigma_k = sigma_0 k^(1/3) is planted: one for each drawn matrix.
+
+    They show how far an exponent of fitted widths can be trusted: widths come from a list in equal ratios, and one
+    Gaussian may stand for two.
+
+    Args:
+        columns, terms: of the matrices, whose rows are random sums of the planted Gaussians.
+        draws: how many matrices, with sigma_0 = 4, 5.5, 7, ...
+    """
+    read = []
+    for draw in range(draws):
+        generator = torch.Generator().manual_seed(draw)
+        middles = columns * torch.rand(terms, generator=generator)
+        planted = gauge.gaussians(middles, gauge.kpz_widths(4.0 + 1.5 * draw, terms), torch.arange(float(columns)))
+        fitted = TriLevelHarmonicLinear.from_dense(torch.randn(500, terms, generator=generator) @ planted, terms)
+        read.append(gauge.power_law(torch.arange(1, terms + 1), fitted.sigma.detach().sort().values)[0])
+    return tuple(read)
 
 
 def smooth(x: Tensor, sigma: Tensor) -> Tensor:

@@ -126,7 +126,8 @@ def fft_product_is_circular_convolution(seed: int, dtype: torch.dtype) -> None:
 def printed_product_is_circulant(seed: int, dtype: torch.dtype) -> None:
     """IFFT2(FFT2(D) . FFT2(circ(k0))), by two-dimensional transforms: what `fft_product` gives, with equal diagonals.
 
-    And D may be replaced by any matrix with the same sums along its diagonals: the product cannot tell.
+    It is the circular convolution of the two in both directions, added up row by row. And D may be replaced by any
+    matrix with the same sums along its diagonals: the product cannot tell.
     """
     d = Draw(seed, dtype)
     spectrum = torch.fft.fft2(d.square) * torch.fft.fft2(gauge.circulant(d.row))
@@ -135,6 +136,9 @@ def printed_product_is_circulant(seed: int, dtype: torch.dtype) -> None:
     # V^2 terms, each up to |D| |k0|, added through transforms
     tolerance = rounding(dtype, 8) * d.square.abs().sum().item() * d.row.abs().max().item()
     close(made, printed, tolerance)
+    moved = (gauge.circulant(d.row).roll(i, 0) @ gauge.circulant(row) for i, row in enumerate(d.square))
+    direct = sum(moved, start=torch.zeros_like(made))
+    close(made, direct, tolerance)
     close(printed, printed.roll((1, 1), (0, 1)), tolerance)
     other = gauge.circulant(gauge.diagonal_sums(d.square) / d.width)
     assert (other - d.square).abs().max() > 0.1

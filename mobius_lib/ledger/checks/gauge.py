@@ -1,0 +1,258 @@
+"""Chapter 4: what the note's formulas do whatever numbers go into them, and what runs show of a text."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobius_lib import gauge as ladder
+from mobius_lib.gauge import laws
+from mobius_lib.gauge import math as gauge
+from mobius_lib.gauge.harmonic import read_from_planted
+from mobius_lib.ledger.base import Finding, Found, Gate, Sample, register
+from mobius_lib.ledger.checks.runs import missing, size, spoken
+from mobius_lib.ledger.results import Results, RunFile
+
+MATH = "mobius_lib.gauge.math"
+RUN, SCALE = "gauge-cooccurrence", "short"
+HELD_OUT = 0.1
+"""The share of the text that is drawn anew with each seed."""
+WINDOWS = {"5": "window 5", "mean": "the mean of the windows"}
+
+
+@register
+def gauge_law(*, law: str, draws: int) -> Found:
+    """Whether a law of `gauge/laws.py` holds, in several draws of float64."""
+    said = "holds"
+    try:
+        for seed in range(draws):
+            getattr(laws, law)(seed, torch.float64)
+    except AssertionError as error:
+        said = f"fails: {' '.join(str(error).split())}"
+    return Found(said == "holds", f"In {draws} draws the law {law} {said}.", (f"mobius_lib.gauge.laws.{law}",))
+
+
+@register
+def product_keeps(*, size: int) -> Found:
+    """Of which share of D's numbers the printed product depends: the rank of the map from D to it."""
+    k0 = torch.randn(size, dtype=torch.float64)
+    units = torch.eye(size * size, dtype=torch.float64).unflatten(-1, (size, size))
+    rank = int(torch.linalg.matrix_rank(torch.stack([gauge.fft_product(unit, k0).flatten() for unit in units])))
+    words = f"For {size} words the product depends on {rank} combinations of the {size**2:,} numbers of D."
+    return Found(rank / size**2, words, (f"{MATH}.fft_product",))
+
+
+@register
+def product_circles(*, size: int) -> Found:
+    """Directions in which a moved D gives a moved product, and those of them along which the product changes."""
+    d, k0 = torch.rand(size, size, dtype=torch.float64), torch.randn(size, dtype=torch.float64)
+    made = gauge.fft_product(d, k0)
+    slides = sum(torch.allclose(gauge.fft_product(d.roll(1, axis), k0), made.roll(1, axis)) for axis in (0, 1))
+    left = slides - int(torch.allclose(made.roll((1, 1), (0, 1)), made))  # along its diagonals nothing changes
+    words = (
+        f"Moving D round by a row or a column moves the product likewise: {slides} circles. It changes along {left}."
+    )
+    return Found({"of the convolution": slides, "of its result": left}, words, (f"{MATH}.fft_product",))
+
+
+@register
+def transport_order(*, dimension: int, steps: Sequence[float]) -> Found:
+    """With which power of the step the printed step misses the printed transport, and that of the other sign of A."""
+    a = torch.randn(dimension, dimension, dtype=torch.float64) / math.sqrt(dimension)
+    f = torch.randn(16, dimension, dtype=torch.float64)
+
+    def order(sign: float) -> float:
+        errors = [
+            (gauge.transport_first_order(f, h * a) - f @ gauge.path_ordered(sign * h * a.unsqueeze(0)).mT).norm().item()
+            for h in steps
+        ]
+        return math.log(errors[-1] / errors[0]) / math.log(steps[-1] / steps[0])
+
+    found = {"with the printed signs": order(1), "with the other sign of A": order(-1)}
+    first, second = found.values()
+    words = (
+        f"f + A f misses P exp(-∫A) f by the power {first:.2f} of the step, and P exp(+∫A) f by the power {second:.2f}."
+    )
+    return Found(found, words, (f"{MATH}.transport_first_order", f"{MATH}.path_ordered"))
+
+
+@register
+def departures_from_linear(*, width: int, terms: int, part: str) -> Found:
+    """|A(2f) - 2 A(f)| / |2 A(f)| of an L5's connection, or of the whole layer, with random numbers in it."""
+    found = {}
+    for name, activation in (("no activation", "linear"), ("tanh", "tanh")):
+        layer = _random(width, terms, activation)
+        f = torch.randn(64, 3, terms) if part == "connection" else torch.randn(64, width)
+        act = (lambda z, layer=layer: layer.transport(z) - z) if part == "connection" else layer
+        with torch.no_grad():
+            once, twice = act(f), act(2 * f)
+        found[name] = ((twice - 2 * once).norm() / (2 * once).norm()).item()
+    words = f"The {part} departs from it by {found['no activation']:.0%}, and with tanh by {found['tanh']:.0%}."
+    return Found(found, words, ("mobius_lib.gauge.MetaMobiusLinear",))
+
+
+@register
+def attention_differs(*, width: int, terms: int) -> Found:
+    """Whether the weights of the scales differ from one input to another, and from one place of an input to another."""
+    layer = _random(width, terms, "linear")
+    x = torch.randn(2, width)
+    with torch.no_grad():
+        first, other, again = layer.attention(layer.coordinates(torch.stack((x[0], x[1], x[0]))))
+    found = {"another input": not torch.equal(first, other), "the same input elsewhere": not torch.equal(first, again)}
+    words = (
+        f"The weights of the first scale are {first[0]:.4f}, {other[0]:.4f} for another input, {again[0]:.4f} again."
+    )
+    return Found(found, words, ("mobius_lib.gauge.MetaMobiusLinear.attention",))
+
+
+@register
+def rungs_counted(*, size: int, terms: int, levels: Sequence[str]) -> Found:
+    """Numbers of a square matrix over those that our rungs store for it."""
+    found = {level: ladder.RUNGS[level](size, size, terms).compression_ratio() for level in levels}
+    words = "; ".join(f"{level} stores {each.stored:,} numbers for {each.dense:,}" for level, each in found.items())
+    return Found({level: each.ratio for level, each in found.items()}, f"{words}.", ("mobius_lib.gauge.RUNGS",))
+
+
+@register
+def snippet_shapes(*, size: int, rows: int, windows: Sequence[int], vocabulary: int, words: int) -> Found:
+    """The note's two snippets: a layer that is applied to rows, and one that is made of bridges and a made text."""
+    layer = ladder.MetaMobiusLinear(size, size)
+    tokens = torch.randint(vocabulary, (words,))
+    bridges = [ladder.MobiusHarmonicBridge(window=window) for window in windows]
+    k0s = [torch.eye(vocabulary)[0] for _ in windows]
+    made = ladder.MetaMobiusLinear.from_l4_bridges(bridges, vocabulary, tokens, k0s)
+    with torch.no_grad():
+        found = {
+            f"MetaMobiusLinear({size}, {size})": list(layer(torch.randn(rows, size)).shape),
+            "from_l4_bridges": list(made.to_dense().shape),
+        }
+    ratio, dense, stored = layer.compression_ratio()
+    said = f"Both run; the first layer says that it stores {stored:,} numbers for {dense:,}, {ratio:,.1f} times fewer."
+    return Found(found, said, ("mobius_lib.gauge.MetaMobiusLinear",))
+
+
+@register
+def transport_adds(*, size: int, draws: int, tolerance: float) -> Found:
+    """Whether a layer with connections is a matrix that no layer without them could be."""
+    worst = 0.0
+    for _ in range(draws):
+        carried, plain = ladder.MetaMobiusLinear(size, size), ladder.MetaMobiusLinear(size, size)
+        with torch.no_grad():
+            carried.up.normal_(std=0.1)
+            plain.hw.copy_(carried.hw @ carried.links())  # the connection goes into the amplitudes
+            x = torch.randn(2 * size, size)
+            worst = max(worst, ladder.relative_error(carried(x), plain(x)))
+    spent = carried.storage()["connections"].numbers
+    words = (
+        f"{draws} layers with random connections, of {spent:,} numbers, differ by {worst:.0e} from layers without, "
+        "whose amplitudes have been multiplied by them."
+    )
+    return Found(worst > tolerance, words, ("mobius_lib.gauge.MetaMobiusLinear",))
+
+
+def _random(width: int, terms: int, activation: str) -> ladder.MetaMobiusLinear:
+    """An L5 in which nothing is zero."""
+    layer = ladder.MetaMobiusLinear(width, width, terms, activation=activation)
+    with torch.no_grad():
+        for parameter in (layer.down, layer.down_bias, layer.up, layer.up_bias, layer.query):
+            parameter.normal_(std=terms**-0.5)
+    return layer
+
+
+@register
+def text_difference(results: Results, *, first: Mapping[str, Any], than: Mapping[str, Any], measure: str) -> Finding:
+    """A measure of one row of the run on a text (its arm, target and so on, 8 Gaussians) minus that of another.
+
+    A perplexity is compared by its logarithm.
+    """
+    arms = first["arm"], than["arm"]
+    file = results.find(RUN, *arms, scale=SCALE, seeds=1)
+    pairs = [[_of_row(file, seed, row, measure) for row in (first, than)] for seed in file.seeds(*arms)] if file else []
+    if file is None or any(None in pair for pair in pairs):
+        return missing(RUN, arms, SCALE, measure)
+    log = math.log if measure == "perplexity" else float
+    means = [statistics.mean(side) for side in zip(*pairs, strict=True)]
+    of = [
+        f"{row['arm']} fitted to {WINDOWS[row['target']]} {mean:.4g}"
+        for row, mean in zip((first, than), means, strict=True)
+    ]
+    gaps = [log(a) - log(b) for a, b in pairs]
+    return _of_one_text(file, gaps, f"{spoken(measure)}: {', '.join(of)}", held_out=measure == "perplexity")
+
+
+@register
+def fitted_widths(results: Results, *, what: str, windows: Sequence[int], resolution: float | None = None) -> Finding:
+    """The widths of L3's Gaussians at each window: their exponent, its power of the window, or their mean.
+
+    Args:
+        what: "exponent", of sigma_k = sigma_0 k^b; "power", p of b = b_0 s^p; "mean", log of the last over the first.
+        resolution: how near to 1/3 the fit must read an exponent of 1/3 that is planted.
+    """
+    file = results.find(RUN, "L3", scale=SCALE, seeds=1)
+    records = [file.arms["L3"][seed].get("sigma", {}) for seed in file.seeds("L3")] if file else []
+    if file is None or not all(str(window) in sigma for sigma in records for window in windows):
+        return missing(RUN, ("L3",), SCALE, "widths of the Gaussians")
+    widths = [[torch.tensor(sigma[str(window)]).sort().values for window in windows] for sigma in records]
+    gates = [_ends([each for seed in widths for each in seed])]
+    if resolution is not None:
+        read = read_from_planted()
+        near = max(abs(each - gauge.KPZ) for each in read) <= resolution
+        gates.append(Gate(f"the fit reads {min(read):.2f} to {max(read):.2f} where 1/3 is planted", near))
+    if what == "mean":
+        means = [[each.mean().item() for each in seed] for seed in widths]
+        ratios = [math.log(seed[-1] / seed[0]) for seed in means]
+        said = " and ".join(f"{statistics.mean(side):.3g}" for side in zip(*means, strict=True))
+        return _of_one_text(file, ratios, f"Mean widths of {said} columns", gates)
+    exponents = [[_exponent(each) for each in seed] for seed in widths]
+    if what == "power":
+        if min(map(min, exponents)) <= 0:
+            said = "An exponent is 0 or below, which no power of the window is."
+            return Found("no power", said, (file.source,), size(file), tuple(gates))
+        powers = [gauge.power_law(torch.tensor(windows), torch.tensor(each))[0] for each in exponents]
+        return _of_one_text(file, powers, "The exponent as a power of the window", gates)
+    sides = zip(windows, zip(*exponents, strict=True), strict=True)
+    parts = {f"window {s}": _of_one_text(file, side, f"Exponent at window {s}", gates) for s, side in sides}
+    return Found(parts, "Slopes of log width against log k, sorted.", (file.source,), size(file), tuple(gates))
+
+
+def _of_row(file: RunFile, seed: int, which: Mapping[str, Any], measure: str) -> float | None:
+    wanted = {"terms": 8, **which}
+    arm = wanted.pop("arm")
+    rows = file.arms[arm][seed].get("rows", ())
+    places = [i for i, row in enumerate(rows) if all(row.get(key) == value for key, value in wanted.items())]
+    return file.entry(arm, seed, "rows", places[0], measure) if places else None
+
+
+def _of_one_text(
+    file: RunFile, values: Sequence[float], words: str, gates: Sequence[Gate] = (), held_out: bool = False
+) -> Sample:
+    """One number per seed, spread out to what they say of one text of which each seed leaves out another tenth, f.
+
+    What is counted on the rest has a standard error of s sqrt((1 - f) / f), the jackknife's, where s is the seeds'
+    spread (Shao and Wu, 1989); what is judged on the tenth has s sqrt(1/n + f / (1 - f)) (Nadeau and Bengio, 2003).
+    Values of their own would have s / sqrt(n), which is too little: so they are moved away from their mean.
+    """
+    n, mean, shared = len(values), statistics.mean(values), HELD_OUT / (1 - HELD_OUT)
+    wider = math.sqrt(1 + n * shared if held_out else n / shared)
+    said = f"{words}. Each seed leaves out a tenth of one text, which the interval allows for."
+    spread = tuple(mean + wider * (value - mean) for value in values)
+    return Sample(spread, said, gates=tuple(gates), row_error=0.0, sources=(file.source,), note=size(file))
+
+
+def _ends(cascades: Sequence[Tensor]) -> Gate:
+    """Open unless all cascades run from one width to one other: then an exponent is that of the list of widths."""
+    tried, count = torch.cat(list(cascades)).unique(), len(cascades[0])
+    slopes = sorted(_exponent(tried[torch.randint(len(tried), (count,))].sort().values) for _ in range(200))
+    (first, last), *others = {(each[0].item(), each[-1].item()) for each in cascades}
+    return Gate(
+        f"all {len(cascades)} fits run from {first:.3g} to {last:,.0f} columns, the ends of the widths tried; {count} "
+        f"drawn from these at random have an exponent of {slopes[5]:.1f} to {slopes[-6]:.1f}",
+        bool(others),
+    )
+
+
+def _exponent(widths: Tensor) -> float:
+    return gauge.power_law(torch.arange(1, len(widths) + 1), widths)[0]
