@@ -24,7 +24,7 @@ from mobius_lib.gauge import (
     seed_count,
 )
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.harmonic import smooth
+from mobius_lib.gauge.harmonic import read_from_planted, smooth
 
 LEVELS = list(RUNGS)
 CLOSED = LEVELS[:-1]
@@ -164,6 +164,14 @@ def test_a_planted_bridge_is_found_again_under_any_order_of_columns():
     unsorted = TriLevelHarmonicLinear.from_dense(w, 4)
     assert relative_error(w, unsorted.to_dense()) > 0.2
     assert sorted(bridge.places.tolist()) == list(range(80))
+
+
+def test_an_exponent_is_read_as_far_as_a_list_of_widths_allows():
+    read = read_from_planted(columns=300, draws=3)
+    # equal ratios of (150 / 0.3)^(1/13) = 1.6 between widths that grow 2.5-fold in all: an exponent is off by up to 0.2
+    assert len(read) == 3 and max(read) - min(read) > 0.1
+    assert all(abs(each - gauge.KPZ) < 0.2 for each in read)
+    assert read_from_planted(columns=300, draws=2) == read[:2]
 
 
 @pytest.mark.parametrize("level", CLOSED)

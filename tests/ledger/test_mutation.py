@@ -72,7 +72,8 @@ def reports(claim: Claim, right: bool, value: Any, measured: Any, part: str | No
         if right or measured is None:
             yield from (effect for effect in EFFECTS if effect != value)
         else:
-            yield {"more": "less", "less": "more", "no difference": "more"}[value]
+            other = "less" if measured < claim.against else "more"
+            yield {"more": "less", "less": "more", "no difference": other}[value]
     elif not right:
         yield measured
     elif isinstance(value, bool):

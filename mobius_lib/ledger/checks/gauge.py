@@ -163,21 +163,23 @@ def _random(width: int, terms: int, activation: str) -> ladder.MetaMobiusLinear:
 
 
 @register
-def text_difference(results: Results, *, first: Mapping[str, Any], than: Mapping[str, Any], measure: str) -> Finding:
+def text_difference(results: Results, *, first: Mapping[str, Any], second: Mapping[str, Any], measure: str) -> Finding:
     """A measure of one row of the run on a text (its arm, target and so on, 8 Gaussians) minus that of another.
 
     A perplexity is compared by its logarithm.
     """
-    arms = first["arm"], than["arm"]
+    arms = first["arm"], second["arm"]
     file = results.find(RUN, *arms, scale=SCALE, seeds=1)
-    pairs = [[_of_row(file, seed, row, measure) for row in (first, than)] for seed in file.seeds(*arms)] if file else []
+    pairs = (
+        [[_of_row(file, seed, row, measure) for row in (first, second)] for seed in file.seeds(*arms)] if file else []
+    )
     if file is None or any(None in pair for pair in pairs):
         return missing(RUN, arms, SCALE, measure)
     log = math.log if measure == "perplexity" else float
     means = [statistics.mean(side) for side in zip(*pairs, strict=True)]
     of = [
         f"{row['arm']} fitted to {WINDOWS[row['target']]} {mean:.4g}"
-        for row, mean in zip((first, than), means, strict=True)
+        for row, mean in zip((first, second), means, strict=True)
     ]
     gaps = [log(a) - log(b) for a, b in pairs]
     return _of_one_text(file, gaps, f"{spoken(measure)}: {', '.join(of)}", held_out=measure == "perplexity")
@@ -209,8 +211,7 @@ def fitted_widths(results: Results, *, what: str, windows: Sequence[int], resolu
     exponents = [[_exponent(each) for each in seed] for seed in widths]
     if what == "power":
         if min(map(min, exponents)) <= 0:
-            said = "An exponent is 0 or below, which no power of the window is."
-            return Found("no power", said, (file.source,), size(file), tuple(gates))
+            return missing(RUN, ("L3",), SCALE, "exponents above 0")
         powers = [gauge.power_law(torch.tensor(windows), torch.tensor(each))[0] for each in exponents]
         return _of_one_text(file, powers, "The exponent as a power of the window", gates)
     sides = zip(windows, zip(*exponents, strict=True), strict=True)
