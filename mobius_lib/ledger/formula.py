@@ -79,6 +79,10 @@ def written(formula: str, names: Mapping[str, Any]) -> str:
             value = names.get(node.id)
             return _literal(value) if isinstance(value, int | float | list) and not _is_table(value) else node
 
+        def visit_Subscript(self, node: ast.Subscript) -> ast.AST:  # an entry of a column, not all of the column
+            whole = isinstance(node.value, ast.Attribute | ast.Name)
+            return _literal(_value(node, names).tolist()) if whole else self.generic_visit(node)
+
         def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
             return _literal(_value(node, names).tolist())
 

@@ -123,6 +123,14 @@ def xor_and_and_share_out_one(seed: int, dtype: torch.dtype) -> None:
     assert (d.left + d.right - 2 * d.left * d.right >= -torch.finfo(dtype).eps).all()
 
 
+def xor_and_and_have_slopes(seed: int, dtype: torch.dtype) -> None:
+    """Both are differentiable: inside the unit square their slopes in L are 1 - 2R and R."""
+    d = Draw(seed, dtype)
+    for operation, expected in ((waves.soft_xor, 1 - 2 * d.right), (waves.soft_and, d.right)):
+        left = d.left.clone().requires_grad_()
+        close(torch.autograd.grad(operation(left, d.right).sum(), left)[0], expected, rounding(dtype))
+
+
 def interference_stays_in_the_unit_interval(seed: int, dtype: torch.dtype) -> None:
     """In (0, 1]; the same when L and R swap together with their weights; linear in M."""
     d = Draw(seed, dtype)
@@ -132,6 +140,15 @@ def interference_stays_in_the_unit_interval(seed: int, dtype: torch.dtype) -> No
     double = waves.interference(d.left, 2 * d.middle, d.right, d.path_weights, d.xor_weight)
     none = waves.interference(d.left, 0 * d.middle, d.right, d.path_weights, d.xor_weight)
     close(double - mixed, mixed - none, rounding(dtype))
+
+
+def the_middle_path_always_passes_a_slope(seed: int, dtype: torch.dtype) -> None:
+    """Whatever L and R are, the pattern's slope in M stays between half the weight of M and all of it."""
+    d = Draw(seed, dtype)
+    middle = d.middle.clone().requires_grad_()
+    mixed = waves.interference(d.left, middle, d.right, d.path_weights, d.xor_weight)
+    slope = torch.autograd.grad(mixed.sum(), middle)[0] / torch.softmax(d.path_weights, dim=0)[1]
+    assert ((slope >= 0.5 - rounding(dtype)) & (slope <= 1 + rounding(dtype))).all()
 
 
 def gate_lies_in_the_open_unit_interval(seed: int, dtype: torch.dtype) -> None:
@@ -147,6 +164,24 @@ def gate_sees_contrast_alone(seed: int, dtype: torch.dtype) -> None:
     close(waves.gate(0.02 * d.left + 0.5, eps=0.0), waves.gate(d.left, eps=0.0), rounding(dtype, 64 * 50))
     # eps = 1e-5 beside a variance of about 1/12 moves the gate by less than 1e-4
     close(waves.gate(d.left), waves.gate(d.left, eps=0.0), 1e-4)
+
+
+def least_participation(channels: int, weight: float = 1.0, bias: float = 0.0) -> float:
+    """The smallest share of the channels that can carry a gate through a layer norm of that weight and bias.
+
+    Over the patterns that put k channels high and all others low, k from 1 to channels - 1.
+    """
+    patterns = torch.ones(channels, channels, dtype=torch.float64).tril()[:-1]
+    norm = (torch.full((channels,), value, dtype=torch.float64) for value in (weight, bias))
+    return waves.participation(waves.gate(patterns, *norm)).min().item()
+
+
+def a_norm_as_initialised_makes_no_winners(seed: int, dtype: torch.dtype) -> None:
+    """With norm weight 1 and bias 0 four fifths of the channels carry any gate: winners take a larger norm."""
+    assert least_participation(16 + seed) > 0.8
+    d = Draw(seed, dtype)
+    assert (waves.participation(waves.gate(d.wave(alpha=10 * d.alpha))) > 0.8).all()
+    assert least_participation(64, 1 + 4, -4) < 0.1
 
 
 def twist_turns_from_the_identity_to_the_matrix(seed: int, dtype: torch.dtype) -> None:
@@ -191,9 +226,12 @@ LAWS: tuple[Law, ...] = (
     drift_coordinate_lies_in_the_unit_interval,
     xor_and_and_keep_their_truth_tables,
     xor_and_and_share_out_one,
+    xor_and_and_have_slopes,
     interference_stays_in_the_unit_interval,
+    the_middle_path_always_passes_a_slope,
     gate_lies_in_the_open_unit_interval,
     gate_sees_contrast_alone,
+    a_norm_as_initialised_makes_no_winners,
     twist_turns_from_the_identity_to_the_matrix,
     thirds_mask_turns_every_channel_down_once,
     participation_counts_the_channels_that_carry,

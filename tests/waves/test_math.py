@@ -40,7 +40,10 @@ FAULTS = {
     ("drift_coordinate", lambda x: x.mean(-1, keepdim=True)): {"drift_coordinate_lies_in_the_unit_interval"},
     ("soft_xor", lambda a, b: a + b - a * b): {"xor_and_and_keep_their_truth_tables", "xor_and_and_share_out_one"},
     ("soft_and", torch.minimum): {"xor_and_and_share_out_one"},
+    ("soft_xor", lambda a, b: (a + b - 2 * a * b).detach() + 0 * a): {"xor_and_and_have_slopes"},
+    ("interference", lambda a, m, b, w, v: m * waves.soft_xor(a, b)): {"the_middle_path_always_passes_a_slope"},
     ("gate", lambda p, eps=1e-5: torch.sigmoid(p)): {"gate_sees_contrast_alone"},
+    ("gate", lambda p, *_: p): {"a_norm_as_initialised_makes_no_winners"},
     ("twist", lambda x, w, a: x * torch.cos(a) - x @ w.T * torch.sin(a)): {
         "twist_turns_from_the_identity_to_the_matrix"
     },
