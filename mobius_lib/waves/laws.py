@@ -204,6 +204,8 @@ def thirds_mask_turns_every_channel_down_once(seed: int, dtype: torch.dtype) -> 
     assert ((masks == 0.5).sum(0) == 1).all()
     assert ((masks == 1) | (masks == 0.5)).all()
     assert (masks == 0.5).sum(1).tolist() == [channels // 3, channels // 3, channels // 3 + channels % 3]
+    assert [int((mask == 0.5).nonzero()[0]) for mask in masks] == [0, channels // 3, 2 * (channels // 3)]
+    close(masks[0], waves.thirds_mask(channels, 3))
     close(masks[1], waves.thirds_mask(channels, 7))
 
 

@@ -169,6 +169,16 @@ def _above(file: RunFile, arm: str, other: str) -> Gate:
     return Gate(f"{arm} has {mine:.1%} where {other} has {theirs:.1%}", mine > theirs)
 
 
+def reachable(file: RunFile, arm: str, far: float) -> Gate:
+    """AdamW at rate r moves a parameter by about r per step at most, weight decay aside: is it enough to go so far?"""
+    rows, batch = file.configuration.get("train_samples"), file.configuration.get("batch_size")
+    if not rows or not batch:
+        return Gate("how many steps were taken is not recorded", False)
+    history = next(iter(file.arms[arm].values())).get("history", [])
+    most = math.ceil(rows / batch) * sum(epoch["lr"] for epoch in history)
+    return Gate(f"a parameter would move by {far:.2f}, and the rates of all steps sum to {most:.2f}", far < most)
+
+
 def _error_of_pieces(file: RunFile, better: str, than: str, seeds: Sequence[int]) -> float | None:
     """Standard error of a difference of bits from the pieces of the test text; None where none are kept."""
     kept = [[file.arms[arm][seed].get("bits_by_piece") for seed in seeds] for arm in (better, than)]
