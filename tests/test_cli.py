@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 
 from mobius_lib import cli, ledger, runs
 from mobius_lib.datasets import data_dir, paths, registry
+from mobius_lib.ledger.verdicts import select
 from mobius_lib.runs import ABOUT, RUNS, Run, Scale, load_result
 from mobius_lib.runs.records import command
 
@@ -183,9 +184,9 @@ def test_ledger_judges_a_folder_of_results(server, tmp_path):
     assert ended.status == 0 and ended.err == ""
     found = {each["claim"]["id"]: each for each in json.loads(ended.out)}
     assert list(found) == [claim.id for claim in ledger.load_claims() if claim.chapter == 1]
-    waiting = [each for each in found.values() if each["word"] == "awaits"]
+    waiting = [each for each in found.values() if each["outcome"] == "awaits"]
     assert waiting and all(each["command"].startswith("mobius run ") for each in waiting)
-    assert any(each["word"] == "reproduced" for each in found.values())
+    assert any(each["outcome"] == "reproduced" for each in found.values())
 
 
 def test_ledger_of_a_chapter_that_is_not_there(server, tmp_path):
@@ -195,20 +196,65 @@ def test_ledger_of_a_chapter_that_is_not_there(server, tmp_path):
         assert ended.err == f"Error: The ledger has no chapter {chapter}; it has 1, 2, 3, 4, 5.\n"
 
 
-def test_ledger_of_a_folder_and_of_none(tmp_path):
-    seen = []
+def test_ledger_of_a_claim_that_is_not_there(server, tmp_path):
+    """Close names come first, and all of them are told."""
+    names = [claim.id for claim in ledger.load_claims()]
+    ended = server.run(tmp_path, f"mobius ledger {names[5]}x")
+    assert ended.status == 2 and ended.out == ""
+    assert ended.err.startswith(f"Error: No claim is called '{names[5]}x'; there are {names[5]}, ")
+    assert sorted(re.split(", ", ended.err.split("there are ")[1].rstrip(".\n"))) == sorted(names)
 
-    def judge(results_dir: Path | None = None) -> list:
-        seen.append(results_dir)
-        return []
 
-    with patch.object(ledger, "judge", judge):
-        assert invoke("ledger", "--json").exit_code == 0
-        assert invoke("ledger", "--json", "--results", str(tmp_path)).exit_code == 0
-        missing = invoke("ledger", "--results", str(tmp_path / "none"))
-    assert seen == [None, tmp_path]
+@pytest.fixture
+def judged(made_up):
+    """The ledger of made-up verdicts, and what its judge was asked for."""
+    asked = []
+
+    def judge(**given):
+        asked.append(given)
+        chosen = select([v.claim for v in made_up], given["only"], given["chapter"])
+        return [v for v in made_up if v.claim in chosen]
+
+    claims = [v.claim for v in made_up]
+    with patch.object(ledger, "judge", judge), patch.object(ledger, "load_claims", lambda: claims):
+        yield asked
+
+
+def test_ledger_of_a_folder_and_of_none(judged, tmp_path):
+    assert invoke("ledger", "--json").exit_code == 0
+    assert invoke("ledger", "--json", "--results", str(tmp_path), "--chapter", "2").exit_code == 0
+    missing = invoke("ledger", "--results", str(tmp_path / "none"))
+    nothing = {"results_dir": None, "only": None, "chapter": None}
+    assert judged == [nothing, nothing | {"results_dir": tmp_path, "chapter": 2}]  # a chapter is judged alone
     assert isinstance(missing.exception, ledger.LedgerError)
     assert str(missing.exception).startswith(f"There is no folder {tmp_path / 'none'}; --results names")
+
+
+def test_ledger_in_full_and_as_numbers(judged, made_up):
+    """Several ids and wildcards; what is shown in full, and what a program reads."""
+    asked = ["claim-1", "claim-5?"]
+    shown = [v for v in made_up if v.claim.id == "claim-1" or re.fullmatch("claim-5.", v.claim.id)]
+    assert len(shown) > 2
+    out = invoke("ledger", *asked).stdout
+    assert re.findall(r"(?m)^(claim-\d+): ", out) == [v.claim.id for v in shown]
+    assert all(v.claim.statement in out and f"{v.words.split('.')[0]}." in out for v in shown)
+    found = json.loads(invoke("ledger", *asked, "--json").stdout)
+    assert [ledger.Verdict.model_validate(each) for each in found] == shown
+    assert found[0]["measured"] == shown[0].measured and found[0]["claim"]["tolerance"] == 0.25
+
+
+def test_ledger_check_is_1_for_what_is_stale_or_inconsistent(judged, made_up):
+    stale = [v for v in made_up if v.outcome == "stale"]
+    found = invoke("ledger", "--check")
+    assert found.exit_code == 1
+    assert [line for line in found.stderr.splitlines()] == [f"{v.claim.id} is stale: {v.command}" for v in stale]
+    assert invoke("ledger").exit_code == 0  # it was not asked for
+    assert invoke("ledger", "claim-1", "--check").exit_code == 0
+    with patch.object(ledger, "judge", side_effect=ledger.LedgerError("x.json [is] damaged.")):
+        damaged, plain = invoke("ledger", "--check"), invoke("ledger")
+    assert damaged.exit_code == 1 and damaged.stderr == "x.json [is] damaged.\n"
+    assert isinstance(plain.exception, ledger.LedgerError)  # `main` makes it a sentence and status 2
+    assert isinstance(invoke("ledger", "claim-x", "--check").exception, ledger.LedgerError)
 
 
 # What it refuses.
