@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mobius_lib.ledger.verdicts import Verdict
-from mobius_lib.ledger.words import facts, legend, measured_text, reported_text, summary_counts, verdict_text
+from mobius_lib.ledger.words import (
+    facts,
+    legend,
+    measured_text,
+    outcome_text,
+    reported_text,
+    summary_counts,
+    verdict_text,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,17 +22,19 @@ _COLOURS = {"reproduced": "green", "seen here": "green", "refuted": "red", "not 
 
 def print_verdicts(console: "Console", verdicts: Sequence[Verdict]) -> None:
     """A legend, a compact table, the commands that are awaited, and the counts."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     for word, meaning in legend(verdicts):
         console.print(Text.assemble((word, "bold"), f": {meaning}"))
-    out = Table(show_lines=True)
+    out = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    widths = {"Verdict": 18, "Claim": min(30, max((len(v.claim.id) for v in verdicts), default=5))}
     for name in ("Verdict", "Claim", "Reported", "Measured"):
-        out.add_column(name, overflow="fold", min_width=12 if name == "Verdict" else None)
+        out.add_column(name, overflow="fold", width=widths.get(name))
     for v in verdicts:
         found = "not yet" if v.outcome == "awaits" else measured_text(v)
-        word = Text(verdict_text(v), style=_COLOURS.get(v.outcome, ""))
+        word = Text(f"{outcome_text(v.outcome)}\n· {v.basis}", style=_COLOURS.get(v.outcome, ""))
         out.add_row(word, Text(v.claim.id), Text(reported_text(v)), Text(found))
     console.print(out)
     waiting = [v for v in verdicts if v.outcome in ("awaits", "stale")]

@@ -83,14 +83,16 @@ def facts(v: Verdict) -> list[tuple[str, str]]:
     found = [("said in", places(v) + f": “{claim.quote}”") if claim.quote else ("question of ours", places(v))]
     found += [("reported", reported_text(v)), ("measured", measured_text(v)), ("how", v.words)]
     found += [(part.name, f"{outcome_text(part.outcome)}. {part.words}") for part in v.parts if part.words]
-    slack = "none" if claim.tolerance is None else format_value(claim.tolerance, claim.unit)
-    found.append(("tolerance", f"{slack}. {claim.why}"))
+    slack = claim.tolerance if claim.smallest is None else claim.smallest
+    name = "tolerance" if claim.smallest is None else "smallest effect"
+    found.append((name, f"{'none' if slack is None else format_value(slack, claim.unit)}. {claim.why}"))
     if claim.fault:
         found.append(("root fault", f"`{claim.fault}`"))
     for record in v.evidence:
         name, *rest = (f"{key} {value}" for key, value in record.items() if value)
         found.append(("evidence", ", ".join([f"`{name.removeprefix('record ')}`", *rest])))
-    found.append(("found with", ", ".join(f"`{source}`" for source in v.sources)))
+    code = [f"`{source}`" for source in v.sources if not source.startswith("results/")]
+    found.append(("found with", ", ".join(code)))
     found.append(("command", f"`{v.command}`" if v.command else ""))
     return [(name, text) for name, text in found if text]
 

@@ -139,9 +139,13 @@ def test_facts_leave_nothing_out(made_up: list[Verdict]) -> None:
     text = dict(facts(v))
     assert text["said in"] == f"seed {v.claim.source[0].replace(':', ', line ')}: “{v.claim.quote}”"
     assert text["how"] == v.words and text["left"] == "? undecided. left alone."
-    assert text["tolerance"] == "0.25 points. Half a <digit>."
+    assert text["smallest effect"] == "0.5 points. Half a <digit>." and "tolerance" not in text
     assert text["evidence"] == "`run.short.json`, made 2026-01-02, commit abc, verified 2026-01-03"
-    assert text["found with"] == "`results/run.short.json`" and text["command"] == f"`{v.command}`"
+    assert text["command"] == f"`{v.command}`"
+    plain = dict(facts(next(v for v in made_up if v.basis == "construction")))
+    assert (
+        plain["tolerance"] == "0.25 points. Half a <digit>." and plain["found with"] == "`mobius_lib.waves.math.gate`"
+    )
     question = next(v for v in made_up if v.claim.whose == "ours" and len(v.claim.source) > 1)
     assert dict(facts(question))["question of ours"] == "seed 000, line 1; seed 001, line 2"
 
@@ -151,13 +155,17 @@ def test_the_terminal_shows_all_within_its_width(made_up: list[Verdict], width: 
     screen = io.StringIO()
     print_verdicts(Console(file=screen, width=width, color_system=None), made_up)
     lines = screen.getvalue().splitlines()
-    inside = [line for line in lines if line.startswith(("┃", "│"))]
-    assert {len(line) for line in inside} and max(map(len, inside)) <= width
-    assert all(line.rstrip()[-1] in "┃│" for line in inside)  # nothing cut off at the right
-    cells = ["".join(line.split("│")[i] for line in inside if line.startswith("│")) for i in (1, 2, 3)]
-    said = ["".join(cell.split()) for cell in cells]  # a narrow column folds inside words
+    start = next(i for i, line in enumerate(lines) if line.strip().startswith("──"))
+    ends = [i for i, line in enumerate(lines) if i > start and not line.strip()]
+    head, inside = lines[start - 1], lines[start + 1 : ends[0]]
+    edges = [head.index(name) for name in ("Verdict", "Claim", "Reported", "Measured")]
+    cells = [[line[a:b] for line in inside] for a, b in zip(edges, [*edges[1:], width], strict=True)]
+    assert max(map(len, inside)) <= width
+    said = ["".join("".join(cell).split()) for cell in cells]  # a narrow column folds inside words
     for v in made_up:
-        for text, column in zip((verdict_text(v), v.claim.id, reported_text(v)), said, strict=True):
+        found = "not yet" if v.outcome == "awaits" else measured_text(v)
+        texts = (f"{OUTCOME[v.outcome][0]} {v.outcome} · {v.basis}", v.claim.id, reported_text(v), found)
+        for text, column in zip(texts, said, strict=True):
             assert "".join(text.split()) in column
     for v in made_up:
         if v.outcome in ("awaits", "stale"):
