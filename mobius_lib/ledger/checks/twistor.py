@@ -48,32 +48,17 @@ def tokens_are_rays(*, tokens: int, slack: float) -> Found:
 
     share = (helicity(torch.randn(tokens, 8, **DOUBLE)) <= slack).double().mean().item()  # n = 2
     rays = helicity(twistor.incident(torch.randn(tokens, 4, **DOUBLE), torch.randn(tokens, 2, dtype=torch.complex128)))
-    words = (
-        f"Of {tokens:,} twistors drawn as an embedding draws them {share:.2%} are null, to {slack:g} of |z|²; of as "
-    )
-    return Found(share, f"{words}many rays through points all are, to {rays.max():.0e}.", ("mobius_lib.twistor.math",))
-
-
-@register
-def public_map_conjugates() -> Found:
-    """Whether what the public code adds to a twistor turns a factor i into -i, in its layers and in its cells."""
-    z = torch.randn(100, 24, **DOUBLE)
-    adds = {"in the layers": lambda z: public.layer(z, [1.0]) - z, "in the cells": lambda z: public.cell(z, [1.0])}
-    found = {name: torch.allclose(add(_times(1j, z)), _times(-1j, add(z))) for name, add in adds.items()}
-    return Found(found, "Asked of 100 twistors, and of i times each.", PUBLIC)
+    words = f"Of {tokens:,} twistors drawn as an embedding draws them {share:.2%} are null, to {slack:g} of |z|²; of "
+    return Found(share, f"{words}as many rays through points all, to {rays.max():.0e}.", ("mobius_lib.twistor.math",))
 
 
 @register
 def public_map_is_mobius() -> Found:
-    """How far apart two images of one point come, by the public code's layers and cells, and by Möbius maps."""
-    maps = twistor.special_linear(torch.randn(500, 3, dtype=torch.complex128) / 2)
+    """How far apart two images of one point come, by the public code's layers and by its cells."""
     apart = partial(laws.images_apart, z=torch.randn(500, 4, **DOUBLE), phase=_phases(500).to(torch.complex128))
-    drawn = apart(
-        lambda z: twistor.from_complex(*twistor.move(maps, torch.cat(twistor.to_complex(z), -1)).split(1, -1))
-    )
     found = {"in the layers": apart(partial(public.layer, strengths=[0.1])), "in the cells": apart(public.cell)}
     words = f"Images of one point: {found['in the layers']:.3f} apart after a layer with c = 0.1, "
-    words += f"{apart(public.layer):.3f} after three, {found['in the cells']:.0e} after a cell, {drawn:.0e} after maps."
+    words += f"{apart(public.layer):.3f} after three, {found['in the cells']:.0e} after a cell."
     return Found(found, words, (*PUBLIC, "mobius_lib.twistor.laws.images_apart"))
 
 
@@ -84,7 +69,7 @@ def build_is_mobius(*, dim: int, rows: int) -> Found:
     apart, couplings = laws.images_apart(layer, z, phase), [round(c, 3) for c in layer.cycles.couplings.tolist()]
     layer.cycles.couplings.data.zero_()
     words = (
-        f"Images of one point: {apart:.2f} apart with c = {couplings}, Möbius maps with z + c J z after each, where J "
+        f"Images of one point: {apart:.2f} apart with c = {couplings}, Möbius maps with z + c J z after each, and J "
     )
     words += f"conjugates; {laws.images_apart(layer, z, phase):.0e} with c = 0, one Möbius map."
     return Found(apart, words, ("mobius_lib.twistor.MobiusLayer", "mobius_lib.twistor.laws.images_apart"))
@@ -101,17 +86,14 @@ def laws_hold(*, laws_of: dict[str, str], seeds: int) -> Found:
             found[part] = True
         except AssertionError:
             found[part] = False
-    return Found(
-        found, f"Of 40 maps drawn {seeds} times.", tuple(f"mobius_lib.twistor.laws.{n}" for n in laws_of.values())
-    )
+    sources = tuple(f"mobius_lib.twistor.laws.{name}" for name in laws_of.values())
+    return Found(found, f"Of 40 maps drawn {seeds} times.", sources)
 
 
 @register
 def public_is_causal(*, dim: int, length: int) -> Found:
     """How far outputs of the public adaptive layer move when a later step changes."""
-    whole, local = (
-        nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Linear(dim, 1), nn.Sigmoid()).double() for _ in range(2)
-    )
+    whole, local = (nn.Sequential(nn.Linear(2 * dim, 1), nn.Sigmoid()).double() for _ in range(2))
     x, other = torch.randn(2, 8, length, 2 * dim, **DOUBLE)
     found = laws.moved(lambda z: twistor.couple(z, public.strength(z, whole, local)), x, other)
     worst = max(before for before, _ in found)
@@ -168,9 +150,7 @@ def constraint_pins(*, dim: int) -> Found:
     for weight in net[2].parameters():
         weight.data.zero_()
     modulus = torch.hypot(*twistor.pairing(z))
-    words = (
-        f"With its last layer at 0 the loss falls from {before:.3f} to {net(z).abs().mean():g}, and no twistor moves."
-    )
+    words = f"With its last layer at 0 the loss is {net(z).abs().mean():g} and not {before:.3f}, and no twistor moves."
     return Found((modulus.std() / modulus.mean()).item(), words, ("mobius_lib.twistor.math.pairing",))
 
 
@@ -262,13 +242,13 @@ def forgets_less(results: Results, *, run: str, better: str, than: str, mixed: s
 @register
 def gradients_stand_out(results: Results, *, run: str, better: str, than: str) -> Finding:
     """By how many medians the largest gradient of a training run is larger in one arm than in another."""
-    if (file := results.find(run, better, than, seeds=1)) is None:
-        return missing(run, (better, than), None, "the lengths of gradients")
-    curves = {arm: [file.arms[arm][s]["history"] for s in file.seeds(better, than)] for arm in (better, than)}
-    norms = {arm: [[row["gradient_norm"] for row in rows] for rows in each] for arm, each in curves.items()}
-    first, second = ([max(each) / median(each) for each in norms[arm]] for arm in (better, than))
+    arms = (better, than)
+    if (file := results.find(run, *arms, seeds=1)) is None:
+        return missing(run, arms, None, "the lengths of gradients")
+    norms = [[[row["gradient_norm"] for row in file.arms[a][s]["history"]] for s in file.seeds(*arms)] for a in arms]
+    first, second = ([max(curve) / median(curve) for curve in curves] for curves in norms)
     words = f"The largest gradient is {fmean(first):.2f} medians in {better} and {fmean(second):.2f} in {than}."
-    fair = (*gates(file, (better, than)), *_fair(file, better, than))
+    fair = (*gates(file, arms), *_fair(file, *arms))
     away = tuple(a - b for a, b in zip(first, second, strict=True))
     return Sample(away, words, gates=fair, row_error=0.0, sources=(file.source,), note=size(file))
 
@@ -295,9 +275,7 @@ def _has_learned(file: RunFile, arm: str, longer: str, other: str, times: float 
     before, after, aim = (fmean(file.numbers(each, BITS)) for each in (arm, longer, other))
     ratio = fmean(file.numbers(longer, "steps")) / fmean(file.numbers(arm, "steps"))
     ahead = before - (before - after) * math.log(times) / math.log(ratio)
-    words = (
-        f"{arm} was still learning: {after:.3f} bits with {ratio:.1f} times the steps, so {ahead:.3f} with {times:g}"
-    )
+    words = f"{arm} was still learning: {after:.3f} bits with {ratio:.1f} times the steps, {ahead:.3f} with {times:g}"
     return Gate(words, ahead > aim)
 
 
@@ -309,10 +287,6 @@ def _small(**settings: Any) -> TwistorHopeArchitecture:
         for p in model.parameters():  # what starts at zero would hide what it carries
             p.add_(0.05 * torch.randn_like(p))
     return model
-
-
-def _times(number: complex, z: Tensor) -> Tensor:
-    return twistor.from_complex(*(number * part for part in twistor.to_complex(z)))
 
 
 def _phases(rows: int) -> Tensor:
