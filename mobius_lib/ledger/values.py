@@ -41,4 +41,5 @@ def _plain(value: Any, unit: str) -> str:
         for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
             if abs(value) >= size:
                 return f"{value / size:.4g} {name}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    whole = isinstance(value, int) or 1e4 <= abs(value) < 1e9
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
