@@ -90,13 +90,13 @@ def output_shapes(*, preset: str, classes: int, shape: list[int], stages: bool) 
 
 
 @register
-def activation_modules() -> Found:
-    """ReLU, GELU and their like in the blocks of a network and in its integrator."""
+def activation_modules(*, inside: str) -> Found:
+    """ReLU, GELU and their like in the blocks of a network, or in its integrator."""
     network, kind = _meta(CLIP, 1000), nn.GELU.__module__
-    parts = {"in the blocks": nn.ModuleList(network.blocks), "in the integrator": network.integrator}
-    found = {name: sum(type(each).__module__ == kind for each in part.modules()) for name, part in parts.items()}
-    words = f"Activation modules: {_listed(found)}. A lens has a tanh and a sigmoid of its own."
-    return Found(found, words, (NETWORK,))
+    part = nn.ModuleList(network.blocks) if inside == "blocks" else network.integrator
+    names = [type(each).__name__ for each in part.modules() if type(each).__module__ == kind]
+    words = f"Activation modules there: {', '.join(names) or 'none'}. A lens has a tanh and a sigmoid of its own."
+    return Found(len(names), words, (NETWORK,))
 
 
 @register

@@ -1,0 +1,260 @@
+"""Chapter 1's checks: each follows the code it asks, or the records of a run."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mobius_lib.ledger import Claim, Verdict
+from mobius_lib.ledger.checks import waves as checks
+from mobius_lib.ledger.checks.runs import reachable
+from mobius_lib.ledger.results import read
+from mobius_lib.waves import MobiusConvBlock, MobiusLens, MobiusNet
+from mobius_lib.waves import math as waves
+
+JudgeOne = Callable[..., Verdict]
+WriteRun = Callable[..., Path]
+
+EXPECTED = {
+    "reproduced": {
+        *("activations-replaced", "and-truth-table", "checkpoint-layout", "depth-parameter", "edges-favoured"),
+        *("feature-grid", "feature-sigma", "flops-base", "gate-formula", "gate-law", "ghost-path-start"),
+        *("inference-snippet", "integrator-gelu", "label-broad", "label-sparse", "label-winners", "mask-rotation"),
+        *("middle-keeps-gradient", "norm-amplifies", "params-base", "params-clip", "path-drifts", "stage-shapes"),
+        *("table-possible", "tensorboard-list", "xor-truth-table"),
+    },
+    "partly": {
+        *("alpha-rises", "alpha-selects", "deeper-is-finer", "efficient", "flops-higher", "label-sharpening"),
+        *("mask-suppresses", "middle-right-diverge", "scale-formula", "selectivity-rises", "xor-near-pure"),
+    },
+    "refuted": {
+        *("card-formula", "label-nearly-all", "mask-coverage", "means-are-no-weights", "params-tiny-l"),
+        *("params-tiny-m", "params-tiny-s", "sharp-makes-winners", "twist-rotation", "usage-at-training-scale"),
+    },
+    "awaits": {
+        *("alpha-rises-here", "better-on-features", "better-on-images", "clip-top1", "clip-top1-weights"),
+        *("ghost-path-learned", "sparse-coding", "table-of-weights", "time-from-twists", "time-higher"),
+        *("tiny-imagenet-base", "winners-at-the-end", "winners-here", "works", "xor-emerges-here"),
+    },
+}
+"""A golden list: a change here changes what the book says, so it should be meant."""
+
+
+def test_what_code_alone_decides(without_results: list[Verdict]) -> None:
+    found: dict[str, set[str]] = {}
+    for verdict in without_results:
+        if verdict.claim.chapter == 1:
+            found.setdefault(verdict.outcome, set()).add(verdict.claim.id)
+    assert found == EXPECTED
+
+
+def test_the_counts_are_those_measured_on_the_printed_class(without_results: list[Verdict]) -> None:
+    found = {verdict.claim.id: verdict for verdict in without_results}
+    counts = {"params-base": 33_709_338, "params-clip": 1_745_318, "params-tiny-s": 1_540_870}  # FACTS
+    assert {name: found[name].measured for name in counts} == counts and "950,534 without" in found[
+        "params-tiny-s"
+    ].words
+    assert found["flops-base"].measured == pytest.approx(2.66e9, abs=5e6)  # FACTS prints two decimals
+    assert found["means-are-no-weights"].measured == [2.43, 2.45, 2.54, 1.89, 0.40, 0.09]
+
+
+class _Flat(MobiusLens):
+    """A lens whose middle path weighs most, and drifts."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.accum_weights = nn.Parameter(torch.tensor([0.2, 0.6, 0.2]))
+        self.drift_m = nn.Parameter(torch.ones(2))
+
+
+class _Turning(MobiusNet):
+    """Twist matrices with W W = -I, orthogonal: turns."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for block in self.blocks:
+            half = len(block.lens.twist_in_proj.weight) // 2
+            quarter = torch.kron(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), torch.eye(half))
+            block.lens.twist_in_proj.weight = nn.Parameter(quarter)
+
+
+class _AsOnTheCard(MobiusLens):
+    """One scale, no squashing, no floor under alpha."""
+
+    def paths(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        t = waves.drift_coordinate(x)
+        left, middle, right = (
+            torch.exp(-self.alpha * torch.sin(self.omega * self.scales[0] * (x + d * t)).square()) for d in (1, 0, -1)
+        )
+        return left, middle, right
+
+
+class _Altered(MobiusConvBlock):
+    """A block that never twists, has one scale twice, and a mask that its depth does not turn."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lens.twist_in_angle = nn.Parameter(torch.tensor(0.0))
+        self.lens.scales[1] = self.lens.scales[0]
+        self.thirds_mask = torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "attribute", "replacement", "outcome"),
+    [
+        ("ghost-path-start", checks, "MobiusLens", _Flat, "partly"),
+        ("path-drifts", checks, "MobiusLens", _Flat, "partly"),
+        ("twist-rotation", checks, "MobiusNet", _Turning, "reproduced"),
+        ("card-formula", checks, "MobiusLens", _AsOnTheCard, "reproduced"),
+        ("depth-parameter", checks, "MobiusConvBlock", _Altered, "partly"),
+        ("scale-formula", checks, "MobiusConvBlock", _Altered, "reproduced"),
+        ("deeper-is-finer", checks, "MobiusConvBlock", _Altered, "reproduced"),
+        ("integrator-gelu", checks, "MobiusNet", functools.partial(MobiusNet, use_integrator=False), "refuted"),
+        ("activations-replaced", checks, "MobiusNet", checks.GELUTwin, "refuted"),
+        ("params-base", checks, "MobiusNet", checks.GELUTwin, "reproduced"),  # 14,410 fewer of 33.7 M: as printed
+        ("params-base", checks, "MobiusNet", functools.partial(MobiusNet, use_integrator=False), "refuted"),
+        ("flops-base", checks, "MobiusNet", functools.partial(MobiusNet, use_integrator=False), "refuted"),
+        ("xor-truth-table", waves, "soft_xor", torch.maximum, "refuted"),
+        ("xor-truth-table", waves, "soft_xor", lambda a, b: (a + b - 2 * a * b).detach() + 0 * a, "partly"),
+        ("and-truth-table", waves, "soft_and", torch.minimum, "partly"),
+        ("gate-law", waves, "soft_xor", torch.maximum, "refuted"),
+        ("gate-formula", waves, "gate", lambda pattern, *_: torch.sigmoid(pattern), "refuted"),
+        ("middle-keeps-gradient", waves, "interference", lambda a, m, b, w, v: a * b + 0 * m, "refuted"),
+        ("edges-favoured", waves, "interference", lambda a, m, b, w, v: a + 2 * m, "refuted"),
+        ("mask-rotation", waves, "thirds_mask", lambda c, i, r=0.5, of=waves.thirds_mask: of(c, i + 1, r), "refuted"),
+        ("norm-amplifies", waves, "gate", lambda pattern, *_, **__: torch.sigmoid(pattern), "refuted"),
+        ("sharp-makes-winners", waves, "gate", lambda pattern, *_: pattern, "reproduced"),
+    ],
+)
+def test_the_outcome_follows_the_code(
+    judge_one: JudgeOne,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    where: Any,
+    attribute: str,
+    replacement: Any,
+    outcome: str,
+) -> None:
+    monkeypatch.setattr(where, attribute, replacement)
+    assert judge_one(name).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "outcome"),
+    [
+        ("alpha-rises", {"alpha": [0.22, 0.5, 0.6, 2.0, 2.1, 5.22]}, "reproduced"),
+        (
+            "selectivity-rises",
+            {"left": [0.9, 0.8, 0.6, 0.4, 0.2, 0.0], "middle": [0.5] * 6, "right": [0.5] * 6},
+            "reproduced",
+        ),
+        ("alpha-selects", {"alpha": [0.64, 0.22, 0.50, 2.00, 2.09, 5.22]}, "reproduced"),
+        ("table-possible", {"left": [0.8, 0.5, 0.8, 0.8, 0.1, 0.0]}, "partly"),  # exp(-0.64) = 0.53 in the second block
+        ("middle-right-diverge", {"middle": [0.8, 0.8, 0.8, 0.2, 0.1, 0.0]}, "reproduced"),
+        ("middle-right-diverge", {"left": [0.8, 0.8, 0.8, 0.5, 0.1, 0.0]}, "refuted"),
+        ("label-sharpening", {"left": [0.8, 0.8, 0.5, 0.8, 0.1, 0.0]}, "reproduced"),
+        (
+            "label-nearly-all",
+            {path: [0.9, 0.95, 0.8, 0.4, 0.1, 0.0] for path in ("left", "middle", "right")},
+            "reproduced",
+        ),
+        ("label-winners", {"right": [0.7, 0.8, 0.8, 0.5, 0.2, 0.2]}, "refuted"),
+        ("xor-near-pure", {"xor": [0.4, 0.7, 0.8, 0.4, 0.6, 4.0]}, "partly"),  # as a parameter alone
+    ],
+)
+def test_the_outcome_follows_the_table(
+    judge_one: JudgeOne, claims: dict[str, Claim], name: str, changes: dict[str, list[float]], outcome: str
+) -> None:
+    numbers = claims[name].numbers
+    rows = [row | {key: column[i] for key, column in changes.items()} for i, row in enumerate(numbers["lens"])]
+    assert judge_one(name, numbers=numbers | {"lens": rows}).outcome == outcome
+
+
+def test_the_files_of_a_run_are_what_it_left(judge_one: JudgeOne, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, tags, _ = checks._small_run()
+    monkeypatch.setattr(checks, "_small_run", lambda: (names[1:], [t for t in tags if "alpha" not in t], True))
+    assert {part.name: part.outcome for part in judge_one("checkpoint-layout").parts}["files"] == "refuted"
+    assert [part.name for part in judge_one("tensorboard-list").parts if part.outcome == "refuted"] == ["alpha"]
+
+
+# Runs.
+
+
+def trained(rate: float, **readings: list[float]) -> dict[str, Any]:
+    """A record whose six lenses (or fewer) read so, after one epoch at that rate."""
+    state = {f"block{i}/{name}": value for name, column in readings.items() for i, value in enumerate(column)}
+    return {"lens_state": state, "history": [{"epoch": 1, "lr": rate}]}
+
+
+SETTING = {"configuration": {"train_samples": 1000, "batch_size": 10, "epochs": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "column", "rate", "outcome"),
+    [
+        ("alpha-rises-here", "alpha", [1.0, 1.5, -2.0], 0.01, "seen here"),
+        ("alpha-rises-here", "alpha", [1.0, 1.5, -2.0], 0.001, "undecided"),  # 0.1 cannot have moved it by 0.25
+        ("alpha-rises-here", "alpha", [2.0, 1.5, 1.0], 0.01, "not seen here"),
+        ("alpha-rises-here", "alpha", [1.5, 3.0, 1.4], 0.01, "no difference"),
+        ("xor-emerges-here", "xor_weight", [0.5, 0.95], 0.03, "seen here"),
+        ("xor-emerges-here", "xor_weight", [0.5, 0.95], 0.02, "undecided"),  # the logit of 0.94 is 2.75, 2.05 above
+        ("winners-here", "gate_participation", [0.9, 0.05], 0.03, "seen here"),
+        ("winners-here", "gate_participation", [0.05, 0.9], 0.03, "not seen here"),
+        ("winners-here", "gate_participation", [0.05, 0.9], 0.02, "undecided"),
+        ("ghost-path-learned", "weight_m", [0.29, 0.30], 0.01, "seen here"),
+        ("ghost-path-learned", "weight_m", [0.29, 0.36], 0.01, "not seen here"),
+    ],
+)
+def test_what_lenses_learn(
+    judge_one: JudgeOne, write_run: WriteRun, name: str, reading: str, column: list[float], rate: float, outcome: str
+) -> None:
+    write_run("waves-features", SETTING, lens=[trained(rate, **{reading: column})] * 5)
+    assert judge_one(name).outcome == outcome
+    write_run("waves-features", SETTING, lens=[trained(rate, omega=column)] * 5)
+    assert judge_one(name).outcome == "awaits"
+
+
+def test_what_is_in_reach_is_the_sum_of_all_steps_rates(write_run: WriteRun) -> None:
+    history = [{"epoch": 1, "lr": 0.01}, {"epoch": 2, "lr": 0.005}]
+    path = write_run("r", {"configuration": {"train_samples": 95, "batch_size": 10}}, a=[{"history": history}])
+    assert reachable(read(path), "a", 0.149).open and not reachable(read(path), "a", 0.151).open
+    assert not reachable(read(write_run("r", a=[{"history": history}])), "a", 0.0).open
+
+
+def test_winners_take_a_larger_norm() -> None:
+    # one winner in twenty of a normed pattern stands at +4.36, the rest at -0.229: their gates must fall to 0.02
+    pattern = torch.tensor([1.0] * 13 + [0.0] * 243, dtype=torch.float64)
+    far = checks._to_winners(0.1)
+    for away, enough in ((far, True), (far - 0.2, False)):
+        weight, bias = (torch.full((256,), value, dtype=torch.float64) for value in (1 + away, -away))
+        assert (waves.participation(waves.gate(pattern, weight, bias)).item() <= 0.1) is enough
+    assert math.isclose(far, 2.9)
+
+
+def test_the_published_weights(judge_one: JudgeOne, write_run: WriteRun, claims: dict[str, Claim]) -> None:
+    table = claims["table-of-weights"].reported
+    columns = {"omega": table["omega"], "alpha": [-a for a in table["alpha"]], "xor_weight": table["xor"]}
+
+    def found(
+        accuracy: float = 0.8083, gates: tuple[float, ...] = (0.8, 0.8, 0.7, 0.5, 0.1, 0.05), **changes: Any
+    ) -> Any:
+        record = trained(0, **columns | {"gate_participation": list(gates)} | changes) | {"final_accuracy": accuracy}
+        write_run("waves-clip-weights", scale="full", lens=[record])
+        return [
+            judge_one(name).outcome
+            for name in ("clip-top1-weights", "table-of-weights", "winners-at-the-end", "sparse-coding")
+        ]
+
+    assert found() == ["reproduced", "reproduced", "reproduced", "refuted"]
+    assert found(0.81, (0.1,) * 6, omega=[1.56, *table["omega"][1:]]) == [
+        "refuted",
+        "partly",
+        "reproduced",
+        "reproduced",
+    ]
+    assert found(gates=(0.1,) * 5 + (0.2,))[2:] == ["refuted", "reproduced"]
