@@ -19,16 +19,15 @@ WriteRun = Callable[..., Path]
 EXPECTED = {
     "reproduced": """twistor-params-small fits-4gb twistor-shapes separate-parts mobius-circles three-cycles
         no-attention linear-cost nested-levels gradient-clipping amp-auto accumulation-equals
-        accumulation-memory hope-paper""",
-    "partly": "presets-as-coded twistor-memory-possible chirality mobius-formula nan-skipped",
+        accumulation-memory hope-paper script-options performance-test""",
+    "partly": "presets-as-coded twistor-memory-possible chirality mobius-formula nan-skipped self-modifying",
     "refuted": """twistor-params-medium twistor-params-recommended twistor-params-large memory-recommended-run
         twistor-space twistor-rays mobius-learned mobius-formula-here cycles-compose
         mobius-not-residual mobius-between-layers recurrence-causal both-directions
-        attention-component titans-design self-modifying adaptive-rate time-scales
-        memories-differ memory-rate memory-cycles phase-in-compression compression-whole
-        compression-saves omega-pi-apart level-rates dynamic-weights constraint-pins
-        constraint-degeneration warmup-share warmup-published-run cosine-anneals random-tokens
-        optimised-script-epochs""",
+        attention-component titans-design adaptive-rate time-scales memories-differ memory-rate
+        memory-cycles phase-in-compression compression-whole compression-saves omega-pi-apart
+        level-rates dynamic-weights constraint-pins constraint-degeneration warmup-share
+        warmup-published-run cosine-anneals random-tokens optimised-script-epochs""",
 }
 """A golden list: a change here changes what the book says, so it should be meant."""
 
