@@ -67,8 +67,22 @@ def evaluate(formula: str, names: Mapping[str, Any]) -> Any:
     return plain
 
 
+def worked_out(formula: str, names: Mapping[str, Any]) -> tuple[Any, str]:
+    """The value of a formula, and how it comes to it: "3 * 8 = 24 (scales 3, Gaussians 8)"."""
+    value = evaluate(formula, names)
+    is_so = isinstance(value, bool)
+    shown = ("true" if value else "false") if is_so else f"{value:.6g}" if _is_number(value) else f"{value}"
+    used = [node.id for node in ast.walk(ast.parse(formula, mode="eval")) if isinstance(node, ast.Name)]
+    what = {name: f"{name.replace('_', ' ')} {names[name]:g}" for name in used if _is_number(names.get(name))}
+    if formula.strip() in what:
+        return value, f"{formula.strip().replace('_', ' ')}: {shown}"
+    return value, f"{written(formula, names)}{':' if is_so else ' ='} {shown}" + (
+        f" ({', '.join(what.values())})" if what else ""
+    )
+
+
 def written(formula: str, names: Mapping[str, Any]) -> str:
-    """The formula with its numbers put in: "sum([0.8, 0.92, 0.71])" for "sum(first.all)"."""
+    """The formula with its numbers put in: "sum([0.8, 0.92, 0.71])" for "sum(table.left)"."""
 
     class Filled(ast.NodeTransformer):
         def visit_Call(self, node: ast.Call) -> ast.AST:  # the function's own name stays
@@ -77,7 +91,7 @@ def written(formula: str, names: Mapping[str, Any]) -> str:
 
         def visit_Name(self, node: ast.Name) -> ast.AST:
             value = names.get(node.id)
-            return _literal(value) if isinstance(value, int | float | list) and not _is_table(value) else node
+            return _literal(value) if _is_number(value) or (isinstance(value, list) and not _is_table(value)) else node
 
         def visit_Subscript(self, node: ast.Subscript) -> ast.AST:  # an entry of a column, not all of the column
             whole = isinstance(node.value, ast.Attribute | ast.Name)
@@ -91,6 +105,10 @@ def written(formula: str, names: Mapping[str, Any]) -> str:
 
 def _literal(value: Any) -> ast.expr:
     return ast.parse(repr(value), mode="eval").body
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _is_table(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Verdicts: every claim beside what was measured, and what the rules make of the two."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from mobius_lib.ledger import rules
 from mobius_lib.ledger.base import Finding, Found, LedgerError, call
 from mobius_lib.ledger.claims import SMALL, Basis, Claim, load_claims
-from mobius_lib.ledger.formula import evaluate, written
+from mobius_lib.ledger.formula import worked_out
 from mobius_lib.ledger.results import Results
 from mobius_lib.ledger.rules import Outcome, Ruling
 from mobius_lib.ledger.stats import Interval
@@ -102,19 +102,13 @@ def find(claim: Claim, results: Results) -> Finding:
         if claim.check is not None:
             return call(claim.check, claim.arguments, results)
         if isinstance(claim.formula, dict):
-            parts = {name: _arithmetic(formula, claim.numbers) for name, formula in claim.formula.items()}
-            words = "; ".join(f"{name}: {part.words}" for name, part in parts.items())
-            return Found({name: part.value for name, part in parts.items()}, f"{words}.")
-        found = _arithmetic(str(claim.formula), claim.numbers)
-        return Found(found.value, f"{found.words}.")
+            parts = {name: worked_out(formula, claim.numbers) for name, formula in claim.formula.items()}
+            words = "; ".join(f"{name}: {said}" for name, (_, said) in parts.items())
+            return Found({name: value for name, (value, _) in parts.items()}, f"{words}.")
+        value, words = worked_out(str(claim.formula), claim.numbers)
+        return Found(value, f"{words}.")
     except LedgerError as error:
         raise LedgerError(f"claim {claim.id!r}: {error}") from error
-
-
-def _arithmetic(formula: str, numbers: Mapping[str, Any]) -> Found:
-    value = evaluate(formula, numbers)
-    shown = value if isinstance(value, bool) else f"{value:.6g}" if isinstance(value, int | float) else value
-    return Found(value, f"{written(formula, numbers)} = {shown}")
 
 
 def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:

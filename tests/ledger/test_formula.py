@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mobius_lib.ledger import LedgerError
-from mobius_lib.ledger.formula import evaluate, written
+from mobius_lib.ledger.formula import evaluate, worked_out, written
 
 TABLE = [{"a": 0.5, "b": 2}, {"a": 1.5, "b": 4}]
 
@@ -39,7 +39,7 @@ def test_tables_and_lists() -> None:
     assert evaluate("[1, 2] == [1, 3]", names) is False
     assert evaluate("comb(5, 2) + factorial(3)", names) == 16
     assert evaluate("std(row)", names) == pytest.approx(np.std([1, 2, 3]))
-    assert written("sum(t.a) - row[0]", names) == "sum([0.5, 1.5]) - [1, 2, 3][0]"
+    assert written("sum(t.a) - row[0]", names) == "sum([0.5, 1.5]) - 1"
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,13 @@ def test_tables_and_lists() -> None:
 def test_what_is_no_formula_is_named(formula: str) -> None:
     with pytest.raises(LedgerError, match="formula"):
         evaluate(formula, {"x": 2, "t": TABLE})
+
+
+def test_a_formula_is_worked_out_in_words() -> None:
+    names = {"t": TABLE, "calls_in_training": 0, "scales": 3}
+    assert worked_out("calls_in_training", names) == (0, "calls in training: 0")
+    assert worked_out("calls_in_training > 0", names) == (False, "0 > 0: false (calls in training 0)")
+    assert worked_out("scales * 8 - scales", names) == (21, "3 * 8 - 3 = 21 (scales 3)")
+    assert worked_out("24 * 32", names) == (768, "24 * 32 = 768")
+    assert worked_out("t.b", names) == ([2, 4], "[2, 4] = [2, 4]")
+    assert worked_out("sum(t.a)", names) == (2.0, "sum([0.5, 1.5]) = 2")

@@ -118,6 +118,15 @@ def test_the_best_rate_at_the_edge_of_its_search_decides_nothing(write_run: Writ
         assert len(closed(run_value(results, run="r", arm="a"))) == len(said)
 
 
+def test_arms_that_were_trained_at_one_rate_alone_are_not_compared(write_run: WriteRun, results: Results) -> None:
+    searched = {"tuning": {"a": {"lr": 0.003, "held_out": {"0.001": 0.5, "0.003": 0.6, "0.01": 0.5}}}}
+    history = [{"epoch": 1}]
+    write_run("r", searched, a=accuracies(0.9, history=history), b=accuracies(0.8, history=history), c=accuracies(0.7))
+    assert closed(run_difference(results, run="r", better="a", than="b")) == ["no other learning rate of b was tried"]
+    assert closed(run_difference(results, run="r", better="a", than="c")) == [], "c was not trained"
+    assert closed(run_value(results, run="r", arm="b")) == [], "that it learns, it learns at any rate"
+
+
 def test_arms_below_the_trivial_baseline_decide_nothing(write_run: WriteRun, results: Results) -> None:
     extra = {"extra": {"linear probe": {"accuracy": 0.85}}}
     write_run("r", extra, a=accuracies(0.9), b=accuracies(0.8), c=accuracies(0.7))

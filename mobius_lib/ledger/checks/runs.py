@@ -144,19 +144,25 @@ def value_of(file: RunFile, arm: str, seed: int, measure: str, epoch: int | None
 
 def gates(file: RunFile, arms: Sequence[str], above: Sequence[str] = ()) -> tuple[Gate, ...]:
     """What must hold of these arms: the best learning rate inside the search, and more than the trivial baselines."""
-    return tuple(edge_gate(file, arm) for arm in arms) + tuple(
+    return tuple(edge_gate(file, arm, len(arms) > 1) for arm in arms) + tuple(
         _above(file, arm, other) for arm in arms for other in above
     )
 
 
-def edge_gate(file: RunFile, arm: str) -> Gate:
-    """Whether the best of the learning rates that were tried lies inside the search; open where none was searched."""
+def edge_gate(file: RunFile, arm: str, compared: bool = False) -> Gate:
+    """Whether the best of the learning rates that were tried lies inside the search.
+
+    Args:
+        compared: with another arm: then what was trained at one rate alone says nothing, as another might suit it.
+    """
     record = next(iter(file.arms[arm].values()))
     searched = file.tuning.get(arm, record)
     rates, best = sorted(map(float, searched.get("held_out", {}))), searched.get("lr")
-    inside = len(rates) < 2 or best is None or rates[0] < best < rates[-1]
-    end = "" if inside else "largest" if best == rates[-1] else "smallest"
-    return Gate(f"the best learning rate of {arm}, {best}, is the {end} tried", inside)
+    if len(rates) < 2:
+        trained = bool(record.get("history") or "lr" in record)
+        return Gate(f"no other learning rate of {arm} was tried", not (trained and compared))
+    end = "largest" if best == rates[-1] else "smallest"
+    return Gate(f"the best learning rate of {arm}, {best}, is the {end} tried", rates[0] < best < rates[-1])
 
 
 def _above(file: RunFile, arm: str, other: str) -> Gate:
