@@ -188,6 +188,15 @@ def triadic_decides_away_from_boundaries(seed: int, dtype: torch.dtype) -> None:
         assert (left[0] - middle[0]).abs() <= undecided and (middle[1] - right[1]).abs() <= undecided
 
 
+def alpha_weighs_the_middle(seed: int, dtype: torch.dtype) -> None:
+    """The slope of the published single level in alpha is the share of the middle third, at every x and tau."""
+    d = Draw(seed, dtype)
+    for tau in TAUS:
+        alpha = torch.full_like(d.x, d.alpha).requires_grad_()
+        (slope,) = torch.autograd.grad(cantor.FORMS["published"](d.x, alpha, tau, 1).sum(), alpha)
+        close(slope, cantor.triadic(d.x, tau)[..., 1], rounding(dtype))
+
+
 def staircases_mirror(seed: int, dtype: torch.dtype) -> None:
     """c_alpha(1 - x) = 1 - c_{1 - alpha}(x) for the published single level and the convergent form."""
     d = Draw(seed, dtype)
@@ -247,12 +256,13 @@ def convergent_form_converges(seed: int, dtype: torch.dtype) -> None:
         assert largest <= 1.5 * tau ** (-math.log(m) / math.log(3)) + m**24
 
 
-def convergent_form_has_no_jumps(seed: int, dtype: torch.dtype) -> None:
-    """Beside each boundary of the first three levels, both sides agree: the branches meet there, at every tau."""
-    for tau in TAUS:
-        before, after = (cantor.staircase_convergent(x, 0.5, tau, LEVELS) for x in cantor.beside_boundaries(3))
-        # 2e-15 times the steepest slope, which is below (3/2)^12 / tau: each level adds at most 3 / (2 tau) of it
-        close(before, after, 2e-15 * 1.5**LEVELS * (1 + 6 / tau) + rounding(torch.float64))
+def staircases_have_no_jumps(seed: int, dtype: torch.dtype) -> None:
+    """Beside each boundary of three levels both sides agree, at every tau: the published level, the convergent form."""
+    for form in (cantor.FORMS["published"], cantor.staircase_convergent):
+        for tau in TAUS:
+            before, after = (form(x, 0.5, tau, LEVELS) for x in cantor.beside_boundaries(3))
+            # 2e-15 times the steepest slope, which is below (3/2)^12 / tau: each level adds at most 3 / (2 tau) of it
+            close(before, after, 2e-15 * 1.5**LEVELS * (1 + 6 / tau) + rounding(torch.float64))
 
 
 def halting_form_converges_in_the_mean_only(seed: int, dtype: torch.dtype) -> None:
@@ -310,12 +320,13 @@ LAWS: tuple[Law, ...] = (
     cantor_has_length_two,
     triadic_is_a_distribution,
     triadic_decides_away_from_boundaries,
+    alpha_weighs_the_middle,
     staircases_mirror,
     staircases_climb,
     staircases_are_alpha_in_the_middle,
     a_negative_alpha_leaves_the_unit_interval,
     convergent_form_converges,
-    convergent_form_has_no_jumps,
+    staircases_have_no_jumps,
     halting_form_converges_in_the_mean_only,
     multilevel_form_does_not_converge,
     gradients_are_finite_at_digit_boundaries,

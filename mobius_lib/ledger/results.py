@@ -76,8 +76,8 @@ class RunFile:
         value: Any = self.arms[arm][seed]
         for step in path:
             try:
-                value = value[step]
-            except (KeyError, IndexError, TypeError):
+                value = value[int(step)] if isinstance(value, list) else value[step]
+            except (KeyError, IndexError, TypeError, ValueError):
                 return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             where = "/".join(map(str, path))

@@ -489,7 +489,11 @@ FAULTS = {
         "convergent_form_converges"
     },
     ("convergent", wrapped_child): {"convergent_form_converges", "staircases_climb"},
-    ("staircase_convergent", wrapped_child): {"convergent_form_has_no_jumps"},
+    ("staircase_convergent", wrapped_child): {"staircases_have_no_jumps"},
+    ("published", lambda x, alpha, tau, levels: (3 * x).floor() * alpha / 2): {
+        "alpha_weighs_the_middle",
+        "staircases_have_no_jumps",
+    },
     ("convergent_bound", lambda tau, levels: 2.0**-levels + tau): {"convergent_form_converges"},
     ("halting", cantor.staircase_convergent): {"halting_form_converges_in_the_mean_only"},
     ("multilevel", cantor.staircase_halting): {"multilevel_form_does_not_converge"},

@@ -106,6 +106,8 @@ def test_a_number_that_is_none_is_named(write_run: WriteRun, results: Results, v
 def test_deeper_numbers(write_run: WriteRun, results: Results) -> None:
     write_run("r", a=[{"lens_state": {"block0/alpha": 1.5}, "deep": {"x": [1, 2]}}])
     assert run_value(results, run="r", arm="a", measure="block0/alpha").values == (1.5,)
+    assert run_value(results, run="r", arm="a", measure="deep/x/1").values == (2,)
+    assert isinstance(run_value(results, run="r", arm="a", measure="deep/x/y"), Missing)
 
 
 def test_the_best_rate_at_the_edge_of_its_search_decides_nothing(write_run: WriteRun, results: Results) -> None:
@@ -114,8 +116,10 @@ def test_the_best_rate_at_the_edge_of_its_search_decides_nothing(write_run: Writ
         write_run("r", a=[{"final_accuracy": 0.5, "lr": best, "held_out": held_out}], b=accuracies(0.5))
         found = closed(run_difference(results, run="r", better="b", than="a"))
         assert len(found) == len(said) and all(word in text for word, text in zip(said, found, strict=True))
-        write_run("r", {"tuning": {"a": {"lr": best, "held_out": held_out}}}, a=accuracies(0.5))
-        assert len(closed(run_value(results, run="r", arm="a"))) == len(said)
+        tuning = {"a": {"lr": best, "held_out": held_out}}
+        write_run("r", {"tuning": tuning}, **{"a": accuracies(0.5), "a, few": accuracies(0.4)})
+        for arm in ("a", "a, few"):
+            assert len(closed(run_value(results, run="r", arm=arm))) == len(said)
 
 
 def test_arms_that_were_trained_at_one_rate_alone_are_not_compared(write_run: WriteRun, results: Results) -> None:

@@ -10,6 +10,7 @@ import torch
 from mobius_lib.ledger import Verdict
 from mobius_lib.ledger.base import Missing, Sample
 from mobius_lib.ledger.checks import twistor as checks
+from mobius_lib.ledger.checks.laws import laws_hold
 from mobius_lib.ledger.results import Results
 from mobius_lib.twistor import PRESETS
 from mobius_lib.twistor import math as twistor
@@ -49,11 +50,11 @@ def test_phases_of_normal_numbers_keep_a_quarter_of_pi(judge_one: Callable[..., 
 
 
 def test_a_law_that_does_not_hold_is_said_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = {"angles": "angles_are_kept", "circles": "cross_ratio_is_kept"}
-    assert checks.laws_hold(laws_of=named, seeds=2).value == {"angles": True, "circles": True}
+    asked = {"chapter": "twistor", "laws": {"angles": "angles_are_kept", "circles": "cross_ratio_is_kept"}}
+    assert laws_hold(**asked).value == {"angles": True, "circles": True}
     exact = twistor.mobius
     monkeypatch.setattr(twistor, "mobius", lambda m, z: exact(m, z).conj())
-    assert checks.laws_hold(laws_of=named, seeds=2).value == {"angles": False, "circles": True}
+    assert laws_hold(**asked).value == {"angles": False, "circles": True}
 
 
 # Runs.

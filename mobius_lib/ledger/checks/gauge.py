@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mobius_lib import gauge as ladder
-from mobius_lib.gauge import laws
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.harmonic import read_from_planted
 from mobius_lib.ledger.base import Finding, Found, Gate, Sample, register
@@ -21,18 +20,6 @@ RUN, SCALE = "gauge-cooccurrence", "short"
 HELD_OUT = 0.1
 """The share of the text that is drawn anew with each seed."""
 WINDOWS = {"5": "window 5", "mean": "the mean of the windows"}
-
-
-@register
-def gauge_law(*, law: str, draws: int) -> Found:
-    """Whether a law of `gauge/laws.py` holds, in several draws of float64."""
-    said = "holds"
-    try:
-        for seed in range(draws):
-            getattr(laws, law)(seed, torch.float64)
-    except AssertionError as error:
-        said = f"fails: {' '.join(str(error).split())}"
-    return Found(said == "holds", f"In {draws} draws the law {law} {said}.", (f"mobius_lib.gauge.laws.{law}",))
 
 
 @register

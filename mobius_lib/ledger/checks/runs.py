@@ -152,11 +152,13 @@ def gates(file: RunFile, arms: Sequence[str], above: Sequence[str] = ()) -> tupl
 def edge_gate(file: RunFile, arm: str, compared: bool = False) -> Gate:
     """Whether the best of the learning rates that were tried lies inside the search.
 
+    "david, 5 per class" is the arm david in another setting, and has the rate of its search.
+
     Args:
         compared: with another arm: then what was trained at one rate alone says nothing, as another might suit it.
     """
     record = next(iter(file.arms[arm].values()))
-    searched = file.tuning.get(arm, record)
+    searched = file.tuning.get(arm) or file.tuning.get(arm.partition(", ")[0], record)
     rates, best = sorted(map(float, searched.get("held_out", {}))), searched.get("lr")
     if len(rates) < 2:
         trained = bool(record.get("history") or "lr" in record)

@@ -76,21 +76,6 @@ def build_is_mobius(*, dim: int, rows: int) -> Found:
 
 
 @register
-def laws_hold(*, laws_of: dict[str, str], seeds: int) -> Found:
-    """Whether laws of `twistor.laws` hold, in double precision: part to name."""
-    found, by_name = {}, {law.__name__: law for law in laws.LAWS}
-    for part, name in laws_of.items():
-        try:
-            for seed in range(seeds):
-                by_name[name](seed, torch.float64)
-            found[part] = True
-        except AssertionError:
-            found[part] = False
-    sources = tuple(f"mobius_lib.twistor.laws.{name}" for name in laws_of.values())
-    return Found(found, f"Of 40 maps drawn {seeds} times.", sources)
-
-
-@register
 def public_is_causal(*, dim: int, length: int) -> Found:
     """How far outputs of the public adaptive layer move when a later step changes."""
     whole, local = (nn.Sequential(nn.Linear(2 * dim, 1), nn.Sigmoid()).double() for _ in range(2))

@@ -33,21 +33,6 @@ READINGS = {
 
 
 @register
-def waves_laws(*, laws: Mapping[str, str]) -> Found:
-    """Which of the library's laws hold, over three draws in both precisions; the claim names them by its parts."""
-
-    def holds(law: library.Law) -> bool:
-        with contextlib.suppress(AssertionError):
-            return all(law(seed, dtype) is None for seed in range(3) for dtype in (torch.float32, torch.float64))
-        return False
-
-    found = {part: getattr(library, law) for part, law in laws.items()}
-    words = " ".join(str(law.__doc__).splitlines()[0] for law in found.values())
-    sources = tuple(f"{LAWS}.{law}" for law in laws.values())
-    return Found({part: holds(law) for part, law in found.items()}, words, sources)
-
-
-@register
 def count(*, preset: str, classes: int, shape: list[int] | None = None) -> Found:
     """Parameters of a preset with its integrator, as both cards build it, or its multiply-adds for that input."""
     network = _meta(preset, classes)
