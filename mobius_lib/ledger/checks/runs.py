@@ -13,7 +13,10 @@ WORDS = {
     "bits_per_character": "bits per character",
     "coadaptation": "rise of the loss when a third is silenced",
     "ece_scaled": "calibration error at the fitted temperature",
+    "gate_participation": "share of the channels that carry the gate",
     "train_test_gap": "training accuracy above test accuracy",
+    "weight_m": "share of the middle path",
+    "xor_weight": "share of xor",
 }
 """Measures whose names in a result file do not read as words."""
 ENOUGH_ROUNDS = 5

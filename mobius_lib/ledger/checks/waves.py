@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.ledger.base import Finding, Found, Sample, register
-from mobius_lib.ledger.checks.runs import missing, reachable, size
+from mobius_lib.ledger.checks.runs import missing, reachable, size, spoken
 from mobius_lib.ledger.results import Results
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusConvBlock, MobiusLens, MobiusNet, lens_state, use_backend
 from mobius_lib.waves import laws as library
@@ -21,15 +21,8 @@ from mobius_lib.waves.cost import multiply_adds, parameter_count
 from mobius_lib.waves.lens import twist_matrix
 
 CLIP, GRID = "mobius_tiny_s_clip", (1, 1, 24, 32)
-NETWORK, LENS, LAWS = "mobius_lib.waves.MobiusNet", "mobius_lib.waves.MobiusLens", "mobius_lib.waves.laws"
-
-READINGS = {
-    "rise of alpha": ("alpha", "|α| of the last lens minus that of the first."),
-    "last xor": ("xor_weight", "Share of xor in the blend of the last lens."),
-    "last gate": ("gate_participation", "Share of the channels that carry the last gate."),
-    "middle path": ("weight_m", "Share of M in the mix, in the lens where it is largest."),
-}
-"""What `learned` reads from a record of every lens."""
+NETWORK, LENS = "mobius_lib.waves.MobiusNet", "mobius_lib.waves.MobiusLens"
+COST, LAWS = "mobius_lib.waves.cost", "mobius_lib.waves.laws"
 
 
 @register
@@ -41,7 +34,7 @@ def count(*, preset: str, classes: int, shape: list[int] | None = None) -> Found
     if shape is not None:
         number = multiply_adds(network, tuple(shape))
         words = f"Convolutions and matrix products: {number / 1e9:.3f} G multiply-adds, of two operations each."
-    return Found(number, words, ("mobius_lib.waves.cost",))
+    return Found(number, words, (COST,))
 
 
 @register
@@ -59,8 +52,7 @@ def cost_over_alternatives(*, names: list[str]) -> Found:
             block.conv = nn.Conv2d(*[block.thirds_mask.shape[1]] * 2, 3, padding=1, bias=False)
     mine = multiply_adds(_meta(CLIP, 1000), GRID)
     ratios = {name: mine / multiply_adds(others[name], GRID) for name in names}
-    words = f"{mine:,} multiply-adds; over those of the alternatives, {_listed(ratios)}."
-    return Found(ratios, words, ("mobius_lib.waves.cost.multiply_adds",))
+    return Found(ratios, f"{mine:,} multiply-adds; over those of the others, {_listed(ratios)}.", (COST,))
 
 
 @register
@@ -69,8 +61,7 @@ def output_shapes(*, preset: str, classes: int, shape: list[int], stages: bool) 
     network, shapes = _meta(preset, classes).eval(), []
     for stage in network.stages if stages else ():
         stage[-1].register_forward_hook(lambda _m, _i, out: shapes.append(list(out.shape[1:])))
-    with torch.no_grad():
-        shapes.append(list(network(torch.empty(shape, device="meta")).shape[1:]))
+    shapes.append(list(network(torch.empty(shape, device="meta")).shape[1:]))
     return Found(shapes, f"An input of shape {shape} leaves {shapes}.", (NETWORK,))
 
 
@@ -111,9 +102,9 @@ def finer_sampling(*, lenses: list[int]) -> Found:
 def twist_stretch() -> Found:
     """How much the twists between the ends stretch a vector, as initialised: a rotation has 1 and 1."""
     lenses = [block.lens for block in MobiusNet(**dict(PRESETS[CLIP])).blocks][1:-1]
-    with torch.no_grad():
-        both = [torch.linalg.svdvals(twist_matrix(lens.twist_in_proj.weight, lens.twist_in_angle)) for lens in lenses]
-    ends = {"least stretch": torch.cat(both).min().item(), "largest stretch": torch.cat(both).max().item()}
+    turns = [twist_matrix(lens.twist_in_proj.weight, lens.twist_in_angle).detach() for lens in lenses]
+    values = torch.cat([torch.linalg.svdvals(turn) for turn in turns])
+    ends = {"least stretch": values.min().item(), "largest stretch": values.max().item()}
     words = f"Singular values of cos(a) I + sin(a) W in the {len(lenses)} lenses between the ends: {_listed(ends)}."
     return Found(ends, words, ("mobius_lib.waves.lens.twist_matrix",))
 
@@ -141,15 +132,14 @@ def off_the_printed_formula(*, of: str) -> Found:
     """Largest difference of the class, in float64, from a formula as the cards print it: of a wave, or of the gate."""
     lens, x = use_backend(MobiusLens(16, 2, 6).double(), "printed"), torch.randn(256, 16, dtype=torch.float64)
     t, drifts = waves.drift_coordinate(x), torch.tensor([1, 0, -1])[:, None, None]
-    with torch.no_grad():
-        left, middle, right = own = torch.stack(lens.paths(x))
-        w, v = lens.accum_weights.softmax(0), lens.xor_weight.sigmoid()
-        blend = 0.5 + 0.5 * (v * (left + right - 2 * left * right).abs() + (1 - v) * left * right)
-        mixed = (w[0] * left + w[1] * middle + w[2] * right) * blend
-        pairs = {
-            "wave": (own, torch.exp(-lens.alpha * torch.sin(lens.omega * lens.scales[0] * (x + drifts * t)) ** 2)),
-            "gate": (lens.gated(x), x * torch.sigmoid(lens.gate_norm(mixed))),
-        }
+    left, middle, right = own = torch.stack(lens.paths(x))
+    w, v = lens.accum_weights.softmax(0), lens.xor_weight.sigmoid()
+    blend = 0.5 + 0.5 * (v * (left + right - 2 * left * right).abs() + (1 - v) * left * right)
+    mixed = (w[0] * left + w[1] * middle + w[2] * right) * blend
+    pairs = {
+        "wave": (own, torch.exp(-lens.alpha * torch.sin(lens.omega * lens.scales[0] * (x + drifts * t)) ** 2)),
+        "gate": (lens.gated(x), x * torch.sigmoid(lens.gate_norm(mixed))),
+    }
     off = (pairs[of][0] - pairs[of][1]).abs().max().item()
     return Found(off, f"The class and the formula differ by up to {off:.2g} for normal inputs.", (LENS,))
 
@@ -157,12 +147,11 @@ def off_the_printed_formula(*, of: str) -> Found:
 @register
 def least_carried(*, channels: int) -> Found:
     """The smallest share of the channels that can carry a gate while its layer norm is as initialised."""
-    least = library.least_participation(channels)
+    least, far = library.least_participation(channels), _to_winners(0.1)
     words = (
-        f"At least {least:.2f} of {channels} channels carry the gate, whichever are high. A norm weight of 1 + d and"
+        f"At least {least:.2f} of {channels} channels carry the gate, whichever are high; fewer only from d = {far:.1f}"
     )
-    words += f" a bias of -d change that from d = {_to_winners(0.1):.1f} on."
-    return Found(least, words, (f"{LAWS}.least_participation",))
+    return Found(least, f"{words} on, for a norm weight of 1 + d and a bias of -d.", (LAWS,))
 
 
 @register
@@ -190,19 +179,21 @@ def published_weights(results: Results, *, of: str) -> Finding:
 @register
 def learned(results: Results, *, run: str, of: str, to: float = 0.5, scale: str = "short") -> Finding:
     """What the lenses of a run have learned, seed by seed; closed while AdamW could not have gone as far as `to`."""
-    name, words = READINGS[of]
     file, start = results.find(run, "lens", scale=scale, seeds=1), MobiusLens(3, 0, 1).requires_grad_(False)
-    curves = [] if file is None else [file.lens_curve("lens", seed, name) for seed in file.seeds("lens")]
+    curves = [] if file is None else [file.lens_curve("lens", seed, of) for seed in file.seeds("lens")]
     if file is None or not all(curves):
-        return missing(run, ("lens",), scale, name)
-    values = [curve[-1] for curve in curves]
-    if of == "rise of alpha":  # half of it each, as the first may fall while the last one rises
-        values, far = [abs(curve[-1]) - abs(curve[0]) for curve in curves], to / 2
-    elif of == "middle path":  # half of it each, as the logit of M may rise while those of the edges fall
-        values, far = [max(curve) for curve in curves], (start.accum_weights[0] - start.accum_weights[1]).item() / 2
+        return missing(run, ("lens",), scale, of)
+    values, which = [curve[-1] for curve in curves], "in the last lens"
+    if of == "alpha":  # each goes half of the way, as the first may fall while the last one rises
+        values, which = [abs(curve[-1]) - abs(curve[0]) for curve in curves], "of the last lens minus that of the first"
+        far = to / 2
+    elif of == "weight_m":  # half of the way each: the logit of M may rise while those of the edges fall
+        values, which = [max(curve) for curve in curves], "in the lens where it is largest"
+        far = (start.accum_weights[0] - start.accum_weights[1]).item() / 2
     else:
-        far = _to_winners(to) if of == "last gate" else math.log(to / (1 - to)) - start.xor_weight.item()
-    return Sample(tuple(values), words, "", (reachable(file, "lens", far),), 0.0, (file.source,), size(file))
+        far = _to_winners(to) if of == "gate_participation" else math.log(to / (1 - to)) - start.xor_weight.item()
+    words, gates = f"{spoken(of)} {which}.", (reachable(file, "lens", far),)
+    return Sample(tuple(values), words, "", gates, 0.0, (file.source,), size(file))
 
 
 @cache
@@ -226,8 +217,8 @@ def _small_run() -> tuple[list[str], list[str], bool]:
         torch.manual_seed(0)
         network, x, y = MobiusNet(1, 2, (4,), (1,)), torch.randn(16, 1, 4, 4), torch.arange(16) % 2
         batches = [ResidentBatches(x, y, 16, shuffle=shuffle, seed=0) for shuffle in (True, False)]
-        options |= {"device": "cpu", "scalars": lens_state, "progress": False}
-        fit(use_backend(network, "printed"), *batches, Recipe(11, 1e-3, batch_size=16), folder, **options)
+        how = {"device": "cpu", "scalars": lens_state, "progress": False} | options
+        fit(use_backend(network, "printed"), *batches, Recipe(11, 1e-3, batch_size=16), folder, **how)
         return nn.utils.parameters_to_vector(network.parameters())
 
     with tempfile.TemporaryDirectory() as place:
