@@ -153,13 +153,14 @@ def test_a_state_out_of_reach_decides_nothing(write_run: WriteRun, results: Resu
     history = [{"lr": 0.01}, {"lr": 0.015}]  # three steps each: 0.075
     rows = [{"w": [w, 0.2], "history": history} for w in (0.5, 0.6)]
     write_run("r", {"configuration": {"train_samples": 250, "batch_size": 100}}, a=rows)
-    asked = {"run": "r", "scale": "short", "measure": "w/0"}
+    asked = {"run": "r", "scale": "short", "measure": "w/0", "what": "Weight"}
     for distance, reached in ((0.07, True), (0.08, False)):
-        found = checks.run_reached(results, arm="a", distance=distance, **asked)
+        found = checks.run_learned(results, arm="a", distance=distance, **asked)
         assert isinstance(found, Sample) and [gate.open for gate in found.gates] == [True, reached]
-    both = checks.run_reached(results, arm="a", distance=0.07, minus="w/1", **asked)
+    assert len(checks.run_learned(results, arm="a", **asked).gates) == 1
+    both = checks.run_learned(results, arm="a", distance=0.07, minus="w/1", **asked)
     assert both.values == pytest.approx((0.3, 0.4))
-    assert isinstance(checks.run_reached(results, arm="c", distance=1, **asked), Missing)
+    assert isinstance(checks.run_learned(results, arm="c", distance=1, **asked), Missing)
 
 
 def test_parts_of_a_record_wait_together(write_run: WriteRun, results: Results) -> None:

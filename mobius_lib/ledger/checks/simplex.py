@@ -164,20 +164,23 @@ def run_parts(results: Results, *, run: str, arm: str, scale: str, measures: Map
 
 
 @register
-def run_reached(
-    results: Results, *, run: str, arm: str, measure: str, scale: str, distance: float, minus: str | None = None
-) -> Finding:
-    """A parameter (or one minus another) that an arm has learned, seed by seed, where it could have gone far enough.
+def run_learned(
+    results: Results, *, run: str, arm: str, measure: str, scale: str, what: str,
+    minus: str | None = None, distance: float | None = None,
+) -> Finding:  # fmt: skip
+    """A parameter (or one minus another) that an arm has learned, seed by seed.
 
     Args:
-        distance: how far the source's own went.
+        what: how it is called.
+        distance: how far the source's own went; the run must have had steps enough to go as far.
     """
     first, *second = (run_value(results, run=run, arm=arm, measure=m, scale=scale) for m in (measure, minus) if m)
     file = results.find(run, arm, scale=scale, seeds=1)
     if file is None or not isinstance(first, Sample):
         return first
     values = tuple(sum(pair) for pair in zip(first.values, *([-v for v in s.values] for s in second), strict=True))
-    return replace(first, values=values, gates=(*first.gates, reachable(file, arm, distance)), row_error=0.0)
+    reach = () if distance is None else (reachable(file, arm, distance),)
+    return replace(first, values=values, words=f"{what} of {arm}.", gates=(*first.gates, *reach), row_error=0.0)
 
 
 @register
