@@ -22,7 +22,14 @@ WriteRun = Callable[..., Path]
 
 EXPECTED = {
     "reproduced": {
-        *("activations-replaced", "and-truth-table", "checkpoint-layout", "depth-parameter", "edges-favoured"),
+        *(
+            "activations-replaced",
+            "and-truth-table",
+            "checkpoint-layout",
+            "checkpoint-resume",
+            "depth-parameter",
+            "edges-favoured",
+        ),
         *("feature-grid", "feature-sigma", "flops-base", "gate-formula", "gate-law", "ghost-path-start"),
         *("inference-snippet", "integrator-gelu", "label-broad", "label-sparse", "label-winners", "mask-rotation"),
         *("middle-keeps-gradient", "norm-amplifies", "params-base", "params-clip", "path-drifts", "stage-shapes"),
@@ -175,11 +182,15 @@ def test_the_outcome_follows_the_table(
     assert judge_one(name, numbers=numbers | {"lens": rows}).outcome == outcome
 
 
-def test_the_files_of_a_run_are_what_it_left(judge_one: JudgeOne, monkeypatch: pytest.MonkeyPatch) -> None:
-    names, tags, _ = checks._small_run()
-    monkeypatch.setattr(checks, "_small_run", lambda: (names[1:], [t for t in tags if "alpha" not in t], True))
-    assert {part.name: part.outcome for part in judge_one("checkpoint-layout").parts}["files"] == "refuted"
-    assert [part.name for part in judge_one("tensorboard-list").parts if part.outcome == "refuted"] == ["alpha"]
+def test_what_a_run_left_is_looked_for(judge_one: JudgeOne, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, _ = checks._small_run()
+    fewer = [name for name in names if "alpha" not in name and "final_model.pt" not in name]
+    monkeypatch.setattr(checks, "_small_run", lambda: (fewer, False))
+    lost = {}
+    for claim in ("checkpoint-layout", "checkpoint-resume", "tensorboard-list"):
+        lost[claim] = [part.name for part in judge_one(claim).parts if part.outcome == "refuted"]
+    assert [len(parts) for parts in lost.values()] == [1, 1, 1]
+    assert lost["checkpoint-layout"] == ["best and final model"] and lost["tensorboard-list"] == ["lens parameters"]
 
 
 # Runs.

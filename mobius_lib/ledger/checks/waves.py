@@ -155,12 +155,14 @@ def least_carried(*, channels: int) -> Found:
 
 
 @register
-def files_of_a_run(*, curves: Mapping[str, str] | None = None) -> Found:
-    """What our trainer writes in eleven epochs, whether it goes on after a stop at ten, or which curves it draws."""
-    names, tags, same = _small_run()
-    drawn = {name: any(tag.startswith(start) for tag in tags) for name, start in (curves or {}).items()}
-    words = f"A run of eleven epochs leaves {len(names)} files and folders, and {len(tags)} curves and histograms."
-    return Found(drawn or {"files": names, "resume": same}, words, ("mobius_lib.training.fit",))
+def left_by_a_run(*, parts: Mapping[str, list[str]], resumed: str | None = None) -> Found:
+    """Whether a run of eleven epochs leaves files and curves that begin so, and goes on after a stop at ten."""
+    names, same = _small_run()
+    found = {
+        part: all(any(name.startswith(each) for name in names) for each in all_of) for part, all_of in parts.items()
+    }
+    words = f"A run of eleven epochs leaves {len(names)} files, folders, curves and histograms."
+    return Found(found | ({resumed: same} if resumed else {}), words, ("mobius_lib.training.fit",))
 
 
 @register
@@ -203,8 +205,8 @@ def _to_winners(share: float) -> float:
 
 
 @cache
-def _small_run() -> tuple[list[str], list[str], bool]:
-    """Files, TensorBoard tags, and whether a stopped run goes on to the weights of one never stopped."""
+def _small_run() -> tuple[list[str], bool]:
+    """Files and TensorBoard tags, and whether a stopped run goes on to the weights of one never stopped."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from mobius_lib.training import Recipe, ResidentBatches, fit
@@ -227,8 +229,8 @@ def _small_run() -> tuple[list[str], list[str], bool]:
             train(halved, on_epoch=stop)
         same = torch.equal(train(whole), train(halved, continue_from=halved))
         tags = EventAccumulator(str(whole / "tensorboard")).Reload().Tags()
-        names = sorted(str(path.relative_to(whole)) for path in whole.rglob("*") if path.parent.name != "tensorboard")
-    return names, [*tags["scalars"], *tags["histograms"]], same
+        files = [path.relative_to(whole).as_posix() for path in whole.rglob("*")]
+    return [*files, *tags["scalars"], *tags["histograms"]], same
 
 
 def _meta(preset: str, classes: int) -> MobiusNet:
