@@ -191,7 +191,7 @@ def _lists(verdicts: Sequence[Verdict], field: str) -> Html:
 def _filled(text: str, verdicts: Sequence[Verdict]) -> str:
     def put(v: Verdict, aspect: str) -> str:
         words = {"outcome": v.outcome, "reported": reported_text(v), "measured": measured_text(v)}
-        return f'<a href="#{v.claim.id}">{_text(words.get(aspect, verdict_text(v)))}</a>'
+        return f'<a href="#{v.claim.id}">{_text(words.get(aspect, f"{outcome_text(v.outcome)} · {v.basis}"))}</a>'
 
     return fill(_text(text), {v.claim.id: v for v in verdicts}, put)
 

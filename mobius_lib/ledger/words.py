@@ -9,24 +9,24 @@ from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.verdicts import Verdict
 
 OUTCOME: dict[Outcome, tuple[str, str]] = {
-    "reproduced": ("✓", "what was said and what we found agree"),
-    "refuted": ("✗", "they do not, and not by chance or by scale"),
+    "reproduced": ("✓", "said and found agree"),
+    "refuted": ("✗", "they differ, and not by chance or scale"),
     "seen here": ("▲", "there, and large enough to matter"),
     "not seen here": ("▽", "not there, at our small scale"),
-    "no difference": ("=", "if any, then too small to matter"),
-    "undecided": ("?", "the evidence does not tell; the row says why"),
+    "no difference": ("=", "if any, too small to matter"),
+    "undecided": ("?", "the row says what is missing"),
     "partly": ("◐", "its parts come out differently"),
-    "awaits": ("…", "not measured yet; the command settles it"),
-    "stale": ("↻", "made by other code or data; the command renews it"),
+    "awaits": ("…", "not measured; the command settles it"),
+    "stale": ("↻", "of other code or data; the command renews it"),
 }
 """Of every outcome a sign, so that no colour is needed, and what it means."""
 BASIS: dict[Basis, str] = {
     "arithmetic": "the source's own numbers",
-    "construction": "our build from the source's formulas",
-    "public code": "the author's, at a commit that is named",
+    "construction": "our build from its formulas",
+    "public code": "the author's, at a named commit",
     "published run": "the author's own card or log",
-    "measured at its setting": "here, at the source's own scale",
-    "measured small": "here, at the scale that stands beside it",
+    "measured at its setting": "at the source's own scale",
+    "measured small": "at the scale that stands beside it",
 }
 
 

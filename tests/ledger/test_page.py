@@ -10,7 +10,7 @@ import pytest
 from mobius_lib.ledger import LedgerError, Verdict, page, show
 from mobius_lib.ledger.page import choices, claims_table, overview, questions
 from mobius_lib.ledger.sources import fill, load_sources
-from mobius_lib.ledger.words import facts, measured_text, reported_text, verdict_text
+from mobius_lib.ledger.words import facts, measured_text, outcome_text, reported_text, verdict_text
 
 SOURCES = """
 sources:
@@ -114,7 +114,8 @@ def test_what_is_said_of_a_source_has_its_verdicts_put_in(made_up: list[Verdict]
     third = by_id["claim-5"]
     found = Page(overview(made_up))
     said = f"said {reported_text(third)}, found {measured_text(third)} & {{so}}."
-    assert f"What it is. It stands ({verdict_text(third)}), {third.outcome}, {said}" in found.text
+    verdict = f"{outcome_text(third.outcome)} · {third.basis}"
+    assert f"What it is. It stands ({verdict}), {third.outcome}, {said}" in found.text
     assert found.text.count("a < b card") == 1
     assert sum(a.get("href") == "#claim-5" for _, a in found.tags) == 4
     assert "<li>Of <code>x</code> we took one.</li>" in choices(made_up)
