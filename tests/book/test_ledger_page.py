@@ -83,7 +83,7 @@ def test_two_filters_and_a_search_together(visit: Any) -> None:
     page.select_option("select[name=outcome]", "refuted")
     page.select_option("select[name=whose]", "source")
     word = rows(page)[-1]["id"]
-    page.fill("input[name=q]", f"{word[:4].upper()} {word[4:]}")  # all words, in any case
+    page.fill(".ledger-form input[name=q]", f"{word[:4].upper()} {word[4:]}")  # all words, in any case
     kind = [row for row in every if (row["outcome"], row["whose"]) == ("refuted", "source")]
     expected = [row for row in kind if word[:4] in row["text"] and word[4:] in row["text"]]
     assert rows(page) == expected and word in ids(page)
@@ -93,7 +93,7 @@ def test_two_filters_and_a_search_together(visit: Any) -> None:
         .inner_text()
         .startswith(f"{len(expected)} ")
     )
-    page.fill("input[name=q]", "no row says this")
+    page.fill(".ledger-form input[name=q]", "no row says this")
     assert ids(page) == []
 
 
@@ -143,7 +143,7 @@ def test_a_row_opens_in_place_and_has_an_address(visit: Any, address: str) -> No
 def test_by_keyboard_alone(visit: Any) -> None:
     page = visit()
     every = rows(page)
-    page.locator("input[name=q]").focus()
+    page.locator(".ledger-form input[name=q]").focus()
     page.keyboard.type(every[-1]["id"])
     assert ids(page)[-1] == every[-1]["id"] and len(ids(page)) < len(every)
     page.keyboard.press("ControlOrMeta+a")
