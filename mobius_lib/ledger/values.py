@@ -11,6 +11,8 @@ _NAMES = (
 )
 """Units that begin like this name a quantity, so they stand before the number: rank correlation -0.6."""
 _SHARE = "share of "
+ROUNDING = 1e-12
+"""Below it a number is what double precision leaves of 0, and its digits are the machine's own."""
 
 
 def format_value(value: Any, unit: str = "") -> str:
@@ -41,5 +43,7 @@ def _plain(value: Any, unit: str) -> str:
         for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
             if abs(value) >= size:
                 return f"{value / size:.4g} {name}"
+    if 0 < abs(value) < ROUNDING:
+        return "0 to rounding"
     whole = isinstance(value, int) or 1e4 <= abs(value) < 1e9
     return f"{value:,.0f}" if whole else f"{value:.4g}"
