@@ -33,8 +33,9 @@ setup: ## make .venv, with everything the book and its tests need (the others ca
 book: setup ## execute the notebooks, build the book to _build/html, print the line that opens it
 	@$(PY) -m tools.build_book
 
-test: lint ## everything that must hold: lint, the library's tests, the notebooks, the book, its pages in a browser
+test: lint ## everything that must hold: lint, tests, the records' replay, the book, its pages in a browser
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/book
+	$(PY) -m mobius_lib verify --all
 	$(PY) -m tools.build_book
 	$(PY) -m pytest tests/book
 

@@ -101,12 +101,17 @@ def run(
             work=work / name / "-".join(kind),
             backend=backend,
             compiled=compiled,
+            replayed=True,
             **changes,
         )
     except KeyboardInterrupt:
         complaints.print("Stopped; the same command continues.")
         raise typer.Exit(130) from None
     _print_result(result)
+    if output is None:
+        from mobius_lib.runs.evidence import enter_made
+
+        enter_made(target)
     console.print(f"Result written to {escape(str(target))}", highlight=False, soft_wrap=True)
     if output is None and target.parent == Path("results"):
         console.print("See what it changes with: mobius ledger --results results", highlight=False)
@@ -142,6 +147,45 @@ def ledger(
     if check and (stale := [verdict for verdict in verdicts if verdict.outcome == "stale"]):
         for verdict in stale:
             complaints.print(f"{verdict.claim.id} is stale: {verdict.command}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="whose records are replayed", autocompletion=_run_names)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="replay every record")] = False,
+    results: Annotated[Path | None, typer.Option(help="folder of result files [default: the book's own]")] = None,
+    write: Annotated[bool, typer.Option("--write", help="note what agrees in the folder's verified.json")] = False,
+) -> None:
+    """Check the records of runs: their consistency, digests and code; and replay the first steps of those named."""
+    import time
+
+    from mobius_lib.runs import RunError, evidence
+
+    folder = results or _results_dir()
+    if not folder.is_dir():
+        raise RunError(f"There is no folder {folder}; --results names one that holds the files of `mobius run`.")
+    replayed, started = every or bool(runs), time.perf_counter()
+    faults, entries = [], {}
+    for path in evidence.chosen(folder, runs or []):
+        found = evidence.verify(path, replayed=replayed)
+        if found.fault is None and found.entry is not None:
+            entries[path.name] = found.entry
+        elif found.fault is not None:
+            faults.append(found.fault)
+        off = "" if found.off is None else f", off by {found.off:.1g} at most"
+        word = "[red]not verified[/]" if found.fault else "[green]replayed[/]" if found.seconds else "[green]current[/]"
+        told = f"{off} in {found.seconds:.0f} s" if found.seconds else f", {found.note}" if found.note else ""
+        console.print(f"{word} {escape(path.name)}{told}", highlight=False, soft_wrap=True)
+        if write and replayed and path.name in entries:
+            evidence.enter(folder, entries)  # now: a replay of them all takes minutes
+    for fault in faults:
+        complaints.print(f"[bold red]{escape(fault)}[/]", highlight=False, soft_wrap=True)
+    if replayed:
+        console.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
+    if faults:
         raise typer.Exit(1)
 
 

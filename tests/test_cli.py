@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from mobius_lib import cli, ledger, runs
 from mobius_lib.datasets import data_dir, paths, registry
 from mobius_lib.ledger.verdicts import select
-from mobius_lib.runs import ABOUT, RUNS, Run, Scale, load_result
+from mobius_lib.runs import ABOUT, RUNS, Run, Scale, evidence, load_result
 from mobius_lib.runs.records import command
 
 ROOT = Path(__file__).parents[1]
@@ -311,7 +311,7 @@ def spied(tiny_result):
         calls.append((run.name, scale, options))
         return tiny_result
 
-    with patch.object(runs, "execute", execute):
+    with patch.object(runs, "execute", execute), patch.object(evidence, "enter_made"):
         yield calls
 
 

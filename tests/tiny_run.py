@@ -22,7 +22,7 @@ def load() -> Data:
     patterns = torch.randn(CLASSES, 1, 8, 8, generator=generator)
     y = torch.arange(150) % CLASSES
     x = torch.randn(150, 1, 8, 8, generator=generator) + patterns[y]
-    return Data((x[:90], y[:90]), (x[90:], y[90:]), {"made": "0" * 64}, augment=jitter)
+    return Data((x[:90], y[:90]), (x[90:], y[90:]), {"made": "1" * 64}, augment=jitter)
 
 
 def jitter(x: Tensor) -> Tensor:

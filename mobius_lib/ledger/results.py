@@ -1,8 +1,8 @@
-"""Result files of runs, as evidence: found, validated, and read arm by arm."""
+"""Result files of runs, as evidence: found, read through their schema, and looked at arm by arm."""
 
-import json
 import math
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ ENOUGH_SEEDS = 3
 
 @dataclass(frozen=True)
 class RunFile:
-    """One `data/results/<run>.<scale>.json`."""
+    """One `data/results/<run>.<scale>.json`, which is consistent in itself."""
 
     path: Path
     scale: str
@@ -22,9 +22,16 @@ class RunFile:
     """arm -> seed -> record."""
     cost: dict[str, dict[str, Any]]
     """arm -> what one training step costs, where the run measured that."""
-    command: str | None = None
+    command: str
     """The line that made the file, and makes it again."""
-    device: str = "a machine that the file does not name"
+    device: str
+    made: str
+    """When, as ISO 8601."""
+    commit: str
+    stale: str | None = None
+    """Why it is no evidence any more, and the command that renews it, as a sentence; None while it is current."""
+    verified: str | None = None
+    """When it was last verified, at which commit, on which processor, and how; None: never."""
     configuration: dict[str, Any] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
     """arm -> the learning rate that was chosen, and the held-out accuracy of each that was tried."""
@@ -35,14 +42,10 @@ class RunFile:
     def source(self) -> str:
         return f"results/{self.path.name}"
 
-    @property
-    def stale(self) -> str | None:
-        """Why it is no evidence any more, as a sentence; None while it is current."""
-        return None
-
-    def evidence(self) -> dict[str, Any]:
-        """What a verdict says of it: the record, and why it is stale."""
-        return {"record": self.path.name, "stale": self.stale}
+    def evidence(self) -> dict[str, str | None]:
+        """For the verdict's JSON."""
+        told = {"made": self.made, "commit": self.commit, "verified": self.verified, "stale": self.stale}
+        return {"record": self.path.name, **told}
 
     def seeds(self, *arms: str) -> list[int]:
         """Seeds that all these arms have, in order."""
@@ -56,12 +59,7 @@ class RunFile:
         """
         record = self.arms[arm][seed]
         value = record.get("lens_state", {}).get(key) if "/" in key else record.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise LedgerError(
-                f"{self.path}: arm {arm!r}, seed {seed} has {key} = {value!r} where a finite number belongs; "
-                f"run the command in that file's `command` again."
-            )
-        return float(value)
+        return self._finite(value, arm, seed, key)
 
     def numbers(self, arm: str, key: str, *also_in: str) -> list[float]:
         """That number for every seed that this arm, and the arms in `also_in`, have."""
@@ -79,19 +77,21 @@ class RunFile:
                 value = value[int(step)] if isinstance(value, list) else value[step]
             except (KeyError, IndexError, TypeError, ValueError):
                 return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            where = "/".join(map(str, path))
-            raise LedgerError(
-                f"{self.path}: arm {arm!r}, seed {seed} has {where} = {value!r} where a finite number belongs; "
-                f"run the command in that file's `command` again."
-            )
-        return float(value)
+        return self._finite(value, arm, seed, "/".join(map(str, path)))
 
     def lens_curve(self, arm: str, seed: int, name: str) -> list[float]:
         """`name` of every lens in order of depth, such as alpha; empty when the record has none."""
         state = self.arms[arm][seed].get("lens_state", {})
         blocks = sorted(int(key.split("/")[0].removeprefix("block")) for key in state if key.endswith(f"/{name}"))
         return [self.number(arm, seed, f"block{block}/{name}") for block in blocks]
+
+    def _finite(self, value: Any, arm: str, seed: int, where: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise LedgerError(
+                f"{self.path}: arm {arm!r}, seed {seed} has {where} = {value!r} where a finite number belongs; "
+                f"run the command in that file's `command` again."
+            )
+        return float(value)
 
 
 @dataclass(frozen=True)
@@ -126,25 +126,39 @@ def read(path: Path) -> RunFile:
     """One result file.
 
     Raises:
-        LedgerError: when it is no JSON, belongs to another run, or its arms are not lists of records with a seed.
+        LedgerError: when it is no result file, or not consistent in itself: which file, what is wrong, and the cure.
     """
+    from mobius_lib.runs.evidence import FILE
+
+    # whatever may change what comes of it: the file itself, and what is said of it
+    return _read(path, *(_state(each) for each in (path, path.with_name(FILE))))
+
+
+@cache
+def _read(path: Path, *_: tuple[int, int]) -> RunFile:
+    from mobius_lib.runs.about import RunError
+    from mobius_lib.runs.evidence import own_entry, why_stale
+    from mobius_lib.runs.schema import read_record
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        named = f"{content['run']}.{content['scale']}.json"
-        arms: dict[str, dict[int, dict[str, Any]]] = {}
-        for arm, records in content["arms"].items():
-            arms[arm] = {int(record["seed"]): dict(record) for record in records}
-            if len(arms[arm]) < len(records):
-                raise LedgerError(f"{path}: arm {arm!r} holds one seed twice, so its spread would be wrong.")
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise LedgerError(
-            f"{path} is no result file ({type(error).__name__}: {error}); delete it, make it again with `mobius run`."
-        ) from error
-    if named != path.name:
-        raise LedgerError(f"{path} says that it is {named}; rename it, or make it again with `mobius run`.")
-    names = ("command", "device", "configuration", "tuning", "extra")
-    known = {name: content[name] for name in names if name in content}
-    return RunFile(path, content["scale"], arms, content.get("cost", {}), **known)
+        record, content = read_record(path)
+        entry, stale = own_entry(path, record), why_stale(path, record, content)
+    except RunError as error:
+        raise LedgerError(str(error)) from error
+    return RunFile(
+        path,
+        record.scale,
+        arms={arm: {row["seed"]: row for row in rows} for arm, rows in content["arms"].items()},
+        made=content["created"],
+        stale=stale and f"{path.name} is stale: {stale}.",
+        verified=None if entry is None else entry.words(),
+        **{name: content.get(name, {}) for name in ("command", "device", "commit", "cost")},
+        **{name: content.get(name, {}) for name in ("configuration", "tuning", "extra")},
+    )
+
+
+def _state(path: Path) -> tuple[int, int]:
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else (0, 0)
 
 
 def _scale(path: Path) -> str:

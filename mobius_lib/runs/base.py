@@ -47,6 +47,12 @@ class Data:
         return replace(self, hashes={name: hashlib.sha256(content).hexdigest() for name, content in read.items()})
 
 
+def nothing() -> Data:
+    """Of a run that needs no data, because it draws what it computes on. Its record has no hashes."""
+    empty = torch.zeros(0, dtype=torch.int64)
+    return Data((empty, empty), (empty, empty))
+
+
 @dataclass(frozen=True)
 class Arm:
     """One side of a comparison, where it differs from the others in more than its model. Calling it makes the model."""

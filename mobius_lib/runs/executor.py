@@ -9,6 +9,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mobius_lib.files import check_writable, plain, write_json
 from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.about import RunError, Scale
@@ -18,6 +20,7 @@ from mobius_lib.runs.devices import pick_device
 from mobius_lib.runs.made_by import configuration_of, data_of
 from mobius_lib.runs.provenance import describe_device, provenance
 from mobius_lib.runs.records import command
+from mobius_lib.runs.replay import replay, to_keep
 from mobius_lib.runs.trainer import MACHINERY, Trainer
 
 
@@ -32,6 +35,7 @@ def execute(
     progress: bool = True,
     backend: str = "auto",
     compiled: bool = False,
+    replayed: bool = False,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train every arm of a run with every seed, and return (and write) the result with its provenance.
@@ -49,6 +53,7 @@ def execute(
         backend: how lenses compute; the numbers are the same. "auto" takes the fastest that works on the device.
         compiled: train every arm's whole model under torch.compile, on a GPU with CUDA graphs. Pays where launching
             kernels takes longer than running them.
+        replayed: at the end compute the beginning again, and keep what `mobius verify` will compare with.
         changes: numbers of `Scale` to change, for instance epochs=8.
     Returns:
         the record described in data/README.md.
@@ -67,7 +72,7 @@ def execute(
     if backend not in BACKENDS:
         raise RunError(f"There is no backend {backend!r}; use {', '.join(BACKENDS)}.")
     changes = {key: value for key, value in changes.items() if value is not None}
-    settings = _changed(run.scales[scale], changes)
+    settings = changed(run.scales[scale], changes)
     if run.compute is not None:
         _check_computed(run, [*changes, *(["compiled"] if compiled else [])], device, backend)
         device = device if run.on_any_device else "cpu"
@@ -75,12 +80,11 @@ def execute(
     if output is not None:
         check_writable(output, error=RunError, advice="give another --output")  # now, and not after hours of training
     origin = provenance()  # now: the code on disk may be another one when the run has ended
-    data = run.data().identified()
-    train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
-    data = replace(data, train=(train[0].to(place), train[1].to(place)), test=(test[0].to(place), test[1].to(place)))
+    made_by, loading = {"code": code_of(run)}, fingerprint(run.data)  # now: later `run` may have something to remember
+    data = loaded(run, settings, place)
     facts = run.facts() if run.facts is not None else {}
     chosen = {"device": place.type, "compiled": compiled, "facts": plain(facts)}
-    made_by = {"code": code_of(run), "data": data_of(data)}
+    made_by["data"] = data_of(data)
     trainer: Trainer | Computer
     if run.compute is None:
         trainer = Trainer(
@@ -109,7 +113,8 @@ def execute(
         **origin,
         "data": dict(data.hashes),
         "fingerprint": made_by
-        | {"configuration": configuration_of(run, scale, settings, backend=trainer.backend, **chosen)},
+        | {"configuration": configuration_of(run, scale, settings, backend=trainer.backend, **chosen)}
+        | {"loading": loading},
         "wall_seconds": time.perf_counter() - started + trainer.earlier,
         "arms": arms,
         "cost": trainer.cost(),
@@ -119,6 +124,9 @@ def execute(
     if run.extra is not None:
         (x, y), (x_test, y_test) = data.train, data.test
         result["extra"] = run.extra(Data((x.cpu(), y.cpu()), (x_test.cpu(), y_test.cpu())))
+    if replayed:
+        first = {name: rows[0] for name, rows in arms.items()}
+        result["replay"] = to_keep(replay(run, scale, settings, data, first, place), first)
     result = plain(result)
     if output is not None:
         advice = "make room or give another --output, and the same command writes it without training again"
@@ -132,7 +140,14 @@ def code_of(run: Run) -> str:
     return fingerprint(own, MACHINERY if run.compute is None else None)
 
 
-def _changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:
+def loaded(run: Run, settings: Scale, place: torch.device) -> Data:
+    """The data of a run, as many rows as its settings say, where it computes."""
+    data = run.data().identified()
+    train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
+    return replace(data, train=(train[0].to(place), train[1].to(place)), test=(test[0].to(place), test[1].to(place)))
+
+
+def changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:
     numbers = [each.name for each in fields(Scale) if each.name != "note"]
     for name, value in changes.items():
         if name not in numbers:

@@ -19,6 +19,7 @@ def provenance() -> dict[str, Any]:
             "torch": torch.__version__,
             "mobius_lib": _version("mobius_lib"),
             "system": f"{sys.platform} {platform.machine()}",
+            "processor": processor(),
         },
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -30,6 +31,11 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"cpu: {_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def processor() -> str:
+    """The CPU and the instructions that torch uses on it, by which sums of products differ in their last digits."""
+    return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _cpu_name() -> str:

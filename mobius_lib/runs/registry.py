@@ -1,7 +1,10 @@
 """Every run of the book, ready to be executed. Importing this imports all of them."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from mobius_lib.runs import described
-from mobius_lib.runs.base import Run
+from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.cantor import alpha as cantor_alpha
 from mobius_lib.runs.cantor import mask as cantor_mask
 from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
@@ -46,6 +49,19 @@ RUNS: dict[str, Run] = {
         twistor_length.RUN,
     )
 }
+
+CELLS: dict[str, Callable[[Run, Data, Mapping[str, Mapping[str, Any]]], Mapping[str, float]]] = {
+    "gauge-cooccurrence": gauge_cooccurrence.cell,
+    "gauge-network": gauge_network.cell,
+    "gauge-lens": gauge_lens.cell,
+    "gauge-encoder": gauge_encoder.cell,
+    "twistor-text": twistor_text.cell,
+    "twistor-maps": twistor_maps.cell,
+    "twistor-continual": twistor_continual.cell,
+    "twistor-length": twistor_length.cell,
+}
+"""Of each run that computes its records: from the run at a scale, its data and seed 0's records to a few of their
+numbers (or lists of them), computed from scratch in at most a minute. See `replay`."""
 
 
 def get_run(name: str) -> Run:

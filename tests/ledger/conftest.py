@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mobius_lib.ledger import Claim, Verdict, judge, load_claims
+from mobius_lib.ledger import Claim, Verdict, judge, load_claims, results
 
 WriteRun = Callable[..., Path]
 
@@ -24,8 +24,21 @@ def without_results(tmp_path_factory: pytest.TempPathFactory) -> list[Verdict]:
 
 
 @pytest.fixture
-def write_run(tmp_path: Path) -> WriteRun:
-    """write_run("waves-features", lens=[record, …], gelu=[…]) writes that result file; seeds count from 0."""
+def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
+    """write_run("waves-features", lens=[record, …], gelu=[…]) writes that result file; seeds count from 0.
+
+    Such files hold only what a test is about, and are read as they stand; what a whole one must be: test_evidence.py.
+    """
+
+    def as_it_stands(path: Path) -> results.RunFile:
+        content = json.loads(path.read_text())
+        arms = {arm: {row["seed"]: row for row in rows} for arm, rows in content["arms"].items()}
+        names = ("command", "configuration", "tuning", "extra", "stale")
+        known = {"made": "yesterday", "commit": "0123456", "device": "cpu"}
+        known |= {name: content[name] for name in names if name in content}
+        return results.RunFile(path, content["scale"], arms=arms, cost=content.get("cost", {}), **known)
+
+    monkeypatch.setattr(results, "read", as_it_stands)
 
     def write(
         run: str, further: dict[str, Any] | None = None, *, scale: str = "short", **arms: list[dict[str, Any]]

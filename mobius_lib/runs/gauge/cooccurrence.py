@@ -236,6 +236,19 @@ def _interval(value: float, error: float, points: int) -> list[float]:
     return [value - half, value + half]
 
 
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """L2 and L3 on the narrowest window, and the frequencies."""
+    ladder = _Ladder(data, 0, run.compute.keywords["sizes"])
+    d = log_cooccurrence(ladder.tokens, ladder.vocabulary, WINDOWS[0])
+    found = {"frequencies/perplexity": ladder.bigrams.perplexity(None)}
+    for name in ("L2", "L3"):
+        fitted = RUNGS[name].from_dense(d, TERMS)
+        form = symmetric_part(fitted.to_dense())
+        error = min(relative_error(d, form), relative_error(d, fitted.to_dense()))
+        found |= {f"{name}/relative_error": error, f"{name}/bits": fitted.stored_bits()}
+    return found
+
+
 def at_scale(scale: str) -> Run:
     """The run with the vocabulary and the N of that scale."""
     sizes = SIZES[scale]

@@ -35,7 +35,7 @@ from mobius_lib.datasets.embedded import digests
 from mobius_lib.errors import DataError
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.gauge import ABOUT
-from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, dense_bits, error, size
+from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, dense_bits, error, size, some_rungs
 
 SIDE = 96
 """Pixels to which a picture is enlarged, as for the embedded features."""
@@ -300,6 +300,11 @@ def facts(sizes: Sizes) -> dict[str, Any]:
     shapes = {name: list(layer.weight.shape[:2]) for name, layer in layers.items()}
     chosen = [list(layers)[index] for index in largest(network())]
     return {"sizes": {**asdict(sizes), "layers": shapes, "largest": chosen}}
+
+
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """The layers by some rungs; what the pictures make of them takes minutes."""
+    return some_rungs([layer.weight.flatten(1).contiguous() for layer in pointwise(network()).values()])
 
 
 def at_scale(scale: str) -> Run:

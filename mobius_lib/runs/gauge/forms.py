@@ -132,3 +132,12 @@ def by_arm(
         }
         for name, found in own.items()
     }
+
+
+def some_rungs(weights: list[Tensor], names: tuple[str, ...] = ("L2", "L3")) -> dict[str, float]:
+    """Bits and error of matrices by rungs that are soon fitted, by their places in a record."""
+    found = {}
+    for name in names:
+        form = _rung(name, RUNGS[name], weights, TERMS)
+        found |= {f"{name}/bits": sum(form.bits), f"{name}/relative_error": error(weights, form.matrices)}
+    return found

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.gauge import ABOUT
-from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size
+from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size, some_rungs
+from mobius_lib.runs.replay import replay
 from mobius_lib.runs.trainer import trained
 from mobius_lib.runs.waves import features as waves_features
 
@@ -116,6 +117,18 @@ def facts(sizes: Sizes) -> dict[str, Any]:
     shapes = {name: list(layer.weight.flatten(1).shape) for name, layer in layers.items()}
     parameters = sum(p.numel() for p in model.parameters())
     return {"sizes": {**asdict(sizes), "layers": shapes, "numbers": numbers, "parameters": parameters}}
+
+
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first losses of chapter 1's network, and its matrices before the first step by some rungs."""
+    scale = run.compute.keywords["sizes"].training
+    settings, place = waves_features.RUN.scales[scale], torch.device("cpu")
+    part = replace(data, train=seeded_subset(*data.train, settings.train_samples))
+    losses = replay(waves_features.RUN, scale, settings, part, {"lens": {}}, place)["lens"]
+    torch.manual_seed(0)
+    weights = [layer.weight.detach().flatten(1) for layer in replaceable(waves_features.lens()).values()]
+    untrained = {f"untrained {name}": value for name, value in some_rungs(weights).items()}
+    return {"training": losses, **untrained}
 
 
 def at_scale(scale: str) -> Run:

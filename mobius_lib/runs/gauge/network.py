@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.gauge import ABOUT
-from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size
+from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size, some_rungs
 from mobius_lib.runs.waves.features import CLASSES
 from mobius_lib.runs.waves.features import load as load_pictures
 
@@ -100,6 +100,13 @@ def _judged(
 
     rows = [(form.arm, row(form)) for form in compressed(weights, terms)]
     return by_arm(ARMS, rows, {"dense": {"seconds": seconds}})
+
+
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """The network trained again, its accuracy, and its layers by some rungs."""
+    model = _trained(data, 0, run.compute.keywords["sizes"])
+    hits = (model(data.test[0]).argmax(1) == data.test[1]).double()
+    return {"dense/final_accuracy": hits.mean().item(), **some_rungs([each.weight.detach() for each in square(model)])}
 
 
 def at_scale(scale: str) -> Run:

@@ -92,7 +92,8 @@ class Continual:
         train, validation, test = (torch.cat(parts) for parts in texts)
         return Data((train, validation), (test, test[:0]), text.digest())
 
-    def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
+    def prepare(self, data: Data) -> None:
+        """Take the texts, and the models for them."""
         sizes = self.course.model
         texts = zip((*data.train, data.test[0]), self.lengths, strict=True)
         train, validation, test = ([*whole.split(lengths)] for whole, lengths in texts)
@@ -100,9 +101,12 @@ class Continual:
         self.validation = [book.Pieces(each, sizes.piece) for each in validation]
         self.test = [book.Pieces(each, sizes.piece) for each in test]
         self.models = make_models(sizes, len(book.alphabet()))
+
+    def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
+        self.prepare(data)
         if not self.rates:
             for name in ("twistor", "lstm"):
-                self.rates[name] = search(sizes.rates, partial(self._attempt, name))
+                self.rates[name] = search(self.course.model.rates, partial(self._attempt, name))
         return {arm: self._record(arm, seed) for arm in ARMS}
 
     def _attempt(self, name: str, rate: float) -> float:
@@ -119,11 +123,18 @@ class Continual:
         return model
 
     def _stage(
-        self, model: nn.Module, words: Tensor, validation: book.Pieces, steps: int, rate: float, seed: int
+        self,
+        model: nn.Module,
+        words: Tensor,
+        validation: book.Pieces,
+        steps: int,
+        rate: float,
+        seed: int,
+        stop: int | None = None,
     ) -> tuple[list[dict[str, Any]], float]:
         sizes, intervals = self.course.model, self.course.intervals
         streams = book.Streams(words, sizes.rows, sizes.length, max(1, steps // intervals), seed)
-        outcome = train(model, streams, validation, intervals=intervals, lr=rate, seed=seed)
+        outcome = train(model, streams, validation, intervals=intervals, lr=rate, seed=seed, stop=stop)
         return outcome.history, outcome.seconds
 
     def _record(self, arm: str, seed: int) -> dict[str, Any]:
@@ -163,6 +174,18 @@ def _lost(bits: list[list[float]]) -> dict[str, Any]:
     each = [bits[last][group] - bits[group][group] for group in range(last)]
     own = [bits[group][group] for group in range(len(bits))]
     return {"forgetting": sum(each) / last, "forgetting_by_group": each, "learned": sum(own) / len(own)}
+
+
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """The first interval of the first stage, of a twistor and an LSTM."""
+    continual, found = run.compute, {}
+    continual.prepare(data)
+    for name in ("twistor", "lstm"):
+        model = continual._model(name, 0, len(GROUPS) * continual.course.steps)
+        words, validation, steps = continual.texts[0], continual.validation[0], continual.course.steps
+        (first,), _ = continual._stage(model, words, validation, steps, rows[name]["lr"], 0, stop=1)
+        found |= {f"{name}/history/0/0/{key}": first[key] for key in ("training_bits", "validation_bits")}
+    return found
 
 
 def at_scale(scale: str) -> Run:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Run, nothing
 from mobius_lib.runs.peak import peak_bytes
 from mobius_lib.runs.timing import in_turn
 from mobius_lib.runs.twistor import ABOUT
@@ -94,12 +94,6 @@ class IncidenceModel(nn.Module):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = x + layer(norm(x))
         return self.head(x)
-
-
-def nothing() -> Data:
-    """This run needs no data: its tokens are drawn."""
-    empty = torch.zeros(0, dtype=torch.int64)
-    return Data((empty, empty), (empty, empty))
 
 
 def compute(data: Data, seed: int, sizes: Sizes) -> Mapping[str, dict[str, Any]]:
@@ -234,6 +228,15 @@ def _step_of(model: TwistorHopeArchitecture, x: Tensor, y: Tensor, mixed: bool) 
         scaler.update()
 
     return step
+
+
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """Parameters of the models, and the memory that the two shortest texts take."""
+    sizes = run.compute.keywords["sizes"]
+    found = _lengths(replace(sizes, lengths=sizes.lengths[:2], rounds=1), 0, data.train[0].device)
+    memory = {f"{name}/memory_by_length/{n}": found[name]["memory_by_length"][str(n)]
+              for name in found for n in sizes.lengths[:2]}  # fmt: skip
+    return memory | {f"{name}/parameters": row["parameters"] for name, row in found.items()}
 
 
 def at_scale(scale: str) -> Run:

@@ -194,6 +194,11 @@ class Maps(Comparison):
         }
 
 
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """The first interval of a twistor, of the bare one with its maps and with a mixing, and of an LSTM."""
+    return run.compute.first_interval(data, rows, "twistor", "bare + maps", "bare + mixing", "lstm + head")
+
+
 def at_scale(scale: str) -> Run:
     """The run with the sizes of that scale."""
     sizes = replace(SIZES[scale], rates=RATES)

@@ -183,7 +183,9 @@ class Comparison:
         _, outcome = self.trained(name, 0, rate, self.sizes.search_steps, min(SEARCH_INTERVALS, self.sizes.intervals))
         return outcome.history[-1]["validation_bits"]
 
-    def trained(self, name: str, seed: int, rate: float, steps: int, intervals: int) -> tuple[nn.Module, Trained]:
+    def trained(
+        self, name: str, seed: int, rate: float, steps: int, intervals: int, stop: int | None = None
+    ) -> tuple[nn.Module, Trained]:
         torch.manual_seed(seed)
         model = self.models[name]().to(self.text.device)
         look = None
@@ -192,7 +194,20 @@ class Comparison:
             x = self._sample(self.validation)
             look = lambda model, lr: curves(model, lr, x)  # noqa: E731
         streams = self._streams(name, seed, self._each(steps, intervals))
-        return model, train(model, streams, self.validation, intervals=intervals, lr=rate, seed=seed, look=look)
+        return model, train(
+            model, streams, self.validation, intervals=intervals, lr=rate, seed=seed, look=look, stop=stop
+        )
+
+    def first_interval(self, data: Data, rows: Mapping[str, Mapping[str, Any]], *arms: str) -> dict[str, float]:
+        """What some arms come to in their first interval with seed 0, by its place in the record."""
+        self.prepare(data)
+        found = {}
+        for name in arms:
+            _, outcome = self.trained(name, 0, rows[name]["lr"], self.sizes.steps, self.sizes.intervals, stop=1)
+            found |= {
+                f"{name}/history/0/{key}": outcome.history[0][key] for key in ("training_bits", "validation_bits")
+            }
+        return found
 
     def _streams(self, name: str, seed: int, each: int) -> book.Streams:
         rows, length = self.sizes.rows, self.sizes.length
@@ -260,6 +275,11 @@ def told(model: nn.Module, outcome: Trained, rate: float, steps: int) -> dict[st
         "lr": rate,
         "skipped_batches": outcome.skipped_batches,
     }
+
+
+def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
+    """The first interval of a twistor with and without its parts, and of what stands beside it."""
+    return run.compute.first_interval(data, rows, "twistor", "no nested", "scan", "lstm", "transformer")
 
 
 def at_scale(scale: str) -> Run:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib.runs.replay import Enough
 from mobius_lib.runs.twistor.books import Pieces, Streams
 from mobius_lib.runs.twistor.models import LanguageModel
 
@@ -104,6 +105,7 @@ def train(
     lr: float,
     seed: int,
     look: Look | None = None,
+    stop: int | None = None,
 ) -> Trained:
     """Train a language model for so many intervals (the epochs of `streams`): AdamW, a tenth of ascent, then a cosine.
 
@@ -115,6 +117,7 @@ def train(
         lr: the highest rate.
         seed: of what is drawn while training.
         look: what else to draw.
+        stop: end after so many intervals, whatever the schedule has left.
     """
     from mobius_lib.training import Recipe, fit
 
@@ -138,6 +141,8 @@ def train(
                 **({} if look is None else look(model, record["lr"])),
             }
         )
+        if len(history) == stop:
+            raise Enough
 
     recipe = Recipe(epochs=intervals, lr=lr, seed=seed, warmup_epochs=min(-(-intervals // 10), intervals - 1))
     device = streams.tokens.device
@@ -147,6 +152,8 @@ def train(
             Flat(model), streams, validation, recipe, None,
             device=str(device), objective=closing, groups=groups, progress=False, on_epoch=drawn,
         )  # fmt: skip
+    except Enough:
+        return Trained(history, math.nan, 0)
     finally:
         norm.remove()
     seconds = streams.samples * intervals / outcome.samples_per_second

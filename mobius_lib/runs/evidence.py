@@ -1,0 +1,356 @@
+"""Whether a record is still what the code of today would make: digests, fingerprints, and the replay.
+
+Beside the records of a folder stands `verified.json`. Its entry for a record has the digest of the content, the
+fingerprints of the code under which it was last verified, when, by which commit and on which processor, whether that
+code made it or a replay showed that it makes the same, and the numbers of the replay.
+
+A record is *stale* when its content is no longer what was verified, or when its code, data or settings are others than
+today's. In the book's own folder a record without an entry is stale, too. In any other folder it is its owner's, and
+is judged by the fingerprints that it carries itself.
+"""
+
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from mobius_lib.errors import MobiusError
+from mobius_lib.files import write_json
+from mobius_lib.fingerprint import PACKAGE, fingerprint
+from mobius_lib.runs.about import RunError
+from mobius_lib.runs.schema import Digest, Record, read_record
+
+FILE = "verified.json"
+SAME = 1e-4
+"""By how much a replayed number may differ, relative to it, on a processor with the same instructions and torch. There
+the same code gives the same numbers, and the same sums in another order some 1e-5 after an epoch. What is taken over
+must agree within this."""
+OTHER = 2e-2
+"""The same on any other processor, where sums are taken in another order from the first step on, which training
+amplifies: AVX2 in place of AVX-512 moved the fifth loss by 2e-6, the twentieth by up to 1.4e-3, and the mean over fifty
+steps of a recurrent network by up to 9e-3."""
+EARLY, FIRST = 5, 1e-5
+"""So many losses must agree within this anywhere: by them other code shows, whatever becomes of the later ones."""
+ROWS = 1e-3
+"""The least bound for an accuracy, which is a count: rows on the border between two classes may change sides."""
+
+
+class Entry(BaseModel):
+    """What is known of a record."""
+
+    digest: Digest
+    created: str
+    """As the record says: made again, it is another one, and this entry is not its own."""
+    code: Digest
+    loading: Digest
+    verified: str
+    commit: str
+    processor: str
+    torch: str
+    how: Literal["made", "replayed"]
+    replay: dict[str, list[float | None]]
+
+    def words(self) -> str:
+        """When and by what."""
+        return f"{self.verified[:10]} at {self.commit} on {self.processor} ({self.how})"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of verifying a record."""
+
+    path: Path
+    fault: str | None
+    """What is wrong, with the cure; None where nothing is."""
+    entry: Entry | None = None
+    """What can be written down of it now."""
+    off: float | None = None
+    """The largest relative difference of the replay; None where there was none."""
+    seconds: float = 0.0
+    note: str = ""
+    """Why it was not replayed, or when it was last."""
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of what a record says, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def entries(folder: Path) -> dict[str, Entry]:
+    """The entries of a folder, by the names of its records.
+
+    Raises:
+        RunError: when the file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    stat = path.stat()
+    return _entries(path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _entries(path: Path, *_: int) -> dict[str, Entry]:
+    try:
+        return TypeAdapter(dict[str, Entry]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RunError(
+            f"{path} is damaged ({error.errors()[0]['msg']}); restore it with git, or delete it and run "
+            "`mobius verify --all --write`."
+        ) from error
+
+
+def record_names(folder: Path) -> list[Path]:
+    """The records of a folder."""
+    return sorted(path for path in folder.glob("*.json") if path.name != FILE)
+
+
+def own_entry(path: Path, record: Record) -> Entry | None:
+    """The entry that belongs to a record; that of one which has been made again since does not."""
+    entry = entries(path.parent).get(path.name)
+    return entry if entry is not None and entry.created == record.created.isoformat() else None
+
+
+def why_stale(path: Path, record: Record, content: Any) -> str | None:
+    """Why a record is no evidence any more, with the command that renews it; None where it is current."""
+    entry, verify = own_entry(path, record), f"`mobius verify {record.run} --write`"
+    if entry is not None and entry.digest != digest(content):
+        return (
+            f"edited since it was verified on {entry.verified[:10]}; restore it, or make it again: `{record.command}`"
+        )
+    if entry is None and path.parent.resolve() == _book():
+        return f"without an entry in {FILE}; {verify} replays it and enters it"
+    other = [name for name, found in record.data.items() if _embedded().get(name, found) != found]
+    if other:
+        return f"made from other data ({', '.join(other)}); make it again: `{record.command}`"
+    changed = _other_settings(record)
+    if changed:
+        return f"made with other settings than the scale has now ({changed}); make it again: `{record.command}`"
+    now, own = fingerprints(record.run, record.scale), record.fingerprint
+    if entry is not None and (entry.code, entry.loading) == now:
+        return None
+    if own is not None and own.code == now[0] and own.loading in (now[1], None):
+        return None
+    by = "made by other code" if entry is not None or own is not None else "without a fingerprint of its code"
+    return f"{by}; {verify} shows whether today's makes the same, else `{record.command}` does"
+
+
+def verify(path: Path, *, replayed: bool = True) -> Verified:
+    """Whether a record is whole and current, and with `replayed` whether today's code still makes it.
+
+    A record that keeps no losses is taken over only if it holds something else that is computed again: the first epoch
+    of every arm, say, or the numbers of a cell; or if it carries the fingerprint of today's code. Then the losses
+    that were met on the way are kept in its entry.
+
+    Raises:
+        DataError: when data that it was made from cannot be had.
+    """
+    started = time.perf_counter()
+    try:
+        record, content = read_record(path)
+        stale = why_stale(path, record, content)
+    except MobiusError as error:
+        return Verified(path, str(error))
+    if stale is not None and not stale.startswith(("without", "made by other code")):  # which a replay can settle
+        return Verified(path, f"{path} is stale: {stale}.")
+    entry = own_entry(path, record)
+    if not replayed:
+        note = "" if entry is None else f"verified {entry.words()}"
+        return Verified(path, None if stale is None else f"{path} is stale: {stale}.", None, note=note)
+    if record.device.startswith("cuda") and not torch.cuda.is_available():
+        return Verified(path, None, None, note="not replayed: it was made on a GPU, and there is none here")
+    found, off, fault = _compared(record, entry)
+    if fault is not None:
+        fault = f"{path} {fault}; make it again: `{record.command}`."
+        return Verified(path, fault, None, off, time.perf_counter() - started)
+    return Verified(path, None, new_entry(record, content, found), off, time.perf_counter() - started)
+
+
+def enter(folder: Path, found: dict[str, Entry]) -> None:
+    """Writes entries into a folder's file; those of records that are there no longer are dropped."""
+    kept = {**entries(folder), **found}
+    there = {path.name for path in record_names(folder)}
+    write_json(folder / FILE, {name: kept[name].model_dump() for name in sorted(kept) if name in there})
+
+
+def enter_made(path: Path) -> None:
+    """Enters a record that has just been made; what it keeps of its first steps is its replay."""
+    record, content = read_record(path)
+    enter(path.parent, {path.name: new_entry(record, content, {}, just_made=True)})
+
+
+def new_entry(record: Record, content: Any, replay: dict[str, list[float | None]], *, just_made: bool = False) -> Entry:
+    """That of a record which the code of today has made, or makes again."""
+    from mobius_lib.runs.provenance import processor, provenance
+
+    own, now = record.fingerprint, None if just_made else fingerprints(record.run, record.scale)
+    code, loading = now or (own.code, own.loading or own.data)  # type: ignore[union-attr]  # what is new has its own
+    return Entry(
+        digest=digest(content),
+        created=record.created.isoformat(),
+        code=code,
+        loading=loading,
+        verified=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=provenance()["commit"],
+        processor=processor(),
+        torch=torch.__version__,
+        how="made" if own is not None and own.code == code else "replayed",
+        replay=replay,
+    )
+
+
+def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]], float | None, str | None]:
+    """The numbers of a replay, how far the worst of them is off, and what is wrong with them."""
+    from mobius_lib.runs.executor import changed, loaded
+    from mobius_lib.runs.provenance import processor
+    from mobius_lib.runs.registry import get_run
+    from mobius_lib.runs.replay import replay, standing_at, to_keep
+
+    run = get_run(record.run)
+    run = run.at_scale(record.scale) if run.at_scale is not None else run
+    place = torch.device("cuda" if record.device.startswith("cuda") else "cpu")
+    settings = changed(run.scales[record.scale], _changes(record))
+    data, rows = loaded(run, settings, place), record.first_rows()
+    if dict(data.hashes) != record.data:
+        return {}, None, "was made from other data"
+    kept = record.replay or (entry.replay if entry is not None else {})
+    code = fingerprints(record.run, record.scale)[0]
+    current = record.fingerprint is not None and record.fingerprint.code == code
+    adopting = not record.replay and entry is None
+    found = replay(run, record.scale, settings, data, rows, place, epoch=adopting and run.compute is None)
+    here, there = (processor(), torch.__version__), (record.versions.processor, record.versions.torch)
+    if entry is not None and not record.replay:
+        there = (entry.processor, entry.torch)
+    late, worst, compared = (SAME if adopting or here == there else OTHER), 0.0, 0
+    for name, values in found.items():
+        stands = standing_at(rows, name)
+        known = kept.get(name) if stands is None else [stands]
+        if known is None:
+            if name in rows and kept:
+                return found, None, f"keeps no numbers of {name}"
+            continue
+        compared += 1
+        if len(known) < min(len(values), EARLY):  # a shorter first epoch may have been all that was seen
+            return found, None, f"keeps {len(known)} numbers of {name}, and a replay has {len(values)}"
+        counted = name.endswith("_accuracy")
+        for step, (value, other) in enumerate(zip(values, known, strict=False)):
+            off = _off(value, other, 1.0 if counted else None)
+            bound = FIRST if step < EARLY < len(values) else max(late, ROWS) if counted else late
+            worst = max(worst, off)
+            if off > bound:
+                which = f"number {step + 1} of {name}" if len(values) > 1 else name
+                return found, worst, f"disagrees with its replay in {which} by {off:.1g} (relative), over {bound:g}"
+    if not compared and found and not current:
+        return found, None, "holds nothing that can be computed again, and was made by other code"
+    return to_keep(found, rows), (worst if compared else None), None
+
+
+def _off(a: float | None, b: float | None, unit: float | None = None) -> float:
+    """The difference of two numbers beside a unit, or beside the larger of them."""
+    if a is None or b is None:
+        return 0.0 if a is b else math.inf
+    return 0.0 if a == b else abs(a - b) / (unit or max(abs(a), abs(b)))
+
+
+def fingerprints(run: str, scale: str) -> tuple[str, str]:
+    """Of the code that a run reaches at a scale, and of that which loads its data, as they are now.
+
+    They are kept in the user's cache for as long as no file of the library is written to.
+    """
+    known = _known_fingerprints()
+    if f"{run}.{scale}" not in known:
+        from mobius_lib.runs.executor import code_of
+        from mobius_lib.runs.registry import get_run
+
+        found = get_run(run)
+        found = found.at_scale(scale) if found.at_scale is not None else found
+        known[f"{run}.{scale}"] = (code_of(found), fingerprint(found.data))
+        path, state = _cache_file()
+        with suppress(MobiusError):  # it is only there to save time
+            write_json(path, {"state": state, "known": known})
+    code, loading = known[f"{run}.{scale}"]
+    return code, loading
+
+
+@cache
+def _known_fingerprints() -> dict[str, Any]:
+    path, state = _cache_file()
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        stored = json.loads(path.read_bytes())
+        if stored["state"] == state:
+            return dict(stored["known"])
+    return {}
+
+
+@cache
+def _cache_file() -> tuple[Path, str]:
+    """Where fingerprints are kept, and what says that they still hold: place, size and time of every source."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    files = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".cpp", ".h") and path.is_file())
+    state = [sys.version, *((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)]
+    place = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
+    return base / "mobius_lib" / f"fingerprints-{place}.json", hashlib.sha256(repr(state).encode()).hexdigest()
+
+
+@cache
+def _book() -> Path:
+    """The folder of the book's own records."""
+    from mobius_lib.datasets.paths import data_dir
+
+    return (data_dir() / "results").resolve()
+
+
+@cache
+def _embedded() -> dict[str, str]:
+    """The hashes of all embedded data, by the names that records give them."""
+    from mobius_lib.datasets import text
+    from mobius_lib.datasets.embedded import digests
+
+    return digests("features") | digests("FashionMNIST") | text.digest()
+
+
+def _changes(record: Record) -> dict[str, Any]:
+    """The settings that its command changes."""
+    used = record.configuration.model_dump()
+    names = ("epochs", "batch_size", "lr", "train_samples", "test_samples")
+    return {name: used[name] for name in names if f" --{name.replace('_', '-')} " in record.command}
+
+
+def _other_settings(record: Record) -> str:
+    """What of its configuration is neither the scale's nor in its command."""
+    from mobius_lib.runs.executor import changed
+    from mobius_lib.runs.registry import get_run
+
+    run = get_run(record.run)
+    run = run.at_scale(record.scale) if run.at_scale is not None else run
+    settings = vars(changed(run.scales[record.scale], _changes(record))) | {"weight_decay": run.weight_decay}
+    used = record.configuration.model_dump()
+    return ", ".join(
+        f"{name} {used.get(name)}" for name in settings if name != "note" and used.get(name) != settings[name]
+    )
+
+
+def chosen(folder: Path, runs: list[str]) -> Iterator[Path]:
+    """The records of some runs, or of all where none is named.
+
+    Raises:
+        RunError: when there is none of a run.
+    """
+    there = record_names(folder)
+    for run in runs:
+        if not any(path.name.startswith(f"{run}.") for path in there):
+            names = ", ".join(dict.fromkeys(path.name.split(".")[0] for path in there)) or "none"
+            raise RunError(f"There is no record of a run {run!r} in {folder}; there are records of {names}.")
+    yield from (path for path in there if not runs or path.name.split(".")[0] in runs)

@@ -1,0 +1,242 @@
+"""What a result file holds, as `mobius run` writes it, and what must agree within it.
+
+One model serves all runs. A run that trains tells of every epoch, unless it says that it does not (`Run.keep_history`),
+or an arm is set in closed form (`Arm.solve`), or has its own share of the epochs. A run that computes its records has
+no recipe; what it tells twice must be the same both times.
+"""
+
+import json
+import math
+import shlex
+import statistics
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from mobius_lib.runs.about import RunError
+
+
+def _given(digest: str) -> str:
+    if not digest.strip("0"):
+        raise ValueError("it is all zeros")
+    return digest
+
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), AfterValidator(_given)]
+"""SHA-256."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Open(BaseModel):
+    """A table with some entries that are known, and others that are the run's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Fingerprint(BaseModel):
+    """Of what made it; see `made_by`."""
+
+    code: Digest
+    data: Digest
+    configuration: Digest
+    loading: Digest | None = None
+    """Of the code that loads the data. Older records have none."""
+
+
+class Configuration(_Open):
+    """The settings of the scale, with what was changed."""
+
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(ge=0)
+    lr: float = Field(ge=0)
+    train_samples: int | None
+    test_samples: int | None
+    weight_decay: float
+    seeds: int = Field(ge=1)
+
+
+class Versions(_Open):
+    """What was installed."""
+
+    python: Text
+    torch: Text
+    mobius_lib: Text
+    processor: str = "unknown"
+    """With the instructions that torch uses on it."""
+
+
+class Row(_Open):
+    """One arm with one seed."""
+
+    seed: int = Field(ge=0)
+    final_accuracy: Share | None = None
+    best_accuracy: Share | None = None
+    seconds: float | None = Field(None, ge=0)
+    history: list[Any] | None = None
+
+
+class Tuning(BaseModel):
+    """A search for a learning rate."""
+
+    lr: float
+    held_out: dict[str, Share]
+
+
+class Record(_Open):
+    """A result file."""
+
+    run: str
+    scale: str
+    command: str
+    configuration: Configuration
+    device: Text
+    versions: Versions
+    commit: str = Field(pattern=r"^([0-9a-f]{7,40}(\+changes)?|not a checkout)$")
+    created: AwareDatetime
+    data: dict[str, Digest]
+    fingerprint: Fingerprint | None = None
+    wall_seconds: float = Field(ge=0)
+    arms: dict[str, list[Row]] = Field(min_length=1)
+    cost: dict[str, dict[str, Any]] = {}
+    tuning: dict[str, Tuning] = {}
+    replay: dict[str, list[float | None]] = {}
+
+    def first_rows(self) -> dict[str, dict[str, Any]]:
+        """Arm to its record with seed 0."""
+        return {name: row.model_dump() for name, rows in self.arms.items() for row in rows if row.seed == 0}
+
+
+def read_record(path: Path) -> tuple[Record, dict[str, Any]]:
+    """A result file that is consistent, and its content as it stands there.
+
+    Raises:
+        RunError: naming the file, what is wrong with it, and the cure.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        record = Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise RunError(f"{path} is no result file: {where}: {first['msg'].lower()}. {_cure(path, content)}") from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} is no result file ({type(error).__name__}: {error}). {_cure(path, {})}") from error
+    if path.name != f"{record.run}.{record.scale}.json":
+        raise RunError(f"{path} says that it is {record.run}.{record.scale}.json; rename it, or make it again.")
+    for fault in _faults(record):
+        raise RunError(f"{path}: {fault}. {_cure(path, content)}")
+    return record, content
+
+
+def _cure(path: Path, content: Any) -> str:
+    command = content.get("command") if isinstance(content, dict) else None
+    again = f"`{command}`" if isinstance(command, str) and command.startswith("mobius run ") else "`mobius run`"
+    return f"Restore it from where it was made, or make it again with {again}."
+
+
+def _faults(record: Record) -> Iterator[str]:
+    """What does not agree within a record, a sentence each."""
+    from mobius_lib.runs.base import Arm, nothing
+    from mobius_lib.runs.registry import get_run
+
+    run = get_run(record.run)
+    if record.scale not in run.scales:
+        raise RunError(f"The run {run.name} has no scale {record.scale!r}; it has {', '.join(run.scales)}.")
+    run = run.at_scale(record.scale) if run.at_scale is not None else run
+    yield from _command_faults(record)
+    if not record.data and run.data is not nothing:
+        yield "it does not say what data it was made from"
+    yield from _copies(record)
+    for name, rows in record.arms.items():
+        found = run.arms.get(name)
+        arm = found if isinstance(found, Arm) and run.compute is None else Arm(lambda: None)  # type: ignore[arg-type,return-value]
+        epochs = max(1, round(record.configuration.epochs * arm.epochs)) if record.configuration.epochs else 0
+        if arm.solve is not None or not run.keep_history:
+            epochs = 0
+        for row in rows:
+            faults = _trained_faults(row, epochs) if run.compute is None else _computed_faults(row, record)
+            yield from (f"arm {name!r}, seed {row.seed}: {fault}" for fault in faults)
+    for name, tuning in record.tuning.items():
+        best = max(tuning.held_out.values())
+        if tuning.held_out.get(f"{tuning.lr:g}") != best:
+            yield f"arm {name!r} was trained at the rate {tuning.lr:g}, which was not the best of its search"
+
+
+def _command_faults(record: Record) -> Iterator[str]:
+    """What the command says that the rest does not."""
+    words, settings = shlex.split(record.command), record.configuration.model_dump()
+    if words[:3] != ["mobius", "run", record.run]:
+        yield f"its command is not one of `mobius run {record.run}`"
+    options = dict(zip(words[3::2], words[4::2], strict=False))
+    told = {"--scale": record.scale} | {f"--{key.replace('_', '-')}": value for key, value in settings.items()}
+    for option, value in options.items():
+        if option in told and value not in (str(told[option]), f"{told[option]:g}" if option == "--lr" else None):
+            yield f"its command has {option} {value}, and its configuration {told[option]}"
+    for name, rows in record.arms.items():
+        if sorted(row.seed for row in rows) != list(range(record.configuration.seeds)):
+            seeds = ", ".join(str(row.seed) for row in rows)
+            yield f"arm {name!r} has the seeds {seeds} where there are {record.configuration.seeds}, each once, from 0"
+
+
+def _copies(record: Record) -> Iterator[str]:
+    """Seeds that say the same. Where nothing is drawn two may, but they never take the same time to the microsecond."""
+    by_seed: dict[int, list[dict[str, Any]]] = {}
+    for name, rows in record.arms.items():
+        bare = [row.model_dump(exclude={"seed"}, exclude_unset=True) for row in rows]
+        for row, own in zip(rows, bare, strict=True):
+            by_seed.setdefault(row.seed, []).append(own)
+        curves = [[_untimed(epoch) for epoch in row.history or ()] for row in rows]
+        for i, j in combinations(range(len(rows)), 2):
+            if (row := rows[i]).seconds and (bare[i] == bare[j] or (curves[i] and curves[i] == curves[j])):
+                yield f"arm {name!r} has the same record with the seeds {row.seed} and {rows[j].seed}: one is a copy"
+    for first, second in combinations(by_seed, 2):
+        if by_seed[first] == by_seed[second]:
+            yield f"the seeds {first} and {second} have the same records: one is a copy"
+
+
+def _untimed(epoch: Any) -> Any:
+    return {key: value for key, value in epoch.items() if key != "seconds"} if isinstance(epoch, dict) else epoch
+
+
+def _trained_faults(row: Row, epochs: int) -> Iterator[str]:
+    if row.final_accuracy is None or row.best_accuracy is None or row.history is None:
+        yield "it lacks final_accuracy, best_accuracy or history"
+        return
+    if len(row.history) != epochs or [epoch.get("epoch") for epoch in row.history] != [*range(1, epochs + 1)]:
+        yield f"its history has {len(row.history)} epochs where {epochs} were configured"
+        return
+    accuracies = [epoch["val_accuracy"] for epoch in row.history] or [row.final_accuracy, row.best_accuracy]
+    if epochs and row.final_accuracy != accuracies[-1]:
+        yield f"its final accuracy is {row.final_accuracy}, and that of its last epoch {accuracies[-1]}"
+    if row.best_accuracy != max(accuracies):
+        yield f"its best accuracy is {row.best_accuracy}, and the best of its history {max(accuracies)}"
+
+
+def _computed_faults(row: Row, record: Record) -> Iterator[str]:
+    """Of what is told twice: of a form and its rows, of a text and its pieces, of a search and the rate it chose."""
+    told: Mapping[str, Any] = row.model_dump()
+    rows = told.get("rows")
+    if rows is not None and not any(each.items() <= told.items() for each in map(_hashable, rows)):
+        yield "its own numbers stand in none of its rows"
+    stages = row.history if row.history and isinstance(row.history[0], list) else [row.history]
+    intervals = (record.model_dump().get("sizes") or {}).get("intervals")
+    if row.history is not None and intervals and any(len(stage or ()) != intervals for stage in stages):
+        yield f"its history has other than the {intervals} intervals that were configured"
+    bits, order = told.get("bits_per_character", math.nan), str(told.get("order"))
+    means = [told["bits_by_piece"]] if "bits_by_piece" in told else []
+    means += [told["bits"][-1]] if isinstance(told.get("bits"), list) else []
+    means += [[told["bits_by_order"][order]]] if order in told.get("bits_by_order", {}) else []
+    if any(not math.isclose(statistics.fmean(each), bits, abs_tol=1e-4) for each in means):
+        yield f"its bits_per_character, {bits}, is not what its parts come to"
+    found = {rate: value for rate, value in told.get("held_out", {}).items() if value is not None}
+    if found and not math.isclose(float(min(found, key=found.__getitem__)), told["lr"], rel_tol=0.01):
+        yield f"it was trained at the rate {told['lr']:g}, which was not the best of its search"
+
+
+def _hashable(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What can be looked for: numbers and words."""
+    return {key: value for key, value in row.items() if not isinstance(value, list | dict)}

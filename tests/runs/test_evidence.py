@@ -1,0 +1,309 @@
+"""A record is consistent, whole and current, or it is named: every forgery that was found, beside honest changes."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mobius_lib import fingerprint as printing
+from mobius_lib.datasets import data_dir
+from mobius_lib.ledger import LedgerError
+from mobius_lib.ledger.results import Results, read
+from mobius_lib.runs import RunError, evidence, execute, get_run
+from mobius_lib.runs.schema import read_record
+from mobius_lib.waves import math as waves_math
+
+NAME = "cantor-mask.quick.json"
+SMALL = {"epochs": 2, "train_samples": 300, "test_samples": 100}
+Edit = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record as `mobius run` makes it: four arms with lenses, two epochs of five steps, two seeds."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("made") / NAME
+    options = {"device": "cpu", "progress": False, "replayed": True}
+    execute(get_run("cantor-mask"), seeds=2, output=path, **SMALL, **options)
+    evidence.enter_made(path)
+    return path
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A user's folder that holds it, with its entry."""
+    return shutil.copytree(made.parent, tmp_path / "results")
+
+
+@pytest.fixture
+def edit(folder: Path) -> Callable[[Edit], Path]:
+    """edit(function): the record, after the function has changed its content."""
+
+    def edited(change: Edit) -> Path:
+        content = json.loads((folder / NAME).read_text("utf-8"))
+        change(content)
+        (folder / NAME).write_text(json.dumps(content), "utf-8")
+        return folder / NAME
+
+    return edited
+
+
+def without_entry(path: Path) -> Path:
+    (path.parent / evidence.FILE).unlink()
+    return path
+
+
+def row(content: dict[str, Any], arm: str = "thirds", seed: int = 0) -> dict[str, Any]:
+    return content["arms"][arm][seed]
+
+
+def copied(content: dict[str, Any]) -> None:
+    content["arms"]["thirds"][1] = row(content) | {"seed": 1}
+
+
+def copied_with_another_time(content: dict[str, Any]) -> None:
+    content["arms"]["thirds"][1] = row(content) | {"seed": 1, "seconds": 1.5}
+
+
+def improved(content: dict[str, Any], by: float = 0.2) -> None:
+    """By someone who knows where an accuracy stands."""
+    own = row(content)
+    own["history"][-1]["val_accuracy"] = own["final_accuracy"] = own["best_accuracy"] = own["best_accuracy"] + by
+
+
+FORGERIES: dict[str, tuple[Edit, str]] = {
+    "an accuracy": (lambda c: row(c).update(final_accuracy=0.95), r"final accuracy is 0\.95, and that of its last"),
+    "a best": (lambda c: row(c).update(best_accuracy=0.99), r"best accuracy is 0\.99, and the best of its history"),
+    "no history": (lambda c: row(c).update(history=[]), "history has 0 epochs where 2 were configured"),
+    "more epochs": (lambda c: c["configuration"].update(epochs=3), "command has --epochs 2, and its configuration 3"),
+    "another scale": (lambda c: c.update(command=c["command"].replace("quick", "full")), "--scale full"),
+    "zeros": (lambda c: c["data"].update(dict.fromkeys(c["data"], "0" * 64)), "it is all zeros"),
+    "no digest": (lambda c: c["data"].update(dict.fromkeys(c["data"], "yes")), "string should match pattern"),
+    "no data": (lambda c: c.update(data={}), "does not say what data it was made from"),
+    "a copied seed": (copied, "the same record with the seeds 0 and 1: one is a copy"),
+    "a copy with another time": (copied_with_another_time, "one is a copy"),
+    "a seed twice": (lambda c: row(c, seed=1).update(seed=0), "seeds 0, 0 where there are 2, each once"),
+    "a seed less": (lambda c: c["arms"]["thirds"].pop(), "seeds 0 where there are 2"),
+    "above 1": (lambda c: row(c).update(final_accuracy=1.2, best_accuracy=1.2), "less than or equal to 1"),
+    "no arms": (lambda c: c.update(arms={}), "arms: .*at least 1 item"),
+    "another run": (lambda c: c.update(run="waves-clip"), "says that it is waves-clip.quick.json"),
+    **{
+        f"no {part}": (lambda c, part=part: c.pop(part), f"{part}: field required")
+        for part in ("device", "versions", "commit", "created", "configuration", "command")
+    },
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_what_does_not_agree_in_itself_is_named(edit: Callable, forgery: str) -> None:
+    change, sentence = FORGERIES[forgery]
+    path = edit(change)
+    with pytest.raises(LedgerError, match=sentence) as error:
+        read(path)
+    assert str(path) in str(error.value) and "make it again" in str(error.value)
+    assert "\n" not in str(error.value) and evidence.verify(path, replayed=False).fault == str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"arms": 3}'])
+def test_what_is_no_record_is_named(folder: Path, text: str) -> None:
+    (folder / NAME).write_text(text)
+    with pytest.raises(LedgerError, match=f"{NAME} is no result file"):
+        read(folder / NAME)
+
+
+def test_a_record_that_was_just_made_is_current(folder: Path) -> None:
+    file = read(folder / NAME)
+    assert file.stale is None and "(made)" in file.verified
+    told = file.evidence()
+    assert told["record"] == NAME and told["made"] == file.made and told["stale"] is None
+    found = evidence.verify(folder / NAME)
+    assert found.fault is None and found.off == 0 and found.entry.how == "made"
+    losses = json.loads((folder / NAME).read_text())["replay"]["thirds"]
+    assert len(losses) == 2 * 5, "all of its steps, where there are fewer than 20"
+
+
+def test_an_edit_by_hand_that_agrees_in_itself_is_stale(edit: Callable) -> None:
+    path = edit(improved)
+    assert "edited since it was verified" in read(path).stale
+    assert "edited since" in evidence.verify(path).fault
+
+
+def test_another_layout_is_no_edit(folder: Path) -> None:
+    content = json.loads((folder / NAME).read_text())
+    (folder / NAME).write_text(json.dumps(dict(reversed(content.items())), indent=4))
+    assert read(folder / NAME).stale is None
+
+
+def test_a_record_that_was_made_again_is_not_taken_for_an_edited_one(edit: Callable) -> None:
+    def again(content: dict[str, Any]) -> None:
+        content["created"] = "2031-01-01T00:00:00+00:00"
+        for rows in content["arms"].values():
+            for each in rows:
+                each["seconds"] += 1
+
+    path = edit(again)
+    assert read(path).stale is None and read(path).verified is None, "by its own fingerprint"
+    found = evidence.verify(path)
+    evidence.enter(path.parent, {NAME: found.entry})
+    assert found.fault is None and read(path).verified is not None
+
+
+def test_a_hand_typed_file_is_no_evidence(tmp_path: Path, edit: Callable) -> None:
+    path = tmp_path / "waves-clip.full.json"
+    typed = {"run": "waves-clip", "scale": "full", "command": "mobius run waves-clip --scale full"}
+    path.write_text(json.dumps(typed | {"arms": {"lens": [{"seed": s, "final_accuracy": 0.808} for s in range(3)]}}))
+    with pytest.raises(LedgerError, match=r"waves-clip\.full\.json is no result file: configuration: field required"):
+        Results(tmp_path).find("waves-clip", "lens")
+    content = json.loads(edit(lambda c: c.pop("fingerprint")).read_text())  # by whoever copies all but that
+    without_entry(edit(lambda c: None))
+    assert "without a fingerprint of its code" in read(path.parent / "results" / NAME).stale
+    assert content["command"] in read(path.parent / "results" / NAME).stale, "the cure"
+
+
+def test_in_the_books_own_folder_a_record_needs_an_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_entry(folder / NAME)
+    assert read(folder / NAME).stale is None, "in a user's own folder it stands for itself"
+    monkeypatch.setattr(evidence, "_book", folder.resolve)
+    path = folder / NAME
+    path.touch()  # it is read once for each of its states
+    assert "without an entry in verified.json; `mobius verify cantor-mask --write`" in read(path).stale
+
+
+def test_other_data_make_it_stale(edit: Callable) -> None:
+    path = edit(lambda c: c["data"].update(dict.fromkeys(c["data"], "ab" * 32)))
+    assert "made from other data (FashionMNIST" in read(without_entry(path)).stale
+
+
+def test_other_settings_make_it_stale(edit: Callable) -> None:
+    path = without_entry(edit(lambda c: c["configuration"].update(weight_decay=0.5)))
+    assert "other settings than the scale has now (weight_decay 0.5)" in read(path).stale
+
+
+# Other code.
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], None]]:
+    """code(file, old, new): from now on fingerprints are those of a copy of the library that was so changed."""
+    package = tmp_path / "mobius_lib"
+    shutil.copytree(printing.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "*.js"))
+    monkeypatch.setattr(printing, "PACKAGE", package)
+    monkeypatch.setattr(evidence, "_known_fingerprints", dict)
+    monkeypatch.setattr(evidence, "_cache_file", lambda: (tmp_path / "cache.json", ""))
+
+    def forget() -> None:
+        for cache in (printing._module, printing._definition):
+            cache.cache_clear()
+
+    def change(name: str, old: str, new: str) -> None:
+        text = (package / name).read_text("utf-8")
+        assert old in text
+        (package / name).write_text(text.replace(old, new, 1), "utf-8")
+        forget()
+
+    forget()
+    yield change
+    forget()
+
+
+def test_another_sharpness_floor_makes_it_stale_and_the_replay_disagrees(
+    folder: Path, code: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code("waves/math.py", "SHARPNESS_FLOOR = 0.1", "SHARPNESS_FLOOR = 0.2")
+    monkeypatch.setattr(waves_math, "SHARPNESS_FLOOR", 0.2)
+    stale = read(folder / NAME).stale
+    assert "made by other code; `mobius verify cantor-mask --write`" in stale and "--train-samples 300" in stale
+    found = evidence.verify(folder / NAME)
+    assert "disagrees with its replay in number" in found.fault and found.entry is None
+
+
+def test_other_words_other_names_and_another_layout_leave_it_current(folder: Path, code: Callable) -> None:
+    code("waves/math.py", "SHARPNESS_FLOOR = 0.1", "# in words\n\n\nSHARPNESS_FLOOR = (\n    0.1\n)")
+    code("waves/math.py", '"""', '"""Other words. ')
+    assert read(folder / NAME).stale is None
+
+
+def test_code_that_makes_the_same_is_shown_by_the_replay(folder: Path, code: Callable) -> None:
+    code("waves/math.py", "alpha.abs() + SHARPNESS_FLOOR", "SHARPNESS_FLOOR + alpha.abs()")
+    assert "made by other code" in read(folder / NAME).stale
+    found = evidence.verify(folder / NAME)
+    assert found.fault is None and found.entry.how == "replayed"
+    evidence.enter(folder, {NAME: found.entry})
+    assert read(folder / NAME).stale is None and "(replayed)" in read(folder / NAME).verified
+
+
+# Older records.
+
+
+def older(content: dict[str, Any]) -> None:
+    del content["replay"], content["fingerprint"], content["versions"]["processor"]
+
+
+def test_an_older_record_is_taken_over_by_its_first_epoch(edit: Callable) -> None:
+    path = without_entry(edit(older))
+    found = evidence.verify(path)
+    assert found.fault is None and found.off < 1e-5 and found.entry.how == "replayed"
+    assert set(found.entry.replay) == {"thirds", "unmasked", "dropout", "fixed"}
+    evidence.enter(path.parent, {NAME: found.entry})
+    assert read(path).stale is None
+    assert evidence.verify(path).off == 0, "from now on by its first losses"
+
+
+def test_an_older_record_that_other_code_made_is_not_taken_over(edit: Callable) -> None:
+    def other(content: dict[str, Any]) -> None:
+        older(content)
+        row(content)["history"][0]["train_loss"] *= 1.001
+
+    found = evidence.verify(without_entry(edit(other)))
+    assert "disagrees with its replay in thirds/history/0/train_loss by 0.001" in found.fault
+    assert "make it again: `mobius run cantor-mask" in found.fault
+
+
+def test_an_arm_whose_losses_were_taken_out_is_named(edit: Callable) -> None:
+    found = evidence.verify(without_entry(edit(lambda c: c["replay"].pop("fixed"))))
+    assert "keeps no numbers of fixed" in found.fault
+
+
+# On other processors.
+
+
+@pytest.mark.parametrize(("step", "off", "agrees"), [(0, 1.0001, False), (9, 1.001, True), (9, 1.05, False)])
+def test_elsewhere_early_losses_must_agree_and_late_ones_nearly(
+    edit: Callable, step: int, off: float, agrees: bool
+) -> None:
+    def elsewhere(content: dict[str, Any]) -> None:
+        content["versions"]["processor"] = "another"
+        content["replay"]["thirds"][step] *= off
+
+    assert (evidence.verify(without_entry(edit(elsewhere))).fault is None) == agrees
+
+
+def test_here_late_losses_must_agree_as_well(edit: Callable) -> None:
+    def here(content: dict[str, Any]) -> None:
+        content["replay"]["thirds"][9] *= 1.001
+
+    assert "disagrees" in evidence.verify(without_entry(edit(here))).fault
+
+
+# The book's own.
+
+
+def test_every_record_of_the_book_is_consistent_and_current() -> None:
+    paths = evidence.record_names(data_dir() / "results")
+    faults = [found.fault for path in paths if (found := evidence.verify(path, replayed=False)).fault]
+    assert paths and not faults
+
+
+@pytest.mark.parametrize("name", ["twistor-maps.short.json", "gauge-network.short.json"])
+def test_a_computed_record_that_contradicts_itself_is_named(name: str, tmp_path: Path) -> None:
+    content = json.loads((data_dir() / "results" / name).read_text("utf-8"))
+    for rows in content["arms"].values():
+        for key in rows[0].keys() & {"bits_per_character", "final_accuracy"}:
+            rows[0][key] *= 0.9
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"is not what its parts come to|stand in none of its rows"):
+        read_record(tmp_path / name)
