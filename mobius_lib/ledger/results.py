@@ -22,12 +22,12 @@ class RunFile:
     """arm -> seed -> record."""
     cost: dict[str, dict[str, Any]]
     """arm -> what one training step costs, where the run measured that."""
-    command: str
+    command: str | None = None
     """The line that made the file, and makes it again."""
-    device: str
-    made: str
+    device: str = "a machine that the file does not name"
+    made: str = ""
     """When, as ISO 8601."""
-    commit: str
+    commit: str = ""
     stale: str | None = None
     """Why it is no evidence any more, and the command that renews it, as a sentence; None while it is current."""
     verified: str | None = None

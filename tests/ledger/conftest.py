@@ -34,8 +34,7 @@ def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
         content = json.loads(path.read_text())
         arms = {arm: {row["seed"]: row for row in rows} for arm, rows in content["arms"].items()}
         names = ("command", "configuration", "tuning", "extra", "stale")
-        known = {"made": "yesterday", "commit": "0123456", "device": "cpu"}
-        known |= {name: content[name] for name in names if name in content}
+        known = {name: content[name] for name in names if name in content}
         return results.RunFile(path, content["scale"], arms=arms, cost=content.get("cost", {}), **known)
 
     monkeypatch.setattr(results, "read", as_it_stands)
