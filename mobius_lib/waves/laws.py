@@ -172,8 +172,8 @@ def least_participation(channels: int, weight: float = 1.0, bias: float = 0.0) -
     Over the patterns that put k channels high and all others low, k from 1 to channels - 1.
     """
     patterns = torch.ones(channels, channels, dtype=torch.float64).tril()[:-1]
-    norm = (torch.full((channels,), value, dtype=torch.float64) for value in (weight, bias))
-    return waves.participation(waves.gate(patterns, *norm)).min().item()
+    scale, shift = (torch.full((channels,), value, dtype=torch.float64) for value in (weight, bias))
+    return waves.participation(waves.gate(patterns, scale, shift)).min().item()
 
 
 def a_norm_as_initialised_makes_no_winners(seed: int, dtype: torch.dtype) -> None:
