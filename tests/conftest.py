@@ -58,6 +58,12 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Whoever asks for the browser is marked as its test."""
+    if "browser" in getattr(item, "fixturenames", ()):
+        item.add_marker("browser")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What a machine lacks is said here, not in a fixture: pytest then says it once for all tests.
 

@@ -21,8 +21,6 @@ PAGES = {page.stem: page for page in pages()}
 CHAPTERS = [name for name in PAGES if name[0].isdigit()]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
-pytestmark = pytest.mark.browser
-
 
 @dataclass
 class Visit:
