@@ -1,11 +1,9 @@
 """How the widgets' JavaScript is run: in Node, and as a page in a real browser, where there is no kernel."""
 
-import http.server
 import json
 import shutil
 import statistics
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -176,7 +174,7 @@ def chapter(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], parameters: Any) -> Iterator[str]:
+def site(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], parameters: Any, served: Any) -> str:
     """The address of a folder for each chapter, with the page of its widget."""
     root = tmp_path_factory.mktemp("widgets")
     for name, widget in explorers.items():
@@ -187,16 +185,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], p
         page = PAGE.format(state=json.dumps(parameters(widget())))
         (folder / "index.html").write_text(page, encoding="utf-8")
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    return served(root)
 
 
 @pytest.fixture
