@@ -4,20 +4,13 @@ import errno
 import json
 import os
 import stat
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from mobius_lib.errors import DataError
 from mobius_lib.files import WriteError, check_writable, clear_left, plain, write_json, write_whole
-
-
-def failing(error):
-    def call(*args, **kwargs):
-        raise error
-
-    return call
-
 
 FAILURES = [("fsync", OSError(errno.ENOSPC, "No space left on device")), ("replace", OSError(errno.EIO, "I/O error"))]
 
@@ -26,14 +19,14 @@ FAILURES = [("fsync", OSError(errno.ENOSPC, "No space left on device")), ("repla
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch, name, error):
     path = tmp_path / "file.pt"
     write_whole(path, b"old")
-    monkeypatch.setattr(os, name, failing(error))
+    monkeypatch.setattr(os, name, Mock(side_effect=error))
     with pytest.raises(WriteError, match=f"cannot be written \\({error.strerror.lower()}.*\\)"):
         write_whole(path, b"new and longer")
     assert [p.name for p in tmp_path.iterdir()] == ["file.pt"] and path.read_bytes() == b"old"
 
 
 def test_interrupted_write_leaves_no_temporary(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "file.pt", b"new")
     assert list(tmp_path.iterdir()) == []
@@ -106,6 +99,6 @@ def test_where_nothing_can_be_written_is_known_before(tmp_path):
 def test_json_has_no_nan_and_no_numpy(tmp_path):
     content = {"loss": float("nan"), "list": [float("inf"), 1.5, "x", None, True, (1,)], 3: {"n": np.int64(2)}}
     write_json(tmp_path / "a.json", content | {"x": np.float32(0.5)})
-    read = json.loads((tmp_path / "a.json").read_text(), parse_constant=failing(AssertionError()))
+    read = json.loads((tmp_path / "a.json").read_text(), parse_constant=Mock(side_effect=AssertionError()))
     assert read == {"loss": None, "list": [None, 1.5, "x", None, True, [1]], "3": {"n": 2}, "x": 0.5}
     assert plain(read) == read

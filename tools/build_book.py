@@ -2,6 +2,7 @@
 
 1. Each notebook whose fingerprint (tools/dependencies.py) has changed is executed (tools/execute.py) in an empty
    folder, and its outputs go into the Jupyter cache. This is the only execution: `make test` and `make book` share it.
+   The C++ kernels that they may ask for are built before: else the page that comes first would tell of it.
 2. Jupyter Book builds `_build/html` from that cache, with warnings as errors.
 3. When nothing has changed since the last time, and nothing that was built is missing, neither happens.
 
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -165,7 +167,10 @@ class Book:
         if self._holds(inputs):
             return False
         failures = []
-        for notebook in self.stale():
+        stale = self.stale()
+        if stale:
+            build_kernels()
+        for notebook in stale:
             try:
                 self.execute(notebook)
             except BuildError as error:
@@ -213,6 +218,29 @@ class Book:
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "PYTHONUNBUFFERED": "1",
         }
+
+
+def build_kernels() -> None:
+    """Build every C++ kernel of the library that is not on this machine's disk yet, all at the same time.
+
+    One line says so, and one more of each that fails: the pages then come from slower forms.
+    """
+    from mobius_lib import native  # here: it imports torch, and a build that finds nothing to do takes no second
+    from mobius_lib.waves.fast.native import SOURCE, recipe
+
+    others = [path for path in sorted(Path(native.__file__).parent.rglob("*.cpp")) if path != SOURCE]
+    try:
+        recipes = [recipe(), *map(native._recipe, others)]
+    except (native.NoCompiler, native.BadCompiler) as error:
+        print(f"No C++ kernel is built: {error}.", flush=True)
+        return
+    missing = [each for each in recipes if not each[1].exists()]
+    if missing:
+        print(f"Building {len(missing)} C++ kernels; kept in {missing[0][1].parent} ...", flush=True)
+        with ThreadPoolExecutor() as pool:
+            for done in [pool.submit(native.build_once, *each, told=True) for each in missing]:
+                if error := done.exception():
+                    print(f"{error}; slower forms serve.", flush=True)
 
 
 @contextmanager

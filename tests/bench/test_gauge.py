@@ -11,7 +11,6 @@ from rich.console import Console
 from mobius_lib.bench.base import BenchError, aims_table
 from mobius_lib.bench.gauge import ladder
 from mobius_lib.bench.gauge import rungs as bench
-from mobius_lib.errors import MobiusError
 
 
 @pytest.fixture(scope="module")
@@ -82,24 +81,3 @@ def test_the_aims_are_computed(recorded):
             assert line.endswith(f": {word}")
             row = next(row for row in aims_table(bench.AIMS, record).splitlines() if aim.statement in row)
             assert row.endswith(f"| **{word}** |")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"batch": 0}, "number of batch must be at least 1, not 0"),
-        ({"threads": 100_000}, "processors; --threads 100000 is more"),
-        ({"rounds": -1}, "number of rounds must be at least 1"),
-        ({"device": "tpu"}, "no device 'tpu'"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused_at_once(arguments, sentence):
-    said = []
-    with pytest.raises(MobiusError, match=sentence):
-        bench.bench_gauge(**{"device": "cpu", **arguments}, say=said.append)
-    assert not said
-
-
-def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path):
-    with pytest.raises(BenchError, match=r"cannot be written \(it is a folder\)"):
-        bench.bench_gauge("cpu", output=tmp_path)

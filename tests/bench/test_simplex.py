@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from mobius_lib import cli
 from mobius_lib.bench import simplex as bench
 from mobius_lib.bench.base import BenchError
-from mobius_lib.errors import MobiusError
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, simplices
 
 CPU = torch.device("cpu")
@@ -105,28 +104,6 @@ def test_aims_are_computed(recorded):
     assert lines[1].endswith("1.5 (aim: at least 2): missed")
     assert lines[2].endswith("0.7 (aim: at least 0.7): reached")
     assert len(lines) == len(bench.AIMS)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"batch": 0}, "number of batch must be at least 1, not 0"),
-        ({"small_batch": 0}, "number of small_batch must be at least 1"),
-        ({"threads": 100_000}, "processors; --threads 100000 is more"),
-        ({"rounds": -1}, "number of rounds must be at least 1"),
-        ({"device": "tpu"}, "no device 'tpu'"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused_at_once(arguments, sentence):
-    said = []
-    with pytest.raises(MobiusError, match=sentence):
-        bench.bench_simplex(**{"device": "cpu", **arguments}, say=said.append)
-    assert not said
-
-
-def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path):
-    with pytest.raises(BenchError, match=r"cannot be written \(it is a folder\)"):
-        bench.bench_simplex("cpu", output=tmp_path)
 
 
 def test_the_command(tmp_path):

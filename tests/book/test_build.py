@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 
@@ -17,8 +19,10 @@ import pytest
 import yaml
 from nbclient.exceptions import CellExecutionError
 
+from mobius_lib.twistor.fast import memory, nested, scan, step, turn
+from mobius_lib.waves.fast import native as lens
 from tools import execute, set_up, vendor_assets
-from tools.build_book import Book
+from tools.build_book import Book, build_kernels
 from tools.dependencies import code_of, dependencies, fingerprint, imports, reached
 from tools.execute import Execution
 from tools.house import ROOT, BuildError, notebooks, pages
@@ -187,6 +191,31 @@ def test_a_book_is_built_once_and_again_when_the_library_changes(small_book: Boo
     assert small_book.make()
     assert marks.read_text("utf-8") == "1\n1234567\n"
     assert "1234567" in page.read_text("utf-8")
+
+
+@pytest.mark.compiler
+@pytest.mark.slow
+def test_the_pages_tell_of_no_kernel_that_is_built(
+    small_book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """On a machine that has none yet; its compiler makes libraries without anything in them, in no time."""
+    real = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    words = f'for word; do out="$word"; done; echo | {real} -shared -fPIC -x c - -o "$out"'
+    monkeypatch.setenv("CXX", f"sh -c {shlex.quote(words)} sh")
+    monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path / "cache"))
+    _write(small_book.root, {"book/page.ipynb": _notebook("import os\nprint(os.listdir(os.environ['MOBIUS_CACHE']))")})
+    monkeypatch.setattr(Book, "build_html", lambda book, local_assets: None)
+    assert small_book.make()
+    assert "kernels" in small_book.executed(small_book.root / "book/page.ipynb").cells[1].outputs[0].text
+    said = capfd.readouterr()
+    assert said.out.count("Building") == 1 and "Building" not in said.err
+    for module in (memory, nested, scan, step, turn, lens):
+        with suppress(AttributeError):  # there is no function in it
+            module.library.__wrapped__()
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("CXX", "nowhere")
+    build_kernels()
+    assert capfd.readouterr().out.startswith("No C++ kernel is built: CXX names 'nowhere'")
 
 
 @pytest.mark.slow

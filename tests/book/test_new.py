@@ -86,3 +86,11 @@ def test_chapters_are_known_by_name_and_number():
         == [chapter(str(n)) for n in range(1, 6)]
         == [*enumerate(CHAPTERS, start=1)]
     )
+
+
+def test_the_command_ends_with_one_sentence():
+    run = subprocess.run(
+        [sys.executable, "-m", "tools.new", "run", "edges", ""], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 1 and run.stdout == ""
+    assert run.stderr.startswith("There is no chapter ''") and run.stderr.count("\n") == 1

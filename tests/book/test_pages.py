@@ -1,8 +1,5 @@
 """The built pages in a real browser: they ask nobody else, complain of nothing, and their widgets move."""
 
-import functools
-import http.server
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +17,6 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 PAGES = {page.stem: page for page in pages()}
 CHAPTERS = [name for name in PAGES if name[0].isdigit()]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-
-pytestmark = pytest.mark.browser
 
 
 @dataclass
@@ -50,23 +45,12 @@ class Visit:
         )
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def site(book: Book, lacking: Callable[[str], None]) -> Iterator[str]:
+def site(book: Book, lacking: Callable[[str], None], served: Callable[[Path], str]) -> str:
     """The address of the built book on this machine."""
     if not book.record()["local"]:
         lacking(NO_NPM)
-    handler = functools.partial(_Quiet, directory=str(book.html))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    return served(book.html)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import huggingface_hub
 import numpy as np
@@ -398,8 +399,5 @@ def test_columns_of_imagenet_clip_can_be_named(hub, tmp_path):
 
 @pytest.mark.parametrize("failure", [ConnectionError("no route\nto host"), TimeoutError(), ValueError("401")])
 def test_no_hub(monkeypatch, failure):
-    def fail(*_: object, **__: object) -> None:
-        raise failure
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=failure))
     refused(lambda: imagenet_clip("train"), IMAGENET_CLIP, type(failure).__name__, "network", "load_features")

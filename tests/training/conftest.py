@@ -1,6 +1,6 @@
 """A small classification task, and comparison of checkpoints bit for bit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,9 +73,6 @@ def compare() -> Callable[[Any, Any], list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread(threads: Callable[[int], None]) -> None:
     """These models are so small that a second thread only waits for the first."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    threads(1)

@@ -2,6 +2,7 @@
 
 import errno
 import random
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,13 +10,6 @@ import torch
 from mobius_lib.errors import CheckpointError
 from mobius_lib.training import RunFolder, read
 from mobius_lib.training.checkpoint import DamagedCheckpoint, random_state, set_random_state
-
-
-def failing(error):
-    def call(*args, **kwargs):
-        raise error
-
-    return call
 
 
 @pytest.mark.parametrize("where", ["os.fsync", "os.replace", "torch.save", "safetensors.torch.save"])
@@ -26,7 +20,7 @@ def test_run_on_a_failing_disk_can_be_continued(task, tmp_path, monkeypatch, whe
 
     def sabotage(record):
         if record["epoch"] == 2:
-            monkeypatch.setattr(where, failing(OSError(errno.ENOSPC, "No space left on device")))
+            monkeypatch.setattr(where, Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
 
     with pytest.raises((CheckpointError, OSError), match=r"[Nn]o space left"):
         task.fit(folder, changes={"save_every_n_epochs": 1}, on_epoch=sabotage)

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from dataclasses import asdict
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,16 +20,28 @@ from mobius_lib.training import LoaderBatches, RecipeError, ResidentBatches, Tra
 from mobius_lib.training.progress import one_bar
 
 
-def by_hand(model, batches, recipe, skip=()):
-    """Seed 001's recipe in the fewest lines of plain torch: the reference. `skip` names batches to leave out."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+def cross_entropy(model, x, y, **options):
+    logits = model(x)
+    return F.cross_entropy(logits, y, **options), logits
+
+
+def by_hand(model, batches, recipe, skip=(), objective=cross_entropy, groups=None, losses=None):
+    """Seed 001's recipe in the fewest lines of plain torch: the reference.
+
+    `skip` names batches to leave out, `groups` have their own rates, and `losses` collects those of all batches.
+    """
+    optimizer = torch.optim.AdamW(groups or model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    options = {"label_smoothing": recipe.label_smoothing} if objective is cross_entropy else {}
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=recipe.epochs)
     model.train()
     for epoch in range(recipe.epochs):
         for i, (x, y) in enumerate(batches.epoch(epoch)):
             if (epoch, i) not in skip:
                 optimizer.zero_grad()
-                F.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing).backward()
+                loss, _ = objective(model, x, y, **options)
+                loss.backward()
+                if losses is not None:
+                    losses.append(loss.item())
                 if recipe.grad_clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
                 optimizer.step()
@@ -193,18 +206,8 @@ def squared(model, x, y):
 
 
 def test_an_objective_in_place_of_cross_entropy(task):
-    recipe, reference = task.recipe(grad_clip=None, weight_decay=0.0), task.model()
-    optimizer = torch.optim.AdamW(reference.parameters(), lr=recipe.lr, weight_decay=0.0)
-    losses = []
-    for epoch in range(recipe.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * recipe.lr_factor(epoch)
-        for x, y in task.batches().epoch(epoch):
-            optimizer.zero_grad()
-            loss, _ = squared(reference, x, y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+    recipe, losses = task.recipe(grad_clip=None, weight_decay=0.0), []
+    reference = by_hand(task.model(), task.batches(), recipe, objective=squared, losses=losses)
     done = task.fit(recipe=recipe, objective=squared)
     assert close(done.model, reference) and not close(done.model, task.fit(recipe=recipe).model)
     first = done.outcome.history[0]
@@ -222,17 +225,8 @@ def halves(model):
 
 def test_groups_learn_at_multiples_of_the_rate(task):
     recipe, reference = task.recipe(grad_clip=None), task.model()
-    optimizer = torch.optim.AdamW(
-        [{"params": reference[:2].parameters(), "lr": 0.0025}, {"params": reference[2:].parameters(), "lr": 0.02}],
-        weight_decay=recipe.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=recipe.epochs)
-    for epoch in range(recipe.epochs):
-        for x, y in task.batches().epoch(epoch):
-            optimizer.zero_grad()
-            F.cross_entropy(reference(x), y).backward()
-            optimizer.step()
-        schedule.step()
+    parts = [{"params": reference[:2].parameters(), "lr": 0.0025}, {"params": reference[2:].parameters(), "lr": 0.02}]
+    by_hand(reference, task.batches(), recipe, groups=parts)
     done = task.fit(recipe=recipe, groups=halves)
     assert close(done.model, reference)
     plain = task.fit(recipe=recipe).outcome.history
@@ -539,11 +533,8 @@ def test_a_disk_that_fills_under_tensorboard(task, tmp_path, monkeypatch, compar
 
     whole = task.fit(tmp_path / "whole", changes={"save_every_n_epochs": 1})
 
-    def full(*arguments, **options):
-        raise OSError(28, "No space left on device")
-
     def sabotage(record) -> None:
-        monkeypatch.setattr(SummaryWriter, method, full)
+        monkeypatch.setattr(SummaryWriter, method, Mock(side_effect=OSError(28, "No space left on device")))
 
     with pytest.raises(CheckpointError, match=r"tensorboard cannot be written \(no space left on device\); make room"):
         task.fit(tmp_path / "run", changes={"save_every_n_epochs": 1}, on_epoch=sabotage)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -462,18 +463,13 @@ def test_the_sweep_over_a_level_where_there_is_no_phase_and_no_length():
 
 
 @pytest.mark.compiler
-def test_levels_do_not_depend_on_the_threads():
+def test_levels_do_not_depend_on_the_threads(threads):
     networks = [part.detach() for level in (0, 1) for part in nested(period=1).omega_nets[level].parameters()]
-    threads = torch.get_num_threads()
-    try:
-        found = []
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            z = torch.randn(2, 200, 8, generator=torch.Generator().manual_seed(0))
-            held, size = nested_native.level(z, torch.ones(2), 1.0, *networks)
-            found.append((held, size))
-    finally:
-        torch.set_num_threads(threads)
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        z = torch.randn(2, 200, 8, generator=torch.Generator().manual_seed(0))
+        found.append(nested_native.level(z, torch.ones(2), 1.0, *networks))
     for held, size in found[1:]:
         torch.testing.assert_close(held, found[0][0])
         torch.testing.assert_close(size, found[0][1])
@@ -484,11 +480,7 @@ def test_levels_without_the_sweep(how, monkeypatch):
     """Whoever cannot take it is served by the readable form."""
     monkeypatch.setattr(nesting, "native_level", None)  # not to be called
     if how == "no compiler":
-
-        def broken():
-            raise RuntimeError("there is no C++ compiler")
-
-        monkeypatch.setattr(nesting, "library", broken)
+        monkeypatch.setattr(nesting, "library", Mock(side_effect=RuntimeError("there is no C++ compiler")))
         monkeypatch.setattr(choice, "failed", ["told before"])
     levels, x = nested(constant=None if how == "constant" else 1.0), torch.randn(3, 16)
     if how == "float64":

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -106,11 +107,7 @@ def test_a_compiler_that_fails_is_said_once_and_a_missing_one_never(monkeypatch,
     cell = make_cell(torch.float32)
     drive, state = torch.randn(4, 2, 64), random_state(make_cell(torch.float32), 2)
     expected, _ = unroll(cell, drive, state, "loop")
-
-    def broken():
-        raise error
-
-    monkeypatch.setattr(unrolling, "library", broken)
+    monkeypatch.setattr(unrolling, "library", Mock(side_effect=error))
     monkeypatch.setattr(choice, "failed", [])
     silent = contextlib.nullcontext()  # warnings are errors here
     with silent if isinstance(error, NoCompiler) else pytest.warns(RuntimeWarning, match="could not build step"):
@@ -121,17 +118,13 @@ def test_a_compiler_that_fails_is_said_once_and_a_missing_one_never(monkeypatch,
 
 
 @pytest.mark.compiler
-def test_native_with_more_threads_and_odd_widths():
+def test_native_with_more_threads_and_odd_widths(threads):
     """Rows are shared between threads, and widths that no wide register divides."""
     torch.manual_seed(0)
     cell = TwistorTitansCell(20, 20)
     drive, state = torch.randn(5, 67, 80), cell.initial(67, torch.zeros(1))
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(4)
-        found, _ = unroll(cell, drive, state, "native")
-    finally:
-        torch.set_num_threads(before)
+    threads(4)
+    found, _ = unroll(cell, drive, state, "native")
     torch.testing.assert_close(found, unroll(cell, drive, state, "loop")[0], rtol=0, atol=1e-6)
 
 

@@ -1,16 +1,18 @@
 """How the widgets' JavaScript is run: in Node, and as a page in a real browser, where there is no kernel."""
 
-import http.server
 import json
 import shutil
+import statistics
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mobius_lib import widgets
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="widget.css">
@@ -42,8 +44,6 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="
 </script></body></html>"""
 """Two of one widget."""
 
-TO_REST = 300  # ms: several frames, also on a busy machine
-
 TOO_LARGE_FOR_ITS_BOX = """() => {  // as JupyterLab lays out an output; a pixel too much is a scroll bar
     const box = document.querySelector("#one");
     box.style = "position: relative; overflow: auto";
@@ -60,6 +60,72 @@ STICKING_OUT = """() => {
         return Math.max(e.getBoundingClientRect().right, range.getBoundingClientRect().right) > edge;
     }).map((e) => e.outerHTML);
 }"""
+
+
+class Page:
+    """A page with two of one widget: Playwright's, and what the tests do with it again and again."""
+
+    def __init__(self, page: Any, rest_ms: int) -> None:
+        self._page, self._rest_ms = page, rest_ms
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._page, name)
+
+    def rest(self) -> None:
+        """Wait until everything is drawn."""
+        self.wait_for_timeout(self._rest_ms)
+
+    def get(self, trait: str) -> Any:
+        """A trait of the first widget."""
+        return self.evaluate(f"one.get('{trait}')")
+
+    def picture(self, which: str = "one", canvas: int = 0) -> str:
+        """The pixels of a canvas of a widget, once it is at rest."""
+        self.rest()
+        self.wait_for_selector(f"#{which} .mw:not(.quick)")  # drawn well, not only quickly
+        return self.evaluate(f"document.querySelectorAll('#{which} canvas')[{canvas}].toDataURL()")
+
+    def middle(self, selector: str) -> tuple[float, float]:
+        box = self.locator(selector).bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def drag(self, x: float, y: float, dx: float, dy: float, wait: int = 0) -> None:
+        """With the mouse, in 25 steps with a wait of so many ms between them; and back again, when it is let go."""
+        self.mouse.move(x, y)
+        self.mouse.down()
+        for step in range(1, 26):
+            self.mouse.move(x + dx * step / 25, y + dy * step / 25)
+            self.wait_for_timeout(wait)
+        self.mouse.up()
+        self.mouse.move(x, y, steps=3)
+
+    def drag_by_finger(self, x: float, y: float, dx: float, dy: float) -> None:
+        """Real touches, through DevTools."""
+        touch = partial(self.context.new_cdp_session(self._page).send, "Input.dispatchTouchEvent")
+        touch({"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for step in range(1, 11):
+            touch({"type": "touchMove", "touchPoints": [{"x": x + dx * step / 10, "y": y + dy * step / 10}]})
+        touch({"type": "touchEnd", "touchPoints": []})
+        self.rest()
+
+    @contextmanager
+    def redrawn(self) -> Iterator[None]:
+        """Asserts that what is done inside redraws the first widget, more than a few times, and not the second."""
+        before, other, drawn = self.picture(), self.picture("two"), self.evaluate("frames_ms.length")
+        yield
+        redraws = self.evaluate("frames_ms")[drawn:]
+        assert self.picture() != before and self.picture("two") == other
+        assert len(redraws) >= 5
+        print(f"\nredraw: median {statistics.median(redraws):.1f} ms, longest {max(redraws):.1f} ms of {len(redraws)}")
+
+    def fits(self, width: int) -> list[float]:
+        """Asserts that the first widget and its text are no wider than the page; gives the heights of its controls."""
+        self.rest()
+        assert self.evaluate("document.documentElement.scrollWidth") == width
+        assert self.evaluate(TOO_LARGE_FOR_ITS_BOX) == [0, 0]
+        assert self.evaluate(STICKING_OUT) == []
+        heights = "all => all.map((e) => e.getBoundingClientRect().height)"
+        return self.eval_on_selector_all("#one :is(input, button, summary)", heights)
 
 
 @pytest.fixture(scope="session")
@@ -94,77 +160,53 @@ def in_node(tmp_path: Path, lacking: Callable[[str], None]) -> Callable[[type, s
     return run
 
 
-@pytest.fixture(scope="module")
-def explorer() -> Any:
-    """The widget that `opened` shows: a test file with pages says which."""
-    raise NotImplementedError
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, explorer: Any, parameters: Any) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("widget")
-    (folder / "widget.js").write_text(explorer._esm, encoding="utf-8")
-    (folder / "widget.css").write_text(explorer._css, encoding="utf-8")
-    page = PAGE.format(state=json.dumps(parameters(explorer)))
-    (folder / "index.html").write_text(page, encoding="utf-8")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/index.html"
-        server.shutdown()
-        thread.join()
+@pytest.fixture(scope="session")
+def explorers() -> dict[str, type]:
+    """The class of each chapter's widget."""
+    classes = (getattr(widgets, name) for name in widgets.__all__)
+    return {each.__module__.rpartition(".")[2]: each for each in classes}
 
 
 @pytest.fixture
-def opened(browser: Any, site: str) -> Iterator[Callable[..., Any]]:
+def chapter(request: pytest.FixtureRequest) -> str:
+    """Whose widget `opened` shows: that of the test's file, where the test does not say."""
+    return request.path.stem.removeprefix("test_")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], parameters: Any, served: Any) -> str:
+    """The address of a folder for each chapter, with the page of its widget."""
+    root = tmp_path_factory.mktemp("widgets")
+    for name, widget in explorers.items():
+        folder = root / name
+        folder.mkdir()
+        (folder / "widget.js").write_text(widget._esm, encoding="utf-8")
+        (folder / "widget.css").write_text(widget._css, encoding="utf-8")
+        page = PAGE.format(state=json.dumps(parameters(widget())))
+        (folder / "index.html").write_text(page, encoding="utf-8")
+
+    return served(root)
+
+
+@pytest.fixture
+def opened(browser: Any, site: str, chapter: str) -> Iterator[Callable[..., Page]]:
     """Opens the page at a size; afterwards, no test may have caused a console error or an outside request."""
     complaints: list[str] = []
     contexts = []
+    rest_ms = 600 if chapter == "gauge" else 300  # several frames, also on a busy machine; its strip of errors: seven
 
-    def open_page(width: int, phone: bool = False) -> Any:
+    def open_page(width: int = 1000, phone: bool = False) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 800}, has_touch=phone, is_mobile=phone)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: complaints.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith((site[:-10], "data:")) else complaints.append(r.url))
-        page.goto(site)
+        page.on("request", lambda r: None if r.url.startswith((site, "data:")) else complaints.append(r.url))
+        page.goto(f"{site}/{chapter}/index.html")
         page.wait_for_function("window.frames_ms.length >= 2")
-        return page
+        return Page(page, rest_ms)
 
     yield open_page
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-@pytest.fixture(scope="session")
-def picture() -> Callable[..., str]:
-    """The pixels of the first canvas of a widget, once it is at rest."""
-
-    def of(page: Any, which: str = "one") -> str:
-        page.wait_for_timeout(TO_REST)
-        page.wait_for_selector(f"#{which} .mw:not(.quick)")  # drawn well, not only quickly
-        return page.evaluate(f"document.querySelector('#{which} canvas').toDataURL()")
-
-    return of
-
-
-@pytest.fixture(scope="session")
-def fits() -> Callable[[Any, int], list[float]]:
-    """Asserts that the first widget and its text are no wider than the page; gives the heights of its controls."""
-
-    def check(page: Any, width: int) -> list[float]:
-        page.wait_for_timeout(TO_REST)
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        assert page.evaluate(TOO_LARGE_FOR_ITS_BOX) == [0, 0]
-        assert page.evaluate(STICKING_OUT) == []
-        heights = "all => all.map((e) => e.getBoundingClientRect().height)"
-        return page.eval_on_selector_all("#one :is(input, button, summary)", heights)
-
-    return check

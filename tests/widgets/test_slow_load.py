@@ -60,7 +60,6 @@ PAGE = """<!doctype html><meta charset="utf-8"><div id="one"></div><script>
 </script><script src="anywidget.js"></script>"""
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_change_before_and_after_the_module_came_reaches_the_picture(
     browser: Any, parameters: Any, slow: bool

@@ -2,12 +2,9 @@
 
 import cmath
 import math
-import statistics
-from functools import partial
 
 import pytest
 import torch
-from traitlets import TraitError
 
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.cell import TwistorTitansCell
@@ -17,7 +14,6 @@ from mobius_lib.widgets.twistor import CLASSES, FARTHEST
 # Both sides compute in float64 with a few products of numbers up to about 10; dividing by a root of a determinant of at
 # least 0.05, and flowing for up to four steps, multiplies the rounding by less than 1e6.
 SAME = {"rtol": 1e-9, "atol": 1e-9}
-TO_REST = 300  # ms: several frames, also on a busy machine
 
 
 def complex_tensor(pairs) -> torch.Tensor:
@@ -219,48 +215,7 @@ def test_show_takes_the_states_of_a_cell() -> None:
             explorer.show(text_, states_, pair)
 
 
-@pytest.mark.parametrize(
-    ("trait", "value", "message"),
-    [
-        ("matrix", [[1.0, 0.0]] * 3, "matrix takes a, b, c and d, each as its real and its imaginary part."),
-        ("matrix", [[1.0]] * 4, "matrix takes a, b, c and d, each as its real and its imaginary part."),
-        (
-            "matrix",
-            [[1.0, 1.0]] * 4,
-            "matrix must have a determinant ad - bc other than 0; else all points go to one.",
-        ),
-        ("matrix", [[math.nan, 0.0]] * 4, "matrix takes finite numbers, got nan."),
-        ("circle", [0.0, 0.0], "circle takes 3 numbers, got 2."),
-        ("circle", [0.0, 0.0, 0.0], "circle takes a positive radius, got 0.0."),
-        ("time", math.inf, "time takes finite numbers, got inf."),
-        ("turn", [0.0], "turn takes 2 numbers, got 1."),
-        ("at", -1, "at is a place in the text, from 0 on; got -1."),
-        ("trajectory", [("ab", 0.0, 0.0)], "trajectory takes one character for each point."),
-        ("trajectory", [("a", 0.0, math.inf)], "trajectory takes finite numbers, got inf."),
-    ],
-)
-def test_a_bad_value_is_refused_in_one_sentence_and_leaves_the_old_one(trait: str, value, message: str) -> None:
-    explorer = MobiusExplorer()
-    before = getattr(explorer, trait)
-    with pytest.raises(TraitError) as error:
-        setattr(explorer, trait, value)
-    assert str(error.value) == message
-    assert getattr(explorer, trait) == before
-    with pytest.raises(TraitError):
-        MobiusExplorer(**{trait: value})
-
-
-def test_the_page_stores_little_per_widget() -> None:
-    stored = len(MobiusExplorer._esm.encode()) + len(MobiusExplorer._css.encode())
-    assert stored <= 23 * 1024  # two pictures; a page stores both files once per instance
-
-
 # ---- the picture, in a browser
-
-
-@pytest.fixture(scope="module")
-def explorer() -> MobiusExplorer:
-    return MobiusExplorer()
 
 
 PIN = "#one .mw-pin >> nth={}"  # a, b, c, d and the centre of the circle
@@ -269,75 +224,50 @@ WITH_TEXT = f"""one.set('trajectory', [...{LINE!r}].map((c, i) =>
     [c, 1.5 * Math.cos(i / 3), 1.5 * Math.sin(i / 2)]))"""
 
 
-def middle(page, selector: str) -> tuple[float, float]:
-    box = page.locator(selector).bounding_box()
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-
-
-@pytest.mark.browser
-def test_a_coefficient_is_dragged_with_the_mouse(opened, picture) -> None:
-    page = opened(1000)
-    before, other = picture(page), picture(page, "two")
-    matrix, said = page.evaluate("one.get('matrix')"), page.inner_text("#one .mw-say")
-    x, y = middle(page, PIN.format(1))
-    page.mouse.move(x, y)
-    page.mouse.down()
-    drawn = page.evaluate("frames_ms.length")
-    for step in range(1, 26):
-        page.mouse.move(x - 2 * step, y - 3 * step)
-        page.wait_for_timeout(20)
-    page.mouse.up()
-    page.mouse.move(x, y, steps=3)  # let go: moves nothing more
-    moved = page.evaluate("one.get('matrix')")
-    # The plane is 6 wide; 50 and 75 pixels.
+def test_a_coefficient_is_dragged_with_the_mouse(opened) -> None:
+    page = opened()
+    matrix, said = page.get("matrix"), page.inner_text("#one .mw-say")
+    with page.redrawn():
+        page.drag(*page.middle(PIN.format(1)), -50, -75, wait=20)
+    moved = page.get("matrix")
+    # The plane is 6 wide.
     unit = page.locator("#one canvas").first.bounding_box()["width"] / 6
     assert moved[1] == pytest.approx([matrix[1][0] - 50 / unit, matrix[1][1] + 75 / unit], abs=0.01)
     assert [moved[0], *moved[2:]] == [matrix[0], *matrix[2:]]
     shown = MobiusExplorer(matrix=moved)
     assert page.inner_text("#one .mw-say") != said
     assert page.inner_text("#one .mw-say").lower().startswith(f"{shown.kind()} map: trace ")
-    assert picture(page) != before
-    assert picture(page, "two") == other
-    redraws = page.evaluate("frames_ms")[drawn:]
-    assert len(redraws) >= 5
-    print(f"\nredraw: median {statistics.median(redraws):.1f} ms, longest {max(redraws):.1f} ms of {len(redraws)}")
 
 
-@pytest.mark.browser
-def test_the_circle_and_the_coefficients_are_moved_with_the_arrow_keys(opened, picture) -> None:
-    page = opened(1000)
-    before = picture(page)
+def test_the_circle_and_the_coefficients_are_moved_with_the_arrow_keys(opened) -> None:
+    page = opened()
+    before = page.picture()
     circle, matrix = page.evaluate("[one.get('circle'), one.get('matrix')]")
     page.focus(PIN.format(4))
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")
     # Positions are kept to four decimals.
-    assert page.evaluate("one.get('circle')") == pytest.approx([circle[0] + 0.02, circle[1] - 0.1, circle[2]], abs=2e-4)
+    assert page.get("circle") == pytest.approx([circle[0] + 0.02, circle[1] - 0.1, circle[2]], abs=2e-4)
     page.focus(PIN.format(0))
     page.keyboard.press("ArrowUp")
-    assert page.evaluate("one.get('matrix')")[0] == pytest.approx([matrix[0][0], matrix[0][1] + 0.02], abs=2e-4)
-    assert picture(page) != before
+    assert page.get("matrix")[0] == pytest.approx([matrix[0][0], matrix[0][1] + 0.02], abs=2e-4)
+    assert page.picture() != before
     assert page.get_attribute(PIN.format(0), "aria-label").startswith("Coefficient a at ")
     assert page.get_attribute(PIN.format(4), "aria-label").startswith("Centre of the circle at ")
-    scrolled = page.evaluate("scrollY")
-    page.keyboard.press("ArrowDown")
-    assert page.evaluate("scrollY") == scrolled  # the arrow keys move the point, not the page
 
 
-@pytest.mark.browser
 def test_a_matrix_without_inverse_cannot_be_reached(opened) -> None:
-    page = opened(1000)
+    page = opened()
     page.evaluate("one.set('matrix', [[0.02, 0], [0, 0], [0, 0], [1, 0]])")
     page.focus(PIN.format(0))
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("one.get('matrix')")[0] == [0.02, 0]
+    assert page.get("matrix")[0] == [0.02, 0]
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("one.get('matrix')")[0] == [0.04, 0]
+    assert page.get("matrix")[0] == [0.04, 0]
 
 
-@pytest.mark.browser
-def test_classes_say_what_they_do(opened, picture) -> None:
-    page = opened(1000)
+def test_classes_say_what_they_do(opened) -> None:
+    page = opened()
     seen = set()
     for name, words in [
         ("Elliptic", "stretches by 1.00 and turns by"),
@@ -346,13 +276,13 @@ def test_classes_say_what_they_do(opened, picture) -> None:
         ("Loxodromic", "Fixed points 1.00 and −1.00"),
     ]:
         page.click(f"#one button:has-text('{name}')")
-        seen.add(picture(page))
+        seen.add(page.picture())
         assert page.inner_text("#one .mw-say strong") == name
         assert words in page.inner_text("#one .mw-say")
         assert page.locator("#one button[aria-pressed=true]").count() == 1
     assert len(seen) == 4
     page.evaluate("one.set('matrix', [[3, 0], [0, 0], [0, 0], [3, 0]])")
-    page.wait_for_timeout(TO_REST)
+    page.rest()
     assert page.inner_text("#one .mw-say").startswith("Identity map")
     page.evaluate("one.set('matrix', [[1, 0], [1, 0], [0, 0], [1, 0]])")  # z + 1
     page.wait_for_timeout(600)  # the summary for screen readers follows half a second after the last change
@@ -360,136 +290,77 @@ def test_classes_say_what_they_do(opened, picture) -> None:
     assert "Parabolic" in page.get_attribute("#one canvas[role=img] >> nth=0", "aria-label")
 
 
-@pytest.mark.browser
 def test_a_point_is_read_with_its_image(opened) -> None:
-    page = opened(1000)
+    page = opened()
     page.evaluate("one.set('matrix', [[0, 0], [1, 0], [1, 0], [0, 0]])")  # 1 / z
     box = page.locator("#one canvas").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 5 / 6, box["y"] + box["height"] / 2)
-    page.wait_for_timeout(TO_REST)
+    page.rest()
     assert page.inner_text("#one .mw-read") == "z = 2.00 goes to 0.50, and comes from 0.50."
     page.mouse.move(0, 0)
-    page.wait_for_timeout(TO_REST)
+    page.rest()
     assert page.inner_text("#one .mw-read").startswith("det −1.00, made 1 by dividing by its root.")
 
 
-@pytest.mark.browser
-def test_it_plays_to_the_end_and_stops(opened, picture) -> None:
-    page = opened(1000)
-    still = picture(page)
+def test_it_plays_to_the_end_and_stops(opened) -> None:
+    page = opened()
+    still = page.picture()
     page.evaluate("one.set('time', 3.5)")
     page.click("#one button:has-text('Play')")
-    page.wait_for_timeout(TO_REST)
-    assert 3.5 < page.evaluate("one.get('time')") <= 4
+    page.rest()
+    assert 3.5 < page.get("time") <= 4
     page.wait_for_function("one.get('time') === 4")
-    page.wait_for_timeout(TO_REST)
+    page.rest()
     assert page.locator("#one button:has-text('Play')").count() == 1
     drawn = page.evaluate("frames_ms.length")
-    page.wait_for_timeout(TO_REST)
+    page.rest()
     assert page.evaluate("frames_ms.length") == drawn  # at rest it draws no more
-    assert picture(page) != still
+    assert page.picture() != still
     page.click("#one button:has-text('Play')")
-    page.wait_for_timeout(TO_REST)
+    page.rest()
     page.click("#one button:has-text('Stop')")
-    page.wait_for_timeout(TO_REST)
-    assert page.evaluate("one.get('time')") < 2
+    page.rest()
+    assert page.get("time") < 2
 
 
-@pytest.mark.browser
-def test_the_sphere_turns(opened) -> None:
-    page = opened(1000)
-    ball = "document.querySelectorAll('#one canvas')[1].toDataURL()"
-    page.wait_for_timeout(TO_REST)
-    first, turn = page.evaluate(ball), page.evaluate("one.get('turn')")
-    page.locator("#one canvas").nth(1).scroll_into_view_if_needed()
-    x, y = middle(page, "#one canvas >> nth=1")
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 50, y - 30, steps=5)
-    page.mouse.up()
-    assert page.evaluate("one.get('turn')") == pytest.approx([turn[0] + 0.5, turn[1] - 0.3])  # 100 pixels are a radian
-    page.wait_for_timeout(TO_REST)
-    assert page.evaluate(ball) != first
+def test_the_sphere_says_which_points_stay(opened) -> None:
+    page = opened()
+    page.rest()
     assert "1.00 and −1.00 stay" in page.get_attribute("#one canvas >> nth=1", "aria-label")
 
 
-@pytest.mark.browser
-def test_a_trajectory_shows_its_text_and_slider(opened, picture) -> None:
-    page = opened(1000)
-    before = picture(page)
+def test_a_trajectory_shows_its_text_and_slider(opened) -> None:
+    page = opened()
+    before = page.picture()
     assert not page.locator("#one input[data-trait=at]").is_visible()
     page.evaluate(WITH_TEXT)
-    with_path = picture(page)
+    with_path = page.picture()
     assert with_path != before
     page.focus("#one input[data-trait=at]")
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    assert page.evaluate("one.get('at')") == 3
-    assert picture(page) != with_path
+    assert page.get("at") == 3
+    assert page.picture() != with_path
     assert page.inner_text("#one .mw-text mark") == LINE[3]
     assert page.text_content("#one .mw-text") == LINE[:34]  # thirty characters on either side
     page.keyboard.press("End")
-    assert page.evaluate("one.get('at')") == len(LINE) - 1
-    page.wait_for_timeout(TO_REST)
+    assert page.get("at") == len(LINE) - 1
+    page.rest()
     assert page.inner_text("#one .mw-text mark") == "."
     page.evaluate("one.set('trajectory', [])")
-    page.wait_for_timeout(TO_REST)
+    page.rest()
     assert not page.locator("#one .mw-text").is_visible()
 
 
-@pytest.mark.browser
-def test_keyboard_and_names(opened, picture) -> None:
-    page = opened(1000)
-    before = picture(page)
-    page.focus("#one input[data-trait=time]")
-    page.keyboard.press("ArrowRight")
-    assert page.evaluate("one.get('time')") == 0.01
-    assert picture(page) != before
-    names = page.eval_on_selector_all("#one :is(input, .mw-pin)", "all => all.map((i) => i.ariaLabel)")
-    assert len(names) == len(set(names)) == 5 + 5 and all(names)
-
-
-@pytest.mark.browser
-def test_follows_the_theme_and_closes(opened, picture) -> None:
-    page = opened(1000)
-    light = picture(page)
-    page.emulate_media(color_scheme="dark")
-    assert picture(page) != light
-    page.evaluate("document.documentElement.dataset.theme = 'light'")
-    assert picture(page) == light
-    page.evaluate("close_one()")
-    assert page.evaluate("Object.values(one.listeners).flat().length") == 0
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [360, 390, 768, 1280])
-def test_fits_every_width_and_a_thumb(opened, fits, width: int) -> None:
-    page = opened(width, phone=width < 500)
-    page.evaluate("document.querySelectorAll('#one details').forEach((d) => { d.open = true; })")
-    page.evaluate(WITH_TEXT)
-    # The longest numbers, and points at the rim.
-    page.evaluate(
-        "one.set('matrix', [[-2.99, 2.99], [3, -3], [-3, -3], [2.87, -2.99]]); one.set('circle', [3, -3, 0.5])"
-    )
-    page.evaluate("one.set('turn', [-2.25, -1.25])")
-    heights = fits(page, width)
-    assert len(heights) == 5 + 5 + 5 + 1  # inputs, points, buttons, the summary
-    if width >= 500:
-        return
-    assert min(heights) >= 44  # CSS pixels: the least size of a touch target
+@pytest.mark.parametrize("width", [360, 390])
+def test_the_circle_is_dragged_by_finger(opened, width: int) -> None:
+    page = opened(width, phone=True)
     page.tap("#one button:has-text('Hyperbolic')")
     page.evaluate("one.set('circle', [-1, 1.5, 0.5])")
     page.locator("#one canvas").first.scroll_into_view_if_needed()
-    page.wait_for_timeout(TO_REST)
-    # A finger drags the circle, and the page does not scroll meanwhile: real touches, through DevTools.
-    x, y = middle(page, PIN.format(4))
+    page.rest()
     scrolled = page.evaluate("scrollY")
-    touch = partial(page.context.new_cdp_session(page).send, "Input.dispatchTouchEvent")
-    touch({"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    for step in range(1, 11):
-        touch({"type": "touchMove", "touchPoints": [{"x": x - 2 * step, "y": y - 3 * step}]})
-    touch({"type": "touchEnd", "touchPoints": []})
-    page.wait_for_timeout(TO_REST)
+    page.drag_by_finger(*page.middle(PIN.format(4)), -20, -30)
     unit = page.locator("#one canvas").first.bounding_box()["width"] / 6
-    assert page.evaluate("one.get('circle')")[:2] == pytest.approx([-1 - 20 / unit, 1.5 + 30 / unit], abs=0.03)
-    assert page.evaluate("scrollY") == scrolled
+    assert page.get("circle")[:2] == pytest.approx([-1 - 20 / unit, 1.5 + 30 / unit], abs=0.03)
+    assert page.evaluate("scrollY") == scrolled  # the page stays

@@ -3,7 +3,7 @@
 The text, the steps and the loop of twistor-text. A twistor ends in a head that halves the width and norms it, the LSTM
 of that run in a bare one; and an arm with a part removed there keeps fewer parameters. Here every arm is as large as
 the twistor, within 1 %, and has its own rate, searched for at full length (the first seed, held-out validation text)
-until the best lies between two that are worse:
+until the best lies between two that are worse; rates that come close to the best are compared over three seeds:
 
     twistor           `TwistorHopeArchitecture`, one direction, whole
     no mobius, wider  the same without its maps
@@ -51,6 +51,10 @@ RATES = (5e-3, 1e-2, 2e-2)
 """Tried first; beyond them by the same factor."""
 FURTHER = 6
 """Rates tried beyond those: from 1/64 to 64 times, so that only a run without a best rate ends at an edge."""
+CLOSE = 0.03
+"""Bits of validation text: two trainings at one rate differ by as much from seed to seed."""
+JUDGES = 3
+"""Seeds over which rates that are that close to the best are compared."""
 EQUAL = 0.01
 """By how much the arms' numbers of parameters may differ from the twistor's."""
 CURVES = ("characters", "training_bits", "validation_bits", "lr", "gradient_norm")
@@ -169,14 +173,30 @@ class Maps(Comparison):
         records = {}
         for name in ARMS:
             if name not in self.rates:
-                found = search(self.sizes.rates, partial(self._validated, name, keep), FURTHER)
-                self.rates[name] = found
+                self.rates[name] = self._searched(name, keep)
             rate, tried = self.rates[name]
-            records[name] = self._kept(name, seed, rate, keep) | {"held_out": dict(tried)}
+            records[name] = self._kept(name, seed, rate, keep) | dict(tried)
         return records
 
-    def _validated(self, name: str, keep: Callable[..., dict[str, Any]], rate: float) -> float:
-        bits = self._kept(name, 0, rate, keep)["history"][-1]["validation_bits"]
+    def _searched(self, name: str, keep: Callable[..., dict[str, Any]]) -> tuple[float, Mapping[str, Any]]:
+        """The rate of an arm; validation bits of the first seed at each that was tried, of three at close ones."""
+        rates = tuple(self.sizes.rates)
+        while True:
+            best, tried = search(rates, partial(self._validated, name, keep, 0), FURTHER)
+            close = [rate for rate in tried if tried[rate] <= tried[f"{best:.3g}"] + CLOSE]
+            compared = {}
+            if len(close) > 1:
+                for rate in close:
+                    compared[rate] = [self._validated(name, keep, seed, float(rate)) for seed in range(JUDGES)]
+                best = float(min(compared, key=lambda rate: sum(compared[rate])))
+            rates = tuple(map(float, tried))
+            if rates[0] < best < rates[-1] or len(rates) >= len(self.sizes.rates) + FURTHER:
+                return best, {"held_out": dict(tried), "compared": compared}
+            beyond = best * best / (rates[1] if best == rates[0] else rates[-2])
+            rates = tuple(sorted((*rates, beyond)))
+
+    def _validated(self, name: str, keep: Callable[..., dict[str, Any]], seed: int, rate: float) -> float:
+        bits = self._kept(name, seed, rate, keep)["history"][-1]["validation_bits"]
         return math.nan if bits is None else bits
 
     def _kept(self, name: str, seed: int, rate: float, keep: Callable[..., dict[str, Any]]) -> dict[str, Any]:

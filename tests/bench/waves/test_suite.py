@@ -27,7 +27,6 @@ from mobius_lib.bench.waves import (
     suite,
 )
 from mobius_lib.bench.waves.report import bound_words, measured_words
-from mobius_lib.errors import MobiusError
 
 
 def test_the_record_names_where_it_comes_from(recorded):
@@ -112,34 +111,6 @@ def test_without_a_backend_the_fastest_is_taken(monkeypatch):
     record = bench("cpu", quick=True, subjects=("gate",), forms=("ours",), rounds=1)
     assert list(record["backends"]) == ["eager"] and record["configuration"]["backend"] == "eager"
     assert "--backend" not in record["command"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"subjects": ("lense",)}, "There is no subject 'lense'; there are gate, lens"),
-        ({"forms": ("fast",)}, "There is no form 'fast'; there are printed"),
-        ({"backend": "magic"}, "no backend 'magic'"),
-        ({"backend": "printed"}, "no backend 'printed' to measure as ours"),
-        ({"precision": "fp8"}, "no precision 'fp8'; use no or bf16"),
-        ({"batch": 0}, "batch must be at least 1, not 0"),
-        ({"threads": 100_000}, "processors; --threads 100000 is more"),
-        ({"rounds": -1}, "rounds must be at least 1"),
-        ({"device": "tpu"}, "no device 'tpu'"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused_at_once(arguments, sentence):
-    said = []
-    with pytest.raises(MobiusError, match=sentence):
-        bench(**{"device": "cpu", **arguments}, say=said.append)
-    assert not said
-
-
-def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path):
-    said = []
-    with pytest.raises(BenchError, match=r"cannot be written \(it is a folder\)"):
-        bench("cpu", output=tmp_path, say=said.append)
-    assert not said
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"run": "waves-features", "arms": {}}'])

@@ -401,8 +401,10 @@ def test_bits_of_the_pieces_are_those_of_the_text(name):
     assert sum(found) / len(found) == pytest.approx(bits_per_character(small(name), pieces), abs=1e-5)
 
 
-def test_record_of_the_maps(monkeypatch, tmp_path):
+@pytest.mark.parametrize("close", [0.0, 100.0], ids=["by the first seed", "over three seeds"])
+def test_record_of_the_maps(monkeypatch, tmp_path, close):
     monkeypatch.setattr(twistor_maps, "FURTHER", 1)
+    monkeypatch.setattr(twistor_maps, "CLOSE", close)
     sizes = replace(TINY, rates=(5e-3, 1e-2))
     run = replace(
         get_run("twistor-maps"),
@@ -415,12 +417,38 @@ def test_record_of_the_maps(monkeypatch, tmp_path):
     assert tuple(record["arms"]) == twistor_maps.ARMS
     for name, rows in record["arms"].items():
         for row in rows:
-            assert f"{row['lr']:.3g}" == min(row["held_out"], key=row["held_out"].get) and len(row["held_out"]) == 3
+            assert len(row["held_out"]) == 3
+            means = {rate: np.mean(bits) for rate, bits in row["compared"].items()} or row["held_out"]
+            assert f"{row['lr']:.3g}" == min(means, key=means.get)
+            assert set(row["compared"]) == (set(row["held_out"]) if close else set())
+            for rate, bits in row["compared"].items():
+                assert bits[0] == row["held_out"][rate] and len(set(bits)) == twistor_maps.JUDGES
             assert row["bits_per_character"] == pytest.approx(np.mean(row["bits_by_piece"]), abs=1e-4), name
             assert row["history"][-1]["characters"] == row["characters"]
         assert rows[0]["held_out"][f"{rows[0]['lr']:.3g}"] == rows[0]["history"][-1]["validation_bits"]
-    trained = len(twistor_maps.ARMS) * (3 + 1)
-    assert len(list(tmp_path.glob("seed?-*.json"))) == trained, "the first seed's training is that of the search"
+    trained = len(twistor_maps.ARMS) * (3 * twistor_maps.JUDGES if close else 3 + 1)
+    assert len(list(tmp_path.glob("seed?-*.json"))) == trained, "what was trained for the search is not trained again"
+
+
+def test_a_search_goes_on_where_the_mean_of_the_seeds_lies_at_its_edge(monkeypatch):
+    """The first seed prefers the rate in the middle by a hair, the others the smaller one, the more the smaller."""
+    maps = twistor_maps.Maps(replace(TINY, rates=(0.005, 0.01, 0.02)))
+    bits = {0.0025: (1.515, 1.3), 0.005: (1.51, 1.2), 0.01: (1.5, 1.4), 0.02: (1.9, 1.9)}
+    tried = []
+
+    def validated(name, keep, seed, rate):
+        tried.append((seed, rate))
+        return bits[rate][min(seed, 1)]
+
+    monkeypatch.setattr(maps, "_validated", validated)
+    best, found = maps._searched("bare", None)
+    assert best == 0.005 and sorted(found["held_out"]) == ["0.0025", "0.005", "0.01", "0.02"]
+    assert found["compared"] == {
+        "0.0025": [1.515, 1.3, 1.3],
+        "0.005": [1.51, 1.2, 1.2],
+        "0.01": [1.5, 1.4, 1.4],
+    }
+    assert (1, 0.02) not in tried
 
 
 def test_same_seed_same_numbers():

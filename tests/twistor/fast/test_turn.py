@@ -100,18 +100,15 @@ def test_no_rows():
 
 
 @pytest.mark.parametrize("rows", [33, 2500])
-def test_threads_do_not_change_a_bit(rows):
+def test_threads_do_not_change_a_bit(rows, threads):
     z, weight = case((rows,), 7)
     matrix, logits = MobiusCycles(28, 3).matrix().detach(), torch.randn(rows, 42)
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            assert turn_native._sizes(z)[-1] == min(threads, -(-rows // turn_native._sizes(z)[2]))
-            found.append(turned_and_gradients(turn_native.turn, z, matrix, weight))
-            found[-1] += sheared_and_gradients(turn_native.shear, z, logits, torch.tensor(0.7), weight)
-    finally:
-        torch.set_num_threads(before)
+    found = []
+    for count in (1, 2, 5):
+        threads(count)
+        assert turn_native._sizes(z)[-1] == min(count, -(-rows // turn_native._sizes(z)[2]))
+        found.append(turned_and_gradients(turn_native.turn, z, matrix, weight))
+        found[-1] += sheared_and_gradients(turn_native.shear, z, logits, torch.tensor(0.7), weight)
     for other in found[1:]:
         assert all(torch.equal(*pair) for pair in zip(found[0], other, strict=True))
 

@@ -405,18 +405,15 @@ def test_a_backend_that_fails_is_left_with_one_warning(monkeypatch, way):
 
 @pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
 @pytest.mark.parametrize("backend", [NATIVE])
-def test_threads_share_the_rows_and_change_only_roundings(backend):
+def test_threads_share_the_rows_and_change_only_roundings(backend, threads):
     lens, printed = lens_and_twin(7, torch.float32, 1)
     lens.backend = backend
-    before, x = torch.get_num_threads(), torch.randn(301, 7)
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            assert_as_exact(lens, printed, x)
-            first, second = passes(lens, x), {name: value.clone() for name, value in passes(lens, x).items()}
-            assert all(torch.equal(first[name], second[name]) for name in first)  # the same sums in the same order
-    finally:
-        torch.set_num_threads(before)
+    x = torch.randn(301, 7)
+    for count in (1, 3):
+        threads(count)
+        assert_as_exact(lens, printed, x)
+        first, second = passes(lens, x), {name: value.clone() for name, value in passes(lens, x).items()}
+        assert all(torch.equal(first[name], second[name]) for name in first)  # the same sums in the same order
 
 
 @contextlib.contextmanager

@@ -1,0 +1,251 @@
+"""What holds for the widget of every chapter: refusals and size, and in a browser sliders, names, theme and widths."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+from traitlets import TraitError
+
+GLIDE = 800  # ms: a zoom takes 350
+
+BAD = {
+    "waves": [
+        ("scales", [1.0], "scales takes 2 numbers, got 1."),
+        ("phase_m", [0.0, 0.0, 0.0], "phase_m takes 2 numbers, got 3."),
+        ("accum_weights", [0.4, 0.6], "accum_weights takes 3 numbers, got 2."),
+        ("omega", math.inf, "omega takes finite numbers, got inf."),
+        ("drift_r", [math.nan, 0.0], "drift_r takes finite numbers, got [nan, 0.0]."),
+        ("t", 1.0, "t is a mean of |tanh x|, so it lies in [0, 1); got 1.0."),
+        ("t", -0.1, "t is a mean of |tanh x|, so it lies in [0, 1); got -0.1."),
+    ],
+    "cantor": [
+        ("alpha", math.nan, "alpha takes a finite number, got nan."),
+        ("tau", math.inf, "tau takes a finite number, got inf."),
+        ("tau", 0.0, "tau is a temperature, so it must be positive; got 0.0."),
+        ("levels", 9, "levels must be from 1 to 8 in the widget, got 9."),
+        ("levels", 0, "levels must be from 1 to 8 in the widget, got 0."),
+        ("form", "soft", "form must be one of published, multilevel, halting, convergent; got 'soft'."),
+        ("zoom", "03", "zoom takes up to 9 ternary digits, such as '02'; got '03'."),
+        ("zoom", "0" * 10, "zoom takes up to 9 ternary digits, such as '02'; got '0000000000'."),
+        ("x", 1.5, "x is a position in [0, 1], got 1.5."),
+    ],
+    "simplex": [
+        ("vertices", [[[0.0, 1.0]] * 3] * 2, "vertices takes 3 classes of 3 vertices of 2 coordinates each."),
+        ("vertices", [[[0.0, 1.0, 2.0]] * 3] * 3, "vertices takes 3 classes of 3 vertices of 2 coordinates each."),
+        ("vertices", [[[0.0, 1.0]] * 2] * 3, "vertices takes 3 classes of 3 vertices of 2 coordinates each."),
+        ("geo_weights", [0.0, 1.0], "geo_weights takes 3 numbers, got 2."),
+        ("cantor_prototypes", [0.0, math.nan, 1.0], "cantor_prototypes takes finite numbers, got [0.0, nan, 1.0]."),
+        ("turn", [0.0], "turn takes 2 numbers, got 1."),
+        ("tau", -1.0, "tau is a temperature, so it must be positive; got -1.0."),
+        ("pull", math.inf, "pull takes finite numbers, got inf."),
+    ],
+    "gauge": [
+        ("part", "ladders", "part must be one of cascade, ladder, transport; got 'ladders'."),
+        ("level", "L7", "level must be one of L1, L2, L3, L4, L5, L6; got 'L7'."),
+        ("terms", 0, "terms must be from 1 to 16, got 0."),
+        ("sigma_0", 0.0, "sigma_0 must be from 0.1 to 1000, got 0.0."),
+        ("exponent", math.nan, "exponent takes finite numbers, got nan."),
+        ("vocabulary", 2.0, "vocabulary must be from 100 to 1e+07, got 2.0."),
+        ("turn", [0.0], "turn takes 2 numbers, got 1."),
+        ("places", [0, 2, 2], "places must hold each number from 0 to 2 once: where each column goes."),
+        ("row", [1.0, math.inf], "row takes finite numbers, got [1.0, inf]."),
+    ],
+    "twistor": [
+        ("matrix", [[1.0, 0.0]] * 3, "matrix takes a, b, c and d, each as its real and its imaginary part."),
+        ("matrix", [[1.0]] * 4, "matrix takes a, b, c and d, each as its real and its imaginary part."),
+        ("matrix", [[1.0, 1.0]] * 4, "matrix must have a determinant ad - bc other than 0; else all points go to one."),
+        ("matrix", [[math.nan, 0.0]] * 4, "matrix takes finite numbers, got nan."),
+        ("circle", [0.0, 0.0], "circle takes 3 numbers, got 2."),
+        ("circle", [0.0, 0.0, 0.0], "circle takes a positive radius, got 0.0."),
+        ("time", math.inf, "time takes finite numbers, got inf."),
+        ("turn", [0.0], "turn takes 2 numbers, got 1."),
+        ("at", -1, "at is a place in the text, from 0 on; got -1."),
+        ("trajectory", [("ab", 0.0, 0.0)], "trajectory takes one character for each point."),
+        ("trajectory", [("a", 0.0, math.inf)], "trajectory takes finite numbers, got inf."),
+    ],
+}
+"""Of each chapter: a trait, a value that it cannot have, and the sentence."""
+
+
+@pytest.mark.parametrize(
+    ("chapter", "trait", "value", "message"), [(chapter, *row) for chapter, rows in BAD.items() for row in rows]
+)
+def test_a_bad_value_is_refused_in_one_sentence_and_leaves_the_old_one(
+    explorers, chapter: str, trait: str, value: object, message: str
+) -> None:
+    explorer = explorers[chapter]()
+    before = getattr(explorer, trait)
+    with pytest.raises(TraitError) as error:
+        setattr(explorer, trait, value)
+    assert str(error.value) == message
+    assert getattr(explorer, trait) == before
+    with pytest.raises(TraitError) as error:
+        explorers[chapter](**{trait: value})
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("chapter", "kilobytes"),
+    [("waves", 17), ("cantor", 20), ("simplex", 22), ("gauge", 25), ("twistor", 23)],  # one to three pictures
+)
+def test_the_page_stores_little_per_widget(explorers, chapter: str, kilobytes: int) -> None:
+    """A page stores both files once per instance."""
+    stored = len(explorers[chapter]._esm.encode()) + len(explorers[chapter]._css.encode())
+    assert stored <= kilobytes * 1024
+
+
+# ---- in a browser
+
+
+@pytest.mark.parametrize(
+    ("chapter", "trait", "start", "way", "low", "high"),
+    [
+        ("waves", "alpha", 0.25, 0.48, 3, math.inf),
+        ("cantor", "tau", 0.85, -0.72, 1e-4, 1e-2),  # logarithmic, as the next
+        ("gauge", "sigma_0", 0.6, -0.48, 0.3, 2),
+    ],
+)
+def test_a_dragged_slider_redraws_its_own_widget_alone(
+    opened, chapter: str, trait: str, start: float, way: float, low: float, high: float
+) -> None:
+    page = opened()
+    assert page.picture() == page.picture("two")
+    if chapter == "cantor":
+        page.evaluate("one.set('form', 'convergent'); one.set('levels', 8)")  # the costliest picture
+    box = page.locator(f"#one input[data-trait={trait}]").bounding_box()
+    with page.redrawn():
+        page.drag(box["x"] + start * box["width"], box["y"] + box["height"] / 2, way * box["width"], 0, wait=20)
+    assert low <= page.get(trait) < high
+
+
+@pytest.mark.parametrize(
+    ("chapter", "slider", "key", "value", "names"),
+    [
+        # From pi the input stands at 3.14, the nearest of its steps of 0.01.
+        ("waves", "omega", "ArrowRight", 3.15, 21),
+        ("cantor", "alpha", "ArrowRight", 0.51, 4),
+        ("simplex", "cantor_prototypes] >> nth=1", "ArrowLeft", [0, 0.49, 1], 12 + 12),
+        ("gauge", "terms] >> nth=0", "ArrowRight", 9, 10),
+        ("twistor", "time", "ArrowRight", 0.01, 5 + 5),
+    ],
+)
+def test_keyboard_and_names(opened, chapter: str, slider: str, key: str, value: object, names: int) -> None:
+    page = opened()
+    before = page.picture()
+    trait, _, which = slider.partition("]")
+    page.focus(f"#one input[data-trait={trait}]{which}")
+    page.keyboard.press(key)
+    assert page.get(trait) == value
+    assert page.picture() != before
+    said = page.eval_on_selector_all("#one :is(input, .mw-pin)", "all => all.map((i) => i.ariaLabel)")
+    assert len(said) == len(set(said)) == names and all(said)
+
+
+@pytest.mark.parametrize(("chapter", "pins"), [("simplex", (0, 3)), ("twistor", (0, 4))])
+def test_the_arrow_keys_move_a_point_and_not_the_page(opened, chapter: str, pins: tuple[int, int]) -> None:
+    page = opened()
+    for pin in pins:
+        before = page.picture()
+        page.focus(f"#one .mw-pin >> nth={pin}")
+        scrolled = page.evaluate("scrollY")
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate("scrollY") == scrolled
+        assert page.picture() != before
+
+
+@pytest.mark.parametrize("chapter", ["simplex", "twistor"])
+def test_a_body_turns(opened, chapter: str) -> None:
+    page = opened()
+    before, turn = page.picture(canvas=1), page.get("turn")
+    page.locator("#one canvas").nth(1).scroll_into_view_if_needed()
+    page.drag(*page.middle("#one canvas >> nth=1"), 50, -30)
+    assert page.get("turn") == pytest.approx([turn[0] + 0.5, turn[1] - 0.3])  # 100 pixels are a radian
+    assert page.picture(canvas=1) != before
+
+
+@pytest.mark.parametrize("chapter", BAD)
+def test_follows_the_theme_of_the_page(opened, chapter: str) -> None:
+    page = opened()
+    light = page.picture()
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    dark = page.picture()
+    assert dark != light
+    page.evaluate("document.documentElement.removeAttribute('data-theme')")
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    assert page.picture() == dark
+    page.evaluate("document.body.dataset.jpThemeLight = 'true'")
+    assert page.picture() == light
+    page.evaluate("document.body.removeAttribute('data-jp-theme-light')")
+    page.emulate_media(color_scheme="dark")
+    assert page.picture() == dark
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    assert page.picture() == light
+
+
+@pytest.mark.parametrize("chapter", BAD)
+def test_a_closed_view_listens_no_more(opened, chapter: str) -> None:
+    page = opened()
+    assert page.evaluate("Object.values(one.listeners).flat().length") > 0
+    page.evaluate("close_one()")
+    assert page.evaluate("Object.values(one.listeners).flat().length") == 0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a widget shows at its widest, and how many inputs, points, buttons and summaries that are."""
+
+    controls: int
+    script: str
+    """Sets the longest sentences and numbers."""
+    widths: tuple[int, ...] = (320, 360, 390)
+    parts: tuple[tuple[str, int], ...] = ()
+    """Of a widget in parts: the buttons that show them, and how many controls each has further."""
+
+
+FITS = {
+    "waves": Fit(21 + 7 + 2, "one.set('accum_weights', [-2.25, -2.75, -1.25])"),
+    "cantor": Fit(
+        4 + 4 + 4 + 3 + 1,
+        "one.set('form', 'convergent'); one.set('alpha', 0.321); one.set('levels', 8); one.set('zoom', '020202020')",
+    ),
+    "simplex": Fit(
+        12 + 12 + 8 + 1,
+        """one.set('geo_weights', [-2.25, -6.75, -1.25]);
+           one.set('vertices', one.get('vertices').map((v) => v.map(() => [1.45, -1.45])))""",  # at the rim
+    ),
+    "gauge": Fit(
+        3,
+        "one.set('vocabulary', 199526); one.set('turn', [-2.25, -1.25]); one.set('gauge', 359)",
+        (360, 390, 768, 1280),
+        (("Cascade", 3 + 3), ("Ladder", 6 + 2), ("Transport", 2 + 5)),
+    ),
+    "twistor": Fit(
+        5 + 5 + 5 + 1,
+        """one.set('trajectory', [..."In the beginning God created the heaven and the earth."].map((c, i) =>
+               [c, 1.5 * Math.cos(i / 3), 1.5 * Math.sin(i / 2)]));
+           one.set('matrix', [[-2.99, 2.99], [3, -3], [-3, -3], [2.87, -2.99]]); one.set('circle', [3, -3, 0.5]);
+           one.set('turn', [-2.25, -1.25])""",
+        (360, 390, 768, 1280),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("chapter", "width"), [(chapter, width) for chapter, fit in FITS.items() for width in fit.widths]
+)
+def test_fits_every_width_and_a_thumb(opened, chapter: str, width: int) -> None:
+    fit, phone = FITS[chapter], width < 500
+    page = opened(width, phone)
+    page.evaluate("document.querySelectorAll('#one details').forEach((d) => { d.open = true; })")
+    page.evaluate(fit.script)
+    page.wait_for_timeout(GLIDE)
+    for part, further in fit.parts or (("", 0),):
+        if part:
+            (page.tap if phone else page.click)(f"#one button:has-text('{part}')")
+        heights = [height for height in page.fits(width) if height]  # what is hidden has none
+        assert len(heights) == fit.controls + further
+        assert min(heights) >= 44 or not phone  # CSS pixels: the least size of a touch target
+
+
+def test_no_chapter_is_forgotten(explorers) -> None:
+    assert explorers.keys() == BAD.keys() == FITS.keys()
