@@ -26,7 +26,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mobius_lib.errors import MobiusError
+from mobius_lib.errors import DataError, MobiusError
 from mobius_lib.files import write_json
 from mobius_lib.fingerprint import PACKAGE, fingerprint
 from mobius_lib.runs.about import RunError
@@ -37,12 +37,11 @@ SAME = 1e-4
 """By how much a replayed number may differ, relative to it, on a processor with the same instructions and torch. There
 the same code gives the same numbers, and the same sums in another order some 1e-5 after an epoch. What is taken over
 must agree within this."""
-OTHER = 2e-2
-"""The same on any other processor, where sums are taken in another order from the first step on, which training
-amplifies: AVX2 in place of AVX-512 moved the fifth loss by 2e-6, the twentieth by up to 1.4e-3, and the mean over fifty
-steps of a recurrent network by up to 9e-3."""
-EARLY, FIRST = 5, 1e-5
-"""So many losses must agree within this anywhere: by them other code shows, whatever becomes of the later ones."""
+ELSEWHERE = ((1, 1e-5), (5, 1e-3), (math.inf, 2e-2))
+"""The same on any other processor, for so many losses. There sums are taken in another order from the first step on,
+and training amplifies that: AVX2 in place of AVX-512, or two threads in place of one, moved the first loss by at most
+1e-7, the fifth by 2e-4, the twentieth by 2e-3, and the mean over fifty steps of a recurrent network by 9e-3. Other code
+shows in the early ones."""
 ROWS = 1e-3
 """The least bound for an accuracy, which is a count: rows on the border between two classes may change sides."""
 
@@ -114,7 +113,7 @@ def _entries(path: Path, *_: int) -> dict[str, Entry]:
 
 def record_names(folder: Path) -> list[Path]:
     """The records of a folder."""
-    return sorted(path for path in folder.glob("*.json") if path.name != FILE)
+    return sorted(folder.glob("*.*.json"))
 
 
 def own_entry(path: Path, record: Record) -> Entry | None:
@@ -215,11 +214,10 @@ def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]]
     """The numbers of a replay, how far the worst of them is off, and what is wrong with them."""
     from mobius_lib.runs.executor import changed, loaded
     from mobius_lib.runs.provenance import processor
-    from mobius_lib.runs.registry import get_run
+    from mobius_lib.runs.registry import run_at
     from mobius_lib.runs.replay import replay, standing_at, to_keep
 
-    run = get_run(record.run)
-    run = run.at_scale(record.scale) if run.at_scale is not None else run
+    run = run_at(record.run, record.scale)
     place = torch.device("cuda" if record.device.startswith("cuda") else "cpu")
     settings = changed(run.scales[record.scale], _changes(record))
     data, rows = loaded(run, settings, place), record.first_rows()
@@ -233,21 +231,21 @@ def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]]
     here, there = (processor(), torch.__version__), (record.versions.processor, record.versions.torch)
     if entry is not None and not record.replay:
         there = (entry.processor, entry.torch)
-    late, worst, compared = (SAME if adopting or here == there else OTHER), 0.0, 0
+    bounds = ((math.inf, SAME),) if adopting or here == there else ELSEWHERE
+    worst, compared = 0.0, 0
     for name, values in found.items():
         stands = standing_at(rows, name)
         known = kept.get(name) if stands is None else [stands]
-        if known is None:
+        if not known:
             if name in rows and kept:
                 return found, None, f"keeps no numbers of {name}"
             continue
         compared += 1
-        if len(known) < min(len(values), EARLY):  # a shorter first epoch may have been all that was seen
-            return found, None, f"keeps {len(known)} numbers of {name}, and a replay has {len(values)}"
         counted = name.endswith("_accuracy")
         for step, (value, other) in enumerate(zip(values, known, strict=False)):
             off = _off(value, other, 1.0 if counted else None)
-            bound = FIRST if step < EARLY < len(values) else max(late, ROWS) if counted else late
+            bound = next(each for most, each in bounds if step < most) if len(values) > 1 else bounds[-1][1]
+            bound = max(bound, ROWS) if counted else bound
             worst = max(worst, off)
             if off > bound:
                 which = f"number {step + 1} of {name}" if len(values) > 1 else name
@@ -272,10 +270,9 @@ def fingerprints(run: str, scale: str) -> tuple[str, str]:
     known = _known_fingerprints()
     if f"{run}.{scale}" not in known:
         from mobius_lib.runs.executor import code_of
-        from mobius_lib.runs.registry import get_run
+        from mobius_lib.runs.registry import run_at
 
-        found = get_run(run)
-        found = found.at_scale(scale) if found.at_scale is not None else found
+        found = run_at(run, scale)
         known[f"{run}.{scale}"] = (code_of(found), fingerprint(found.data))
         path, state = _cache_file()
         with suppress(MobiusError):  # it is only there to save time
@@ -314,11 +311,13 @@ def _book() -> Path:
 
 @cache
 def _embedded() -> dict[str, str]:
-    """The hashes of all embedded data, by the names that records give them."""
+    """The hashes of all embedded data, by the names that records give them; none where they are not to be had."""
     from mobius_lib.datasets import text
     from mobius_lib.datasets.embedded import digests
 
-    return digests("features") | digests("FashionMNIST") | text.digest()
+    with suppress(DataError):
+        return digests("features") | digests("FashionMNIST") | text.digest()
+    return {}
 
 
 def _changes(record: Record) -> dict[str, Any]:
@@ -331,10 +330,9 @@ def _changes(record: Record) -> dict[str, Any]:
 def _other_settings(record: Record) -> str:
     """What of its configuration is neither the scale's nor in its command."""
     from mobius_lib.runs.executor import changed
-    from mobius_lib.runs.registry import get_run
+    from mobius_lib.runs.registry import run_at
 
-    run = get_run(record.run)
-    run = run.at_scale(record.scale) if run.at_scale is not None else run
+    run = run_at(record.run, record.scale)
     settings = vars(changed(run.scales[record.scale], _changes(record))) | {"weight_decay": run.weight_decay}
     used = record.configuration.model_dump()
     return ", ".join(

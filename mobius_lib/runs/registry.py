@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mobius_lib.runs import described
+from mobius_lib.runs import RunError, described
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.cantor import alpha as cantor_alpha
 from mobius_lib.runs.cantor import mask as cantor_mask
@@ -72,3 +72,15 @@ def get_run(name: str) -> Run:
     """
     described(name)
     return RUNS[name]
+
+
+def run_at(name: str, scale: str) -> Run:
+    """The run of that name as it is at a scale.
+
+    Raises:
+        RunError: when there is no such run or scale.
+    """
+    run = get_run(name)
+    if scale not in run.scales:
+        raise RunError(f"The run {name} has no scale {scale!r}; it has {', '.join(run.scales)}.")
+    return run if run.at_scale is None else run.at_scale(scale)

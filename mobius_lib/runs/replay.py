@@ -60,12 +60,31 @@ def replay(
 ) -> Numbers:
     """The numbers of a run that are cheap to compute again; none where published weights are judged, which is all work.
 
+    On one thread, whatever the caller has: with more of them sums are taken in another order.
+
     Args:
         run: at the scale.
         scale, settings, data, device: as they are trained by.
         rows: arm to its record with seed 0, for the learning rate that was chosen.
         epoch: go on to the end of the first epoch, of which records without losses tell as well.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _numbers(run, scale, settings, data, rows, device, epoch)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _numbers(
+    run: Run,
+    scale: str,
+    settings: Scale,
+    data: Data,
+    rows: Mapping[str, Mapping[str, Any]],
+    device: torch.device,
+    epoch: bool,
+) -> Numbers:
     from mobius_lib.runs.registry import CELLS
 
     if run.compute is not None:

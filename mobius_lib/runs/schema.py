@@ -141,12 +141,9 @@ def _cure(path: Path, content: Any) -> str:
 def _faults(record: Record) -> Iterator[str]:
     """What does not agree within a record, a sentence each."""
     from mobius_lib.runs.base import Arm, nothing
-    from mobius_lib.runs.registry import get_run
+    from mobius_lib.runs.registry import run_at
 
-    run = get_run(record.run)
-    if record.scale not in run.scales:
-        raise RunError(f"The run {run.name} has no scale {record.scale!r}; it has {', '.join(run.scales)}.")
-    run = run.at_scale(record.scale) if run.at_scale is not None else run
+    run = run_at(record.run, record.scale)
     yield from _command_faults(record)
     if not record.data and run.data is not nothing:
         yield "it does not say what data it was made from"

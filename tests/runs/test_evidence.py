@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import Result
+from typer.testing import CliRunner
 
+from mobius_lib import cli
 from mobius_lib import fingerprint as printing
 from mobius_lib.datasets import data_dir
 from mobius_lib.ledger import LedgerError
@@ -271,7 +274,10 @@ def test_an_arm_whose_losses_were_taken_out_is_named(edit: Callable) -> None:
 # On other processors.
 
 
-@pytest.mark.parametrize(("step", "off", "agrees"), [(0, 1.0001, False), (9, 1.001, True), (9, 1.05, False)])
+@pytest.mark.parametrize(
+    ("step", "off", "agrees"),
+    [(0, 1.0001, False), (4, 1.0001, True), (4, 1.01, False), (9, 1.01, True), (9, 1.05, False)],
+)
 def test_elsewhere_early_losses_must_agree_and_late_ones_nearly(
     edit: Callable, step: int, off: float, agrees: bool
 ) -> None:
@@ -287,6 +293,34 @@ def test_here_late_losses_must_agree_as_well(edit: Callable) -> None:
         content["replay"]["thirds"][9] *= 1.001
 
     assert "disagrees" in evidence.verify(without_entry(edit(here))).fault
+
+
+# The command.
+
+
+def test_the_command_says_what_is_current_and_ends_with_1_where_something_is_not(edit: Callable) -> None:
+    def verify(*words: str) -> Result:
+        return CliRunner().invoke(cli.app, ["verify", *words, "--results", str(path.parent)])
+
+    path = without_entry(edit(lambda c: None))
+    found = verify()
+    assert found.exit_code == 0 and f"current {NAME}" in found.output and not (path.parent / evidence.FILE).exists()
+    assert verify("cantor-mask").exit_code == 0 and not (path.parent / evidence.FILE).exists(), (
+        "nothing was to be noted"
+    )
+    found = verify("cantor-mask", "--write")
+    assert f"replayed {NAME}, off by 0 at most" in found.output and evidence.entries(path.parent)[NAME].how == "made"
+    edit(improved)
+    for words in ((), ("--all", "--write")):
+        found = verify(*words)
+        assert found.exit_code == 1 and f"not verified {NAME}" in found.output and "edited since" in found.output
+    with pytest.raises(RunError, match=r"no record of a run 'waves-clip' in .*; there are records of cantor-mask"):
+        CliRunner().invoke(cli.app, ["verify", "waves-clip", "--results", str(path.parent)], catch_exceptions=False)
+
+
+def test_a_damaged_file_of_entries_is_named(folder: Path) -> None:
+    (folder / evidence.FILE).write_text("{")
+    assert "verified.json is damaged" in evidence.verify(folder / NAME, replayed=False).fault
 
 
 # The book's own.
