@@ -20,7 +20,7 @@ KEYS = ("chapter", "source", "outcome", "basis", "whose")
 def address(request: pytest.FixtureRequest, made_up: list[Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     if request.param == "built":
         return (request.getfixturevalue("book").html / "book" / "ledger.html").as_uri()
-    silent = {"paragraph": "A sentence. " * 40, "chosen": [], "ask": []}
+    silent = {"paragraph": "A sentence. " * 120, "chosen": [], "ask": []}
     sources = {seed: source.model_copy(update=silent) for seed, source in load_sources().items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger_page, "load_sources", lambda: sources)
