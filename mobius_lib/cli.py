@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mobius_lib.errors import MobiusError
 
@@ -135,7 +136,7 @@ def ledger(
     select(load_claims(), names or None, chapter)  # a name that is wrong is no fault of the evidence
     try:
         verdicts = judge(results_dir=results, only=names or None, chapter=chapter)
-    except LedgerError as error:
+    except MobiusError as error:
         if not check:
             raise
         complaints.print(escape(str(error)), highlight=False, soft_wrap=True)
@@ -144,9 +145,11 @@ def ledger(
         print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=1))
     else:
         (print_facts if names else print_verdicts)(console, verdicts)
-    if check and (stale := [verdict for verdict in verdicts if verdict.outcome == "stale"]):
-        for verdict in stale:
-            complaints.print(f"{verdict.claim.id} is stale: {verdict.command}", highlight=False, soft_wrap=True)
+    reasons = dict.fromkeys(record["stale"] for v in verdicts for record in v.evidence if record["stale"])
+    for reason in reasons if check else ():
+        on_it = [v.claim.id for v in verdicts if any(record["stale"] == reason for record in v.evidence)]
+        complaints.print(Text(f"{reason} On it rest {', '.join(on_it)}."), soft_wrap=True)
+    if check and reasons:
         raise typer.Exit(1)
 
 

@@ -118,7 +118,9 @@ def made_up() -> list[Any]:
                 for n, o, v in parts
             ),
             sources=("results/run.short.json",) if small else ("mobius_lib.waves.math.gate",),
-            evidence=(record | {"stale": "Other code." if outcome == "stale" else None},) if small else (),
+            evidence=(record | {"stale": f"{basis}: [o]ther code." if outcome == "stale" else None},)
+            if small or outcome == "stale"
+            else (),
             command=f"mobius run r --seeds {i}" if outcome in ("awaits", "stale") or small else None,
         )
         found.append(verdict)

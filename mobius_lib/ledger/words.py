@@ -10,14 +10,14 @@ from mobius_lib.ledger.verdicts import Verdict
 
 OUTCOME: dict[Outcome, tuple[str, str]] = {
     "reproduced": ("✓", "said and found agree"),
-    "refuted": ("✗", "they differ, and not by chance or scale"),
+    "refuted": ("✗", "they differ, and not by chance"),
     "seen here": ("▲", "there, and large enough to matter"),
     "not seen here": ("▽", "not there, at our small scale"),
     "no difference": ("=", "if any, too small to matter"),
     "undecided": ("?", "the row says what is missing"),
     "partly": ("◐", "its parts come out differently"),
-    "awaits": ("…", "not measured; the command settles it"),
-    "stale": ("↻", "of other code or data; the command renews it"),
+    "awaits": ("…", "its command settles it"),
+    "stale": ("↻", "of other code; its command renews it"),
 }
 """Of every outcome a sign, so that no colour is needed, and what it means."""
 BASIS: dict[Basis, str] = {
@@ -25,8 +25,8 @@ BASIS: dict[Basis, str] = {
     "construction": "our build from its formulas",
     "public code": "the author's, at a named commit",
     "published run": "the author's own card or log",
-    "measured at its setting": "at the source's own scale",
-    "measured small": "at the scale that stands beside it",
+    "measured at its setting": "at the source's scale",
+    "measured small": "at the scale beside it",
 }
 
 
@@ -89,7 +89,7 @@ def facts(v: Verdict) -> list[tuple[str, str]]:
     if claim.fault:
         found.append(("root fault", f"`{claim.fault}`"))
     for record in v.evidence:
-        name, *rest = (f"{key} {value}" for key, value in record.items() if value)
+        name, *rest = (f"{key} {value}" if key != "stale" else key for key, value in record.items() if value)
         found.append(("evidence", ", ".join([f"`{name.removeprefix('record ')}`", *rest])))
     code = [f"`{source}`" for source in v.sources if not source.startswith("results/")]
     found.append(("found with", ", ".join(code)))
