@@ -33,11 +33,11 @@ EXPECTED = {
         *("feature-grid", "feature-sigma", "flops-base", "gate-formula", "gate-law", "ghost-path-start"),
         *("inference-snippet", "integrator-gelu", "label-broad", "label-sparse", "label-winners", "mask-rotation"),
         *("middle-keeps-gradient", "norm-amplifies", "params-base", "params-clip", "path-drifts", "stage-shapes"),
-        *("table-possible", "tensorboard-list", "xor-truth-table"),
+        *("mask-suppresses", "table-possible", "tensorboard-list", "xor-truth-table"),
     },
     "partly": {
         *("alpha-rises", "alpha-selects", "deeper-is-finer", "efficient", "flops-higher", "label-sharpening"),
-        *("mask-suppresses", "middle-right-diverge", "scale-formula", "selectivity-rises", "xor-near-pure"),
+        *("middle-right-diverge", "scale-formula", "selectivity-rises", "xor-near-pure"),
     },
     "refuted": {
         *("card-formula", "label-nearly-all", "mask-coverage", "means-are-no-weights", "params-tiny-l"),

@@ -77,7 +77,8 @@ def departures_from_linear(*, width: int, terms: int, part: str) -> Found:
         with torch.no_grad():
             once, twice = act(f), act(2 * f)
         found[name] = ((twice - 2 * once).norm() / (2 * once).norm()).item()
-    words = f"The {part} departs from it by {found['no activation']:.0%}, and with tanh by {found['tanh']:.0%}."
+    words = f"Doubling the input of the {part} misses doubling its output by {found['no activation']:.0%}, and with "
+    words += f"tanh by {found['tanh']:.0%}."
     return Found(found, words, ("mobius_lib.gauge.MetaMobiusLinear",))
 
 

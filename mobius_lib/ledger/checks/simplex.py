@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobius_lib.errors import CheckpointError
-from mobius_lib.ledger.base import Finding, Found, Missing, Sample, register
+from mobius_lib.ledger.base import Finding, Found, Gate, Missing, Sample, register
 from mobius_lib.ledger.checks.runs import reachable, run_value
 from mobius_lib.ledger.results import Results
 from mobius_lib.simplex import TERMS, GeoFractalDavid, loss, parameter_groups
@@ -184,9 +184,9 @@ def run_learned(
 
 
 @register
-def not_known(*, words: str) -> Missing:
-    """What waits for more than a run of ours."""
-    return Missing(words)
+def not_known(*, words: str) -> Found:
+    """What no run of ours can decide, as the source leaves out what it takes."""
+    return Found(None, "", gates=(Gate(words, False),))
 
 
 @functools.lru_cache(maxsize=4)

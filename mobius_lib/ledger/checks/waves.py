@@ -124,6 +124,7 @@ def paths_at_the_start(*, names: list[str]) -> Found:
         "more flows through R": slopes["R"] > slopes["M"],
     }
     words = f"Shares of the mix: {_listed(share)}; mean slopes of the pattern, for normal inputs: {_listed(slopes)}."
+    words = "As initialised." if "drift of L" in names else words
     return Found({name: found[name] for name in names}, words, (LENS,))
 
 
@@ -240,9 +241,9 @@ def _meta(preset: str, classes: int) -> MobiusNet:
 
 
 def _taken(block: MobiusConvBlock) -> dict[str, Tensor]:
-    """What a block takes from its depth before training."""
-    lens, taken = block.lens, {"t": torch.tensor(block.lens.t), "mask": block.thirds_mask}
-    taken |= {"angle in": lens.twist_in_angle, "angle out": lens.twist_out_angle}
+    """What the lens of a block takes from its depth before training."""
+    lens = block.lens
+    taken = {"t": torch.tensor(lens.t), "angle in": lens.twist_in_angle, "angle out": lens.twist_out_angle}
     return taken | {"scale": lens.scales[0], "second scale": lens.scales[1]}
 
 
