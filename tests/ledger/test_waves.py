@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.ledger import Claim, Verdict
+from mobius_lib.ledger import Claim, Verdict, results
 from mobius_lib.ledger.checks import waves as checks
 from mobius_lib.ledger.checks.runs import reachable
-from mobius_lib.ledger.results import read
 from mobius_lib.waves import MobiusConvBlock, MobiusLens, MobiusNet
 from mobius_lib.waves import math as waves
 
@@ -233,8 +232,8 @@ def test_what_lenses_learn(
 def test_what_is_in_reach_is_the_sum_of_all_steps_rates(write_run: WriteRun) -> None:
     history = [{"epoch": 1, "lr": 0.01}, {"epoch": 2, "lr": 0.005}]
     path = write_run("r", {"configuration": {"train_samples": 95, "batch_size": 10}}, a=[{"history": history}])
-    assert reachable(read(path), "a", 0.149).open and not reachable(read(path), "a", 0.151).open
-    assert not reachable(read(write_run("r", a=[{"history": history}])), "a", 0.0).open
+    assert reachable(results.read(path), "a", 0.149).open and not reachable(results.read(path), "a", 0.151).open
+    assert not reachable(results.read(write_run("r", a=[{"history": history}])), "a", 0.0).open
 
 
 def test_winners_take_a_larger_norm() -> None:
