@@ -56,14 +56,17 @@ class Entry(BaseModel):
     loading: Digest
     verified: str
     commit: str
-    processor: str
-    torch: str
+    verified_on: str
+    """The processor."""
     how: Literal["made", "replayed"]
     replay: dict[str, list[float | None]]
+    processor: str
+    """On which the numbers of the replay were first met, and stay: else they would drift from one to the next."""
+    torch: str
 
     def words(self) -> str:
         """When and by what."""
-        return f"{self.verified[:10]} at {self.commit} on {self.processor} ({self.how})"
+        return f"{self.verified[:10]} at {self.commit} on {self.verified_on} ({self.how})"
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,8 @@ def verify(path: Path, *, replayed: bool = True) -> Verified:
     if fault is not None:
         fault = f"{path} {fault}; make it again: `{record.command}`."
         return Verified(path, fault, None, off, time.perf_counter() - started)
-    return Verified(path, None, new_entry(record, content, found), off, time.perf_counter() - started)
+    made = new_entry(record, content, found, before=entry)
+    return Verified(path, None, made, off, time.perf_counter() - started)
 
 
 def enter(folder: Path, found: dict[str, Entry]) -> None:
@@ -190,8 +194,15 @@ def enter_made(path: Path) -> None:
     enter(path.parent, {path.name: new_entry(record, content, {}, just_made=True)})
 
 
-def new_entry(record: Record, content: Any, replay: dict[str, list[float | None]], *, just_made: bool = False) -> Entry:
-    """That of a record which the code of today has made, or makes again."""
+def new_entry(
+    record: Record,
+    content: Any,
+    replay: dict[str, list[float | None]],
+    *,
+    before: Entry | None = None,
+    just_made: bool = False,
+) -> Entry:
+    """That of a record which the code of today has made, or makes again; `before` is the one that it had."""
     from mobius_lib.runs.provenance import processor, provenance
 
     own, now = record.fingerprint, None if just_made else fingerprints(record.run, record.scale)
@@ -203,10 +214,11 @@ def new_entry(record: Record, content: Any, replay: dict[str, list[float | None]
         loading=loading,
         verified=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=provenance()["commit"],
-        processor=processor(),
-        torch=torch.__version__,
+        verified_on=processor(),
         how="made" if own is not None and own.code == code else "replayed",
-        replay=replay,
+        replay=replay | before.replay if before else replay,
+        processor=before.processor if before else processor(),
+        torch=before.torch if before else torch.__version__,
     )
 
 

@@ -288,6 +288,17 @@ def test_elsewhere_early_losses_must_agree_and_late_ones_nearly(
     assert (evidence.verify(without_entry(edit(elsewhere))).fault is None) == agrees
 
 
+def test_numbers_that_are_kept_do_not_drift(edit: Callable) -> None:
+    path = without_entry(edit(older))
+    entry = evidence.verify(path).entry
+    first = entry.replay["thirds"][3]
+    entry.replay["thirds"][3] = first * (1 + 5e-5)
+    evidence.enter(path.parent, {NAME: entry})
+    again = evidence.verify(path)
+    assert again.fault is None and 4e-5 < again.off < 6e-5
+    assert again.entry.replay["thirds"][3] == entry.replay["thirds"][3] != first
+
+
 def test_here_late_losses_must_agree_as_well(edit: Callable) -> None:
     def here(content: dict[str, Any]) -> None:
         content["replay"]["thirds"][9] *= 1.001
