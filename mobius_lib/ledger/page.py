@@ -151,7 +151,7 @@ def _more(v: Verdict) -> str:
 def _form(verdicts: Sequence[Verdict]) -> str:
     names = load_sources()
     found = {seed for v in verdicts for seed in seeds(v)}
-    fields = {
+    fields: dict[str, dict[str, str]] = {
         "chapter": {str(chapter): str(chapter) for chapter in sorted({v.claim.chapter for v in verdicts})},
         "source": {seed: f"{seed} {source.name}" for seed, source in names.items() if seed in found},
         "outcome": {word: outcome_text(word) for word in OUTCOME if any(v.outcome == word for v in verdicts)},

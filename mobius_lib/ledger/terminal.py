@@ -34,8 +34,8 @@ def print_verdicts(console: "Console", verdicts: Sequence[Verdict]) -> None:
         out.add_column(name, overflow="fold", width=widths.get(name))
     for v in verdicts:
         found = "not yet" if v.outcome == "awaits" else measured_text(v)
-        word = Text(f"{outcome_text(v.outcome)}\n· {v.basis}", style=_COLOURS.get(v.outcome, ""))
-        out.add_row(word, Text(v.claim.id), Text(reported_text(v)), Text(found))
+        verdict = Text(f"{outcome_text(v.outcome)}\n· {v.basis}", style=_COLOURS.get(v.outcome, ""))
+        out.add_row(verdict, Text(v.claim.id), Text(reported_text(v)), Text(found))
     console.print(out)
     waiting = [v for v in verdicts if v.outcome in ("awaits", "stale")]
     for command in dict.fromkeys(v.command for v in waiting):

@@ -33,8 +33,10 @@ def _plain(value: Any, unit: str) -> str:
     if isinstance(value, list | tuple):
         shape = unit == "channels × height × width" and all(isinstance(item, int) for item in value)
         return ("×" if shape else ", ").join(_plain(item, "" if shape else unit) for item in value)
-    if value is None or isinstance(value, bool | str):
-        return {None: "not yet", True: "yes", False: "no"}.get(value, str(value))
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return "not yet" if value is None else "yes" if value else "no"
     if unit == "accuracy":
         return f"{100 * value:.1f} %"
     if unit.startswith(_SHARE):
