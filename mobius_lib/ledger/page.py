@@ -20,7 +20,7 @@ from mobius_lib.ledger.words import (
     outcome_text,
     places,
     reported_text,
-    seeds,
+    sources_of,
     summary_counts,
     verdict_text,
 )
@@ -92,8 +92,9 @@ def claims_table(verdicts: Sequence[Verdict]) -> Html:
     head = _head("<b>Outcome</b> · <b>Basis</b>", "<b>Claim</b>", "Reported", "Measured")
     head = re.sub("<b>(.*?)</b>", lambda m: f'<button disabled value="{m[1].lower()}">{m[1]}</button>', head)
     rows = "".join(
-        f'<tbody role="rowgroup" id="{v.claim.id}" data-chapter="{v.claim.chapter}" data-source="{"|".join(seeds(v))}" '
-        f'data-basis="{v.basis}" data-outcome="{v.outcome}" data-whose="{v.claim.whose}">{_row(v)}{_more(v)}</tbody>'
+        f'<tbody role="rowgroup" id="{v.claim.id}" data-chapter="{v.claim.chapter}" '
+        f'data-source="{"|".join(sources_of(v))}" data-basis="{v.basis}" data-outcome="{v.outcome}" '
+        f'data-whose="{v.claim.whose}">{_row(v)}{_more(v)}</tbody>'
         for v in verdicts
     )
     table = f"{_TABLE.format('ledger-claims')}{head}{rows}</table>"
@@ -150,10 +151,10 @@ def _more(v: Verdict) -> str:
 
 def _form(verdicts: Sequence[Verdict]) -> str:
     names = load_sources()
-    found = {seed for v in verdicts for seed in seeds(v)}
+    found = {number for v in verdicts for number in sources_of(v)}
     fields: dict[str, dict[str, str]] = {
         "chapter": {str(chapter): str(chapter) for chapter in sorted({v.claim.chapter for v in verdicts})},
-        "source": {seed: f"{seed} {source.name}" for seed, source in names.items() if seed in found},
+        "source": {number: f"{number} {source.name}" for number, source in names.items() if number in found},
         "outcome": {word: outcome_text(word) for word in OUTCOME if any(v.outcome == word for v in verdicts)},
         "basis": {word: word for word in BASIS if any(v.basis == word for v in verdicts)},
         "whose": {"source": "claims of the sources", "ours": "questions of ours"},
@@ -172,9 +173,9 @@ def _form(verdicts: Sequence[Verdict]) -> str:
 
 
 def _paragraph(source: Source, verdicts: Sequence[Verdict]) -> str:
-    mine = [v for v in verdicts if source.seed in seeds(v)]
+    mine = [v for v in verdicts if source.seed in sources_of(v)]
     return (
-        f'<details class="ledger-source" open><summary><b>{_text(source.name)}</b>, seed {source.seed}: '
+        f'<details class="ledger-source" open><summary><b>{_text(source.name)}</b>, source {source.seed}: '
         f'<a href="{_asked(source=source.seed)}">{len(mine)} rows</a></summary>'
         f"<p>{_filled(source.what, verdicts)} {_filled(source.paragraph, verdicts)}</p></details>"
     )

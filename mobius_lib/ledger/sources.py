@@ -29,7 +29,7 @@ class Source(BaseModel):
 
 
 def load_sources(path: Path | str | None = None) -> dict[str, Source]:
-    """The sources by their seed, in reading order.
+    """The sources by their number, in reading order.
 
     Args:
         path: None: data/claims/sources.yaml of this repository, or its packaged copy.

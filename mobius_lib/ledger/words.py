@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 
 from mobius_lib.ledger.claims import BASES, Basis
 from mobius_lib.ledger.rules import OUTCOMES, Outcome
+from mobius_lib.ledger.sources import load_sources
 from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.verdicts import Verdict
 
@@ -97,14 +99,20 @@ def facts(v: Verdict) -> list[tuple[str, str]]:
     return [(name, text) for name, text in found if text]
 
 
-def seeds(v: Verdict) -> list[str]:
+def sources_of(v: Verdict) -> list[str]:
     """The documents in which it stands."""
     return list(dict.fromkeys(place.split(":")[0] for place in v.claim.source))
 
 
 def places(v: Verdict) -> str:
-    """seed 000, line 131"""
-    return "; ".join("seed {}, line {}".format(*place.split(":")) for place in v.claim.source)
+    """MobiusNet card, line 131"""
+    parts = (place.split(":") for place in v.claim.source)
+    return "; ".join(f"{_names().get(source, f'source {source}')}, line {line}" for source, line in parts)
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {number: source.name for number, source in load_sources().items()}
 
 
 def _some(verdicts: Sequence[Verdict], what: str) -> str:

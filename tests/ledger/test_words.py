@@ -14,6 +14,7 @@ from mobius_lib.ledger import LedgerError, Verdict, judge
 from mobius_lib.ledger.claims import BASES
 from mobius_lib.ledger.readme import BEGIN, END, readme_table, stale, update_readme
 from mobius_lib.ledger.rules import OUTCOMES
+from mobius_lib.ledger.sources import load_sources
 from mobius_lib.ledger.terminal import print_facts, print_verdicts
 from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.words import (
@@ -142,7 +143,8 @@ def test_counts_add_up(made_up: list[Verdict]) -> None:
 def test_facts_leave_nothing_out(made_up: list[Verdict]) -> None:
     v = next(v for v in made_up if v.basis == "measured small" and v.outcome == "partly")
     text = dict(facts(v))
-    assert text["said in"] == f"seed {v.claim.source[0].replace(':', ', line ')}: “{v.claim.quote}”"
+    number, line = v.claim.source[0].split(":")
+    assert text["said in"] == f"{load_sources()[number].name}, line {line}: “{v.claim.quote}”"
     assert text["how"] == v.words and text["left"] == "? undecided. left alone."
     assert text["smallest effect"] == "0.5 points. Half a <digit>." and "tolerance" not in text
     assert text["evidence"] == "`run.short.json`, made 2026-01-02, commit abc, verified 2026-01-03"
@@ -152,7 +154,7 @@ def test_facts_leave_nothing_out(made_up: list[Verdict]) -> None:
         plain["tolerance"] == "0.25 points. Half a <digit>." and plain["found with"] == "`mobius_lib.waves.math.gate`"
     )
     question = next(v for v in made_up if v.claim.whose == "ours" and len(v.claim.source) > 1)
-    assert dict(facts(question))["question of ours"] == "seed 000, line 1; seed 001, line 2"
+    assert dict(facts(question))["question of ours"] == "MobiusNet card, line 1; distillation card, line 2"
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
