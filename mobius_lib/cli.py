@@ -160,7 +160,9 @@ def verify(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="replay every record")] = False,
     results: Annotated[Path | None, typer.Option(help="folder of result files [default: the book's own]")] = None,
-    write: Annotated[bool, typer.Option("--write", help="note what agrees in the folder's verified.json")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="note what agrees, and what does not, in the folder's verified.json")
+    ] = False,
 ) -> None:
     """Check the records of runs: their consistency, digests and code; and replay the first steps of those named."""
     import time
@@ -174,12 +176,14 @@ def verify(
     faults, entries = [], {}
     for path in evidence.chosen(folder, runs or []):
         found = evidence.verify(path, replayed=replayed)
-        if found.fault is None and found.entry is not None:
+        if found.entry is not None:
             entries[path.name] = found.entry
-        elif found.fault is not None:
+        if found.fault is not None:
             faults.append(found.fault)
         off = "" if found.off is None else f", off by {found.off:.1g} at most"
         word = "[red]not verified[/]" if found.fault else "[green]replayed[/]" if found.seconds else "[green]current[/]"
+        if found.note.startswith("stale"):
+            word = "[yellow]known[/]"
         told = f"{off} in {found.seconds:.0f} s" if found.seconds else f", {found.note}" if found.note else ""
         console.print(f"{word} {escape(path.name)}{told}", highlight=False, soft_wrap=True)
         if write and replayed and path.name in entries:
