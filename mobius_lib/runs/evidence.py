@@ -154,6 +154,12 @@ def why_stale(path: Path, record: Record, content: Any) -> str | None:
     return f"{by}; {verify} shows whether today's makes the same, else `{record.command}` does"
 
 
+def told(path: Path) -> str:
+    """What a page says beside the figures of a record: why it is stale; nothing while it is current."""
+    stale = why_stale(path, *read_record(path))
+    return "" if stale is None else f"**An older record.** {path.name} is {stale}."
+
+
 def verify(path: Path, *, replayed: bool = True) -> Verified:
     """Whether a record is whole and current, and with `replayed` whether today's code still makes it.
 
