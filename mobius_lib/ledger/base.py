@@ -4,6 +4,7 @@ A check does not see what was reported. `rules` compares the two.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 class LedgerError(MobiusError):
     """A claim, a result file or a README block is not what the ledger can judge; the sentence names it."""
+
+
+LARGEST = 1e100
+"""Sums and squares of smaller numbers are finite."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,14 @@ class Sample:
     unit: str = ""
     gates: tuple[Gate, ...] = ()
     row_error: float | None = None
-    """Standard error that the finite test set adds to the mean; None where it is not known."""
+    """Standard error that the finite test set adds to the mean; None where it is not known: then a small one decides
+    nothing."""
     sources: tuple[str, ...] = ()
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.values or not all(abs(value) < LARGEST for value in (*self.values, self.row_error or 0.0)):
+            raise LedgerError(f"not all of {list(self.values)}, with a row error of {self.row_error}, can be averaged.")
 
 
 @dataclass(frozen=True)
@@ -93,15 +103,27 @@ def call(name: str, arguments: Mapping[str, Any], results: "Results") -> Finding
     """Run a check with a random state of its own: what it draws is repeatable, and the caller's state stays.
 
     Raises:
-        LedgerError: when it cannot use its arguments.
+        LedgerError: when it cannot use its arguments, or what it finds is no finite number.
     """
     check = CHECKS[name]
     given = {"results": results} if "results" in inspect.signature(check).parameters else {}
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(0)
         try:
-            return check(**given, **arguments)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise LedgerError(
-                f"the check {name} cannot use its `arguments` ({type(error).__name__}: {error})."
-            ) from error
+            found = check(**given, **arguments)
+        except LedgerError:
+            raise
+        except Exception as error:  # an argument of any type may come to anything
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise LedgerError(f"the check {name} cannot use its `arguments` ({said}).") from error
+    if isinstance(found, Found) and not _is_finite(found.value):
+        raise LedgerError(f"the check {name} finds {found.value!r}, where finite numbers belong.")
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Found):
+        return _is_finite(value.value)
+    if isinstance(value, Mapping | list | tuple):
+        return all(map(_is_finite, value.values() if isinstance(value, Mapping) else value))
+    return not isinstance(value, float) or math.isfinite(value)

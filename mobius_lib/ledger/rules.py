@@ -90,7 +90,8 @@ def family(claims: Mapping[str, tuple[Claim, Finding]]) -> dict[str, Interval]:
         for name, sample in _samples(key, finding)
     }
     values = {name: [value - claim.against for value in sample.values] for name, (claim, sample) in samples.items()}
-    return holm(values, row_errors={name: sample.row_error or 0.0 for name, (_, sample) in samples.items()})
+    rows = {name: sample.row_error or 0.0 for name, (_, sample) in samples.items()}
+    return holm(values, row_errors=rows, smallest={name: claim.smallest or 0.0 for name, (claim, _) in samples.items()})
 
 
 def rule(claim: Claim, finding: Finding, intervals: Mapping[str, Interval]) -> Ruling:
@@ -184,7 +185,8 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
             f"claim {claim.id!r}: what is measured small has `reported` {', '.join(EFFECTS)}, and a `smallest`."
         )
     seen = effect(about, claim.smallest)
-    closed = _why_not((_enough(about.n, ENOUGH_SEEDS), *sample.gates))
+    known = Gate("the error that the finite test set adds is not known", sample.row_error is not None)
+    closed = _why_not((_enough(about.n, ENOUGH_SEEDS), known, *sample.gates))
     outcome: Outcome
     if closed or seen == UNDECIDED:
         outcome = "undecided"
@@ -196,8 +198,6 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
     found = replace(about, mean=about.mean + base, low=about.low + base, high=about.high + base)
     words = f"{sample.words} {_spoken(found, sample.unit or claim.unit)}"
     words += f" Less than {claim.smallest:g} is no difference."
-    if sample.row_error is None:
-        words += " The error that the finite test set adds is not known."
     if closed:
         words += f" {closed}"
     elif seen == UNDECIDED:

@@ -111,7 +111,9 @@ def test_measured_small(around: float, reported: str, outcome: str, against: flo
     values = tuple(against + around + step for step in (-0.1, 0.1, 0.0, 0.05, -0.05))
     assert ruled(of, Sample(values, "Words.", row_error=0.0)).outcome == outcome
     assert ruled(of, Sample(values[:4], "Words.", row_error=0.0)).outcome == "undecided"
-    assert ruled(of, Sample(values, "Words.", gates=(Gate("no", False),))).outcome == "undecided"
+    assert ruled(of, Sample(values, "Words.", row_error=0.0, gates=(Gate("no", False),))).outcome == "undecided"
+    unknown = ruled(of, Sample(values, "Words."))
+    assert unknown.outcome == "undecided" and "finite test set adds is not known" in unknown.words
     # a test set so small that the difference may be its own
     assert ruled(of, Sample(values, "Words.", row_error=9.0)).outcome == "undecided"
 

@@ -42,7 +42,7 @@ def run_value(
     Args:
         measure: a field of the record, "lens_state" entries and deeper ones with slashes: "block0/alpha".
         epoch: take `measure` from the history after so many epochs, counted from 1.
-        rows: of the test set, where the number is an accuracy.
+        rows: of the test set, where the number is an accuracy; 0 where no test set has a part in it.
         above: arms or baselines that this arm must beat, else the run says nothing.
     """
     file = results.find(run, arm, scale=scale, seeds=1)
@@ -55,7 +55,7 @@ def run_value(
         tuple(found),
         f"{what} of {arm}.",
         gates=gates(file, (arm,), above),
-        row_error=row_error(rows, statistics.mean(found)) if rows else None,
+        row_error=row_error(rows, statistics.mean(found)) if rows else rows,
         sources=(file.source,),
         note=size(file),
     )

@@ -157,9 +157,12 @@ def rate_factors() -> Found:
 
 
 @register
-def run_parts(results: Results, *, run: str, arm: str, scale: str, measures: Mapping[str, str]) -> Finding:
-    """Recorded numbers of one arm, each a named part."""
-    found = {name: run_value(results, run=run, arm=arm, measure=each, scale=scale) for name, each in measures.items()}
+def run_parts(
+    results: Results, *, run: str, arm: str, scale: str, measures: Mapping[str, str], rows: int | None = None
+) -> Finding:
+    """Recorded numbers of one arm, each a named part; `rows` as of `run_value`."""
+    ask = {"run": run, "arm": arm, "scale": scale, "rows": rows}
+    found = {name: run_value(results, measure=each, **ask) for name, each in measures.items()}
     return next((each for each in found.values() if isinstance(each, Missing)), Found(found, ""))
 
 
