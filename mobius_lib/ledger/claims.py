@@ -1,5 +1,6 @@
 """The claims: what the sources say that can be checked, read from data/claims/*.yaml."""
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mobius_lib.ledger.base import CHECKS, LedgerError, argument_names
+from mobius_lib.ledger.formula import TAKEN
 
 Basis = Literal[
     "arithmetic", "construction", "public code", "published run", "measured at its setting", "measured small"
@@ -20,8 +22,10 @@ EFFECTS = ("more", "less", "no difference")
 """What may be reported of a sample that was measured small."""
 SOURCES = "sources.yaml"
 LONGEST_QUOTE = 12
-Text = Annotated[str, Field(min_length=1)]
-Size = Annotated[float, Field(ge=0)]
+LARGEST = 10_000
+"""Entries in one field: an anchor that holds itself has no end, and one in another in another nearly none."""
+Text = Annotated[str, Field(pattern=r"\S")]
+Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _places(value: Any) -> Any:
@@ -35,7 +39,7 @@ class Claim(BaseModel):
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     chapter: Annotated[int, Field(ge=1, le=5)]
-    source: Annotated[list[Annotated[str, Field(pattern=r"^\d{3}:\d+$")]], BeforeValidator(_places)] = Field(
+    source: Annotated[list[Annotated[str, Field(pattern=r"^\d{3}:[1-9]\d*$")]], BeforeValidator(_places)] = Field(
         default_factory=list
     )
     """Where it is said: number of the source and of the line."""
@@ -61,9 +65,9 @@ class Claim(BaseModel):
     numbers: dict[str, Any] = Field(default_factory=dict)
     check: Text | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
-    smallest: Annotated[float | int, Field(gt=0)] | None = None
+    smallest: Annotated[float | int, Field(gt=0, allow_inf_nan=False)] | None = None
     """Of what is measured small: the smallest effect of interest."""
-    against: float | int = 0
+    against: Annotated[float | int, Field(allow_inf_nan=False)] = 0
     """Of what is measured small: the value that stands for no effect."""
     command: Annotated[str, Field(pattern=r"^mobius ")] | None = None
     headline: bool = False
@@ -80,7 +84,39 @@ class Claim(BaseModel):
             raise ValueError(f"`smallest` belongs to what is {SMALL}")
         if (self.basis == "arithmetic") > (self.formula is not None):
             raise ValueError("arithmetic needs a `formula`")
+        if self.arguments if self.check is None else self.numbers:
+            raise ValueError("`numbers` belong to a formula, and `arguments` to a check")
+        for name in ("reported", "numbers", "arguments"):
+            _plain(name, getattr(self, name))
+        for name in self.numbers:
+            if not name.isidentifier() or name in TAKEN:
+                raise ValueError(f"`numbers` has {name!r}, which no formula can name or which means something else")
+        parts = set(self.reported) if isinstance(self.reported, dict) else set()
+        if self.check is None and (set(self.formula) if isinstance(self.formula, dict) else set()) != parts:
+            raise ValueError("`formula` and `reported` must have the same parts")
+        if isinstance(self.tolerance, dict) and not set(self.tolerance) <= parts:
+            raise ValueError(f"`tolerance` has parts that `reported` has not: {sorted(set(self.tolerance) - parts)}")
+        said = list(self.reported.values()) if isinstance(self.reported, dict) else [self.reported]
+        if self.basis == SMALL and self.smallest is None and any(each in EFFECTS for each in said):
+            raise ValueError(f"what is {SMALL} and `reported` as an effect needs a `smallest`")
+        if (self.tolerance is not None or self.bound != "equal") and all(isinstance(v, bool | str) for v in said):
+            raise ValueError("`tolerance` and `bound` belong to numbers")
         return self
+
+
+def _plain(field: str, value: Any) -> None:
+    """Names the field that holds more than `LARGEST` entries, nothing, or what is no number."""
+    left, seen = [value], 0
+    while left:
+        each, seen = left.pop(), seen + 1
+        if seen + len(left) > LARGEST:
+            raise ValueError(f"`{field}` has more than {LARGEST:,} entries")
+        if isinstance(each, dict | list):
+            if field == "reported" and not each:
+                raise ValueError("`reported` has nothing in it")
+            left.extend(each.values() if isinstance(each, dict) else each)
+        elif isinstance(each, float) and not math.isfinite(each):
+            raise ValueError(f"`{field}` has {each}, which is no number")
 
 
 def claims_dir() -> Path:
@@ -123,7 +159,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except OSError as error:
         raise LedgerError(f"{path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # such as a number of 5,000 digits
         raise LedgerError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
@@ -133,20 +169,28 @@ def _of_file(path: Path) -> list[Claim]:
     if not isinstance(entries, list) or not entries:
         raise LedgerError(f"{path} has no list under the key `claims`.")
     tables = content.get("tables", {})
+    if not isinstance(tables, dict) or (unknown := set(map(str, content)) - {"claims", "tables"}):
+        wrong = f"it has {sorted(unknown)}" if isinstance(tables, dict) else "`tables` is no mapping"
+        raise LedgerError(f"{path} holds a list `claims` and a mapping `tables`, and nothing else; {wrong}.")
     return [_claim(path, position, entry, tables) for position, entry in enumerate(entries, start=1)]
 
 
 def _claim(path: Path, position: int, entry: Any, tables: Mapping[str, Any]) -> Claim:
     name = entry.get("id", f"number {position}") if isinstance(entry, dict) else f"number {position}"
     where = f"{path}: claim {name!r}, field"
-    if isinstance(entry, dict) and entry.get("formula") is not None:
+    if isinstance(entry, dict) and entry.get("formula") is not None and isinstance(entry.get("numbers", {}), dict):
+        if twice := set(tables) & set(entry.get("numbers", {})):
+            raise LedgerError(f"{where} `numbers`: {sorted(twice)} are tables of this file; choose other names.")
         entry = {**entry, "numbers": {**tables, **entry.get("numbers", {})}}
     try:
         claim = Claim.model_validate(entry)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(entry)"
-        raise LedgerError(f"{where} `{field}`: {first['msg']}.") from error
+        places = [str(part) for i, part in enumerate(first["loc"]) if i == 0 or isinstance(part, int)]
+        field, said = ".".join(places) or "(entry)", first["msg"].removeprefix("Value error, ")
+        if field == "reported":
+            said = "Give a number, true or false, a text, a list, or a mapping of named parts"
+        raise LedgerError(f"{where} `{field}`: {said}.") from error
     if claim.check is None:
         return claim
     if claim.check not in CHECKS:

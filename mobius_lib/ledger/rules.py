@@ -145,6 +145,9 @@ def _one(
         return Ruling("awaits", None, finding.words)
     small = claim.basis == SMALL
     if isinstance(finding, Found):
+        if _kind(finding.value) != _kind(reported):
+            said = f"it is {_kind(reported)}, and the finding is {_kind(finding.value)}"
+            raise LedgerError(f"claim {claim.id!r}, field `reported`: {said}, {finding.value!r}.")
         closed = _why_not(finding.gates)
         right = agrees(finding.value, reported, tolerance, claim.bound)
         outcome: Outcome = "undecided" if closed else _WORD[small, right]
@@ -153,6 +156,11 @@ def _one(
     if small:
         return _small(claim, reported, finding, intervals[name])
     return _at_setting(claim, reported, tolerance or 0.0, finding)
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "yes or no", int: "a number", float: "a number", str: "a text", list: "a list", tuple: "a list"}
+    return kinds.get(type(value), "a mapping" if isinstance(value, Mapping) else "nothing to compare")
 
 
 _WORD: dict[tuple[bool, bool], Outcome] = {

@@ -28,7 +28,7 @@ def test_whatever_an_argument_comes_to_is_one_sentence(
 @pytest.mark.parametrize("value", [math.nan, -math.inf, [1.0, math.nan], {"a": 1, "b": {"c": math.inf}}])
 def test_what_is_no_number_refutes_nothing(monkeypatch: pytest.MonkeyPatch, value: Any, tmp_path: Any) -> None:
     monkeypatch.setitem(CHECKS, "odd", lambda: Found(value, "Words."))
-    with pytest.raises(LedgerError, match="odd finds .*finite"):
+    with pytest.raises(LedgerError, match=r"odd finds .*finite"):
         call("odd", {}, Results(tmp_path))
 
 

@@ -1,6 +1,7 @@
 """The claims file: ours is complete, and a damaged one is answered with the file, the claim and the field."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,73 @@ def test_a_damaged_claim_names_file_claim_and_field(tmp_path: Path, text: str, o
         load(tmp_path, text.replace(old, new))
 
 
+PARTS = GOOD.replace("768\n", "{a: 768}\n").replace("24 * 32", "{a: 24 * 32}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        (": 768\n", ":\n", "`reported`: Give a number, true or false"),
+        (": 768\n", ": {1: 768}\n", "`reported`: Give a number, true or false"),
+        (": 768\n", ": 2020-01-01\n", "`reported`: Give a number, true or false"),
+        (": 768\n", ": .nan\n", "`reported` has nan"),
+        (": 768\n", ": [1, .inf]\n", "`reported` has inf"),
+        (": 768\n", ": []\n", "`reported` has nothing in it"),
+        (": 768\n", ": {}\n", "`reported` has nothing in it"),
+        (": 768\n", ": {a: 768}\n", "the same parts"),
+        ("formula: 24 * 32", "formula: {a: 24 * 32}", "the same parts"),
+        (": 768\n", ": 768\n    tolerance: .inf\n", "`tolerance`.*finite"),
+        (": 768\n", ": 768\n    tolerance: true\n", "`tolerance`.*number"),
+        (": 768\n", ": 768\n    tolerance: {a: 1}\n", r"`tolerance` has parts .*\['a'\]"),
+        (": 768\n", ": true\n    bound: at least\n", "`bound` belong to numbers"),
+        (": 768\n", ": text\n    tolerance: 3\n", "`bound` belong to numbers"),
+        ("24 * 32", "24 * 32\n    numbers: [1]", "`numbers`.*dictionary"),
+        ("24 * 32", "24 * 32\n    numbers: {pi: 3}", "`numbers` has 'pi'"),
+        ("24 * 32", "24 * 32\n    numbers: {a b: 3}", "`numbers` has 'a b'"),
+        ("24 * 32", "24 * 32\n    numbers: {x: .inf}", "`numbers` has inf"),
+        ("24 * 32", "24 * 32\n    numbers: {x: &x [*x]}", "`numbers` has more than 10,000 entries"),
+        ("24 * 32", "24 * 32\n    arguments: {x: 3}", "`arguments` to a check"),
+        ("basis: arithmetic", "basis: measured small\n    smallest: .inf", "`smallest`.*finite"),
+        ("basis: arithmetic", "basis: measured small\n    smallest: 1\n    against: .nan", "`against`.*finite"),
+        ("24 by 32", "'  '", "`quote`"),
+        ("001:12", "001:0", "`source.0`"),
+    ],
+)
+def test_a_claim_that_could_be_misread_is_refused(tmp_path: Path, old: str, new: str, names: str) -> None:
+    assert GOOD.count(old) == 1
+    with pytest.raises(LedgerError, match=rf"claims\.yaml: claim 'grid', field .*{names}"):
+        load(tmp_path, GOOD.replace(old, new))
+
+
+def test_parts_that_are_not_there_have_no_tolerance(tmp_path: Path) -> None:
+    assert judge(load(tmp_path, PARTS))[0].outcome == "reproduced"
+    with pytest.raises(LedgerError, match="`tolerance` has parts"):
+        load(tmp_path, PARTS.replace("{a: 768}", "{a: 768}\n    tolerance: {b: 1}"))
+
+
+def test_an_effect_needs_a_smallest_one(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="needs a `smallest`"):
+        load(tmp_path, CHECKED.replace(": 768", ": more"))
+
+
+@pytest.mark.parametrize("other", ["'768'", "yes", "[768]"])
+def test_a_report_of_another_kind_is_an_error_and_not_refuted(tmp_path: Path, other: str) -> None:
+    claims = load(tmp_path, GOOD.replace(": 768", f": {other}"))
+    with pytest.raises(LedgerError, match="claim 'grid', field `reported`: it is"):
+        judge(claims)
+
+
+def test_numbers_do_not_hide_a_table(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"claim 'grid', field `numbers`: \['x'\] are tables"):
+        load(tmp_path, "tables: {x: [{a: 1}]}\n" + GOOD.replace("24 * 32", "24 * 32\n    numbers: {x: 3}"))
+
+
+def test_anchors_in_anchors_end(tmp_path: Path) -> None:
+    rows = "".join(f"  {b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi"))
+    with pytest.raises(LedgerError, match="`numbers` has more than 10,000 entries"):
+        load(tmp_path, f"tables:\n  a: &a [1]\n{rows}" + GOOD)
+
+
 def test_a_claim_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="claim 'number 1', field `id`"):
         load(tmp_path, GOOD.replace("- id: grid\n    chapter", "- chapter"))
@@ -102,6 +170,11 @@ def test_an_id_that_stands_twice_is_an_error(tmp_path: Path) -> None:
         ("claims: []", "no list"),
         ("- 1", "no list"),
         ("", "no list"),
+        ("tables: [1]\n" + GOOD, "`tables` is no mapping"),
+        ("tabels: {}\n" + GOOD, "tabels"),
+        ("? [1]\n: 2\n" + GOOD, "not valid YAML"),
+        (GOOD.replace("768", "9" * 5000), "not valid YAML"),
+        (GOOD.replace("768\n", "[" * 2000 + "]" * 2000), "not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_list_of_claims_is_named(tmp_path: Path, text: str, says: str) -> None:

@@ -158,4 +158,4 @@ def test_parts() -> None:
 
 def test_a_small_sample_without_a_smallest_effect_is_an_error() -> None:
     with pytest.raises(LedgerError, match="smallest"):
-        ruled(claim(basis="measured small", reported="more"), Sample((1.0,) * 5, "Words."))
+        ruled(claim(basis="measured small"), Sample((1.0,) * 5, "Words."))
