@@ -101,7 +101,7 @@ def made_up() -> list[Any]:
             why="Half a <digit>.",
             unit="points",
             fault="slip" if i % 2 else None,
-            formula="1",
+            formula={"left": "1", "right": "2"} if parts else "1",
             smallest=0.5 if small else None,
             headline=i % 3 == 0,
         )

@@ -145,7 +145,7 @@ def _one(
         return Ruling("awaits", None, finding.words)
     small = claim.basis == SMALL
     if isinstance(finding, Found):
-        if _kind(finding.value) != _kind(reported):
+        if finding.value is not None and _kind(finding.value) != _kind(reported):
             said = f"it is {_kind(reported)}, and the finding is {_kind(finding.value)}"
             raise LedgerError(f"claim {claim.id!r}, field `reported`: {said}, {finding.value!r}.")
         closed = _why_not(finding.gates)
