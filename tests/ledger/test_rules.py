@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from mobius_lib.ledger import Claim, LedgerError
+from mobius_lib.ledger import Claim, LedgerError, judge
 from mobius_lib.ledger.base import Found, Gate, Missing, Sample
 from mobius_lib.ledger.rules import Ruling, agrees, family, rule
 
@@ -159,3 +159,11 @@ def test_parts() -> None:
 def test_a_small_sample_without_a_smallest_effect_is_an_error() -> None:
     with pytest.raises(LedgerError, match="smallest"):
         ruled(claim(basis="measured small"), Sample((1.0,) * 5, "Words."))
+
+
+def test_a_claim_that_is_judged_alone_is_judged_among_all_of_its_chapter() -> None:
+    every = {verdict.claim.id: verdict for verdict in judge(chapter=2)}
+    small = [name for name, verdict in every.items() if verdict.interval is not None]
+    assert len(small) > 3
+    for name in (*small[:2], small[-1]):
+        assert judge(only=name) == [every[name]]
