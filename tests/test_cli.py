@@ -398,9 +398,10 @@ def test_the_command_in_a_result_asks_for_the_same(tiny_result, name, scale, see
         return tiny_result
 
     line = command(RUNS[name], scale, seeds, changes, backend)
-    with patch.object(runs, "execute", execute):
+    with patch.object(runs, "execute", execute), patch("mobius_lib.runs.evidence.enter_made") as entered:
         result = invoke(*shlex.split(line)[1:])
     assert result.exit_code == 0, result.output
+    entered.assert_called_once()
     (run, asked, options), *rest = calls
     assert not rest and run is RUNS[name] and asked == scale
     assert options["seeds"] == seeds and options["backend"] == backend
