@@ -50,8 +50,9 @@ class Verdict(BaseModel):
     evidence: tuple[dict[str, Any], ...]
     """Of each result file: when and by which commit it was made, when it was last verified, why it is stale."""
     command: str | None
-    """What makes the evidence: the record's own line where a record decided, else what would settle it. Always there
-    when it awaits or is stale; None where the code alone decides."""
+    """What makes the evidence: the record's own line where a record decided, else what would settle it, with more seeds
+    than there are where nothing is decided. Always there when it awaits or is stale; None where the code alone decides.
+    """
 
     @property
     def basis(self) -> Basis:
@@ -139,7 +140,7 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
         ),
         sources=ruling.sources,
         evidence=tuple(file.evidence() for file in files),
-        command=claim.command if outcome == "awaits" else command,
+        command=claim.command if claim.command and outcome in ("awaits", "undecided") else command,
     )
 
 

@@ -1,5 +1,6 @@
 """The rules: numbers beside what was reported, over many draws and against intervals of independent origin."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,3 +168,20 @@ def test_a_claim_that_is_judged_alone_is_judged_among_all_of_its_chapter() -> No
     assert len(small) > 3
     for name in (*small[:2], small[-1]):
         assert judge(only=name) == [every[name]]
+
+
+def test_where_nothing_is_decided_the_command_is_the_one_that_would_decide(tmp_path: Path, write_run: Any) -> None:
+    of = claim(
+        basis="measured small",
+        reported="more",
+        smallest=1,
+        check="run_difference",
+        arguments={"run": "r", "better": "a", "than": "b", "rows": 100_000_000},
+        command="mobius run r --scale short --seeds 5",
+    )
+    for seeds, outcome in ((3, "undecided"), (5, "seen here")):
+        a, b = ([{"final_accuracy": mean + seed / 1000} for seed in range(seeds)] for mean in (0.8, 0.5))
+        write_run("r", a=a, b=b)
+        (verdict,) = judge([of], results_dir=tmp_path)
+        made_by = "mobius run r --scale short --seeds 3 --device cpu"  # as `write_run` says
+        assert (verdict.outcome, verdict.command) == (outcome, of.command if outcome == "undecided" else made_by)
