@@ -352,8 +352,8 @@ class TestExecution:
             child.stdout.readline()
             running = execute.processor_seconds(me) - before
             child.communicate(b"\n")
-        assert running >= 0.29  # the clock of /proc ticks in hundredths of a second
-        assert execute.processor_seconds(me) - before >= 0.29
+        assert running > 0.25  # user and system time are each cut to the hundredth of a second at which /proc ticks
+        assert execute.processor_seconds(me) - before > 0.25
 
 
 @pytest.fixture
