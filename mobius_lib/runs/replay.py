@@ -6,7 +6,7 @@ as "L2/relative_error", is compared with what stands there; any other is kept be
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,16 @@ class _Watched:
         return loss, logits
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def replay(
     run: Run,
     scale: str,
@@ -68,35 +78,19 @@ def replay(
         rows: arm to its record with seed 0, for the learning rate that was chosen.
         epoch: go on to the end of the first epoch, of which records without losses tell as well.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _numbers(run, scale, settings, data, rows, device, epoch)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _numbers(
-    run: Run,
-    scale: str,
-    settings: Scale,
-    data: Data,
-    rows: Mapping[str, Mapping[str, Any]],
-    device: torch.device,
-    epoch: bool,
-) -> Numbers:
     from mobius_lib.runs.registry import CELLS
 
-    if run.compute is not None:
-        with torch.random.fork_rng(devices=[]):
-            found = CELLS[run.name](run, data, rows) if run.name in CELLS else {}
-        return {name: value if isinstance(value, list) else [float(value)] for name, value in found.items()}
-    numbers: Numbers = {}
-    if settings.epochs:
-        trainer = Trainer(run, scale, settings, data, device, "auto", None, progress=False)
-        for name, row in rows.items():
-            numbers |= _first(trainer, name, row.get("lr", settings.lr), epoch)
-    return numbers
+    with _one_thread():
+        if run.compute is not None:
+            with torch.random.fork_rng(devices=[]):
+                found = CELLS[run.name](run, data, rows) if run.name in CELLS else {}
+            return {name: value if isinstance(value, list) else [float(value)] for name, value in found.items()}
+        numbers: Numbers = {}
+        if settings.epochs:
+            trainer = Trainer(run, scale, settings, data, device, "auto", None, progress=False)
+            for name, row in rows.items():
+                numbers |= _first(trainer, name, row.get("lr", settings.lr), epoch)
+        return numbers
 
 
 def _first(trainer: Trainer, name: str, rate: float, epoch: bool) -> Numbers:
