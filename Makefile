@@ -61,12 +61,6 @@ new-run: setup ## write the skeleton of a run, with its test: make new-run NAME=
 new-claim: setup ## write the skeleton of a claim: make new-claim ID=edges-help CHAPTER=waves
 	@$(PY) -m tools.new claim "$(ID)" "$(CHAPTER)"
 
-new-run: setup ## write the skeleton of a run, with its test: make new-run NAME=edges CHAPTER=waves
-	@$(PY) -m tools.new run "$(NAME)" "$(CHAPTER)"
-
-new-claim: setup ## write the skeleton of a claim: make new-claim ID=edges-help CHAPTER=waves
-	@$(PY) -m tools.new claim "$(ID)" "$(CHAPTER)"
-
 minutes: book ## write down how long the chapters took in the last build, for their first page (on a quiet machine)
 	@$(PY) -m tools.chapter_minutes
 
