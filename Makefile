@@ -34,7 +34,7 @@ book: setup ## execute the notebooks, build the book to _build/html, print the l
 	@$(PY) -m tools.build_book
 
 test: lint ## everything that must hold: lint, tests, the records' replay, the book, its pages in a browser
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/book
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 --ignore=tests/book
 	$(PY) -m mobius_lib verify --all
 	$(PY) -m tools.build_book
 	$(PY) -m pytest tests/book
