@@ -2,13 +2,12 @@
 
 import ctypes
 import functools
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
-from mobius_lib.native import NoCompiler, build_together, fits
+from mobius_lib.native import NoCompiler, build_together, fits, warn
 
 BACKENDS = ("loop", "eager", "native", "auto")
 """How many steps are computed, with the same numbers: `cell.step` again and again; all steps of a product at once
@@ -47,10 +46,6 @@ def works(library: Callable[[], ctypes.CDLL], *given: Tensor | None) -> bool:
         return False
     except (RuntimeError, OSError) as error:
         failed.append(str(error))
-        warnings.warn(
-            f"The twistors' C++ forms do not work here ({error}); slower ones take over, with the same numbers.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        warn(f"The twistors' C++ forms do not work here ({error}); slower ones take over, with the same numbers.")
         return False
     return True
