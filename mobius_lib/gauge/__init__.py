@@ -2,7 +2,8 @@
 
 from mobius_lib.gauge.base import Compression, Rung, relative_error
 from mobius_lib.gauge.baselines import BASELINES, at_bits
-from mobius_lib.gauge.bridge import PRODUCTS, MobiusHarmonicBridge
+from mobius_lib.gauge.bridge import PRODUCTS, MobiusHarmonicBridge, Step
+from mobius_lib.gauge.codes import GaugeTensor, IntegerNormal, gauge_tensor, integer_normal
 from mobius_lib.gauge.cooccurrence import cooccurrence_counts, log_cooccurrence, pair_counts
 from mobius_lib.gauge.cosmic import CosmicLinear, FibreVAE, fibres_of
 from mobius_lib.gauge.harmonic import FractalHarmonicLinear, HarmonicLinear, TriLevelHarmonicLinear
@@ -46,10 +47,13 @@ __all__ = [
     "CosmicLinear",
     "FibreVAE",
     "FractalHarmonicLinear",
+    "GaugeTensor",
     "HarmonicLinear",
+    "IntegerNormal",
     "MetaMobiusLinear",
     "MobiusHarmonicBridge",
     "Rung",
+    "Step",
     "TriLevelHarmonicLinear",
     "at_bits",
     "cascade",
@@ -60,8 +64,10 @@ __all__ = [
     "fft_product",
     "fibres_of",
     "frame_transport",
+    "gauge_tensor",
     "gaussians",
     "holonomy",
+    "integer_normal",
     "kernel",
     "kpz_widths",
     "log_cooccurrence",

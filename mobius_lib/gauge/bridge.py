@@ -7,10 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, as_tensor, check_matrix, check_terms, check_whole, scale_of
-from mobius_lib.gauge.bits import permutation_bits
+from mobius_lib.gauge.base import (
+    Rung,
+    Stored,
+    as_tensor,
+    check_matrix,
+    check_terms,
+    check_whole,
+    relative_error,
+    scale_of,
+)
+from mobius_lib.gauge.bits import FLOAT_BITS, entries, index_bits, permutation_bits
+from mobius_lib.gauge.codes import GaugeTensor, gauge_tensor, integer_normal, number_of_cascade
 from mobius_lib.gauge.cooccurrence import log_cooccurrence
-from mobius_lib.gauge.fit import essence, moved, pursue_shared, seriation, width_grid
+from mobius_lib.gauge.fit import Cascade, essence, moved, pursue_shared, seriation, width_grid
 from mobius_lib.gauge.harmonic import spread_positions
 
 PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor] | None] = {
@@ -34,6 +44,21 @@ class Resolution(NamedTuple):
     """(V,) int64: where each column goes."""
 
 
+class Step(NamedTuple):
+    """What one of the five steps hands on."""
+
+    name: str
+    value: Any
+    """The product (V, V); an `IntegerNormal`; by each first width that was tried the relative error that its cascade
+    leaves, the least of which decides; the number of the cascade (`codes.cascade_of_number`); a `GaugeTensor`."""
+    bits: int
+    """Of the value: of the third, of the choice of the first width; of the last, of the whole layer."""
+    error: float
+    """Of the product, its distance from the nearest multiple of D, beside its own length; of the integer normal, what
+    is lost of the product by rounding; of the scaling, by how much tied widths leave more than free ones; of the last
+    two, what is left of the product."""
+
+
 def resolve(w: Tensor, terms: int, *, sort: bool = True) -> Resolution:
     """The steps from a matrix to {hw, mu, sigma}: integer normal, KPZ scaling, normal cascade, amplitudes.
 
@@ -51,18 +76,28 @@ def resolve(w: Tensor, terms: int, *, sort: bool = True) -> Resolution:
         terms: N.
         sort: False leaves the columns where they are.
     """
-    columns = w.shape[1]
-    core = essence(w, terms)
-    places = seriation(core[0]) if sort else torch.arange(columns)
-    placed, k = moved(core, places), gauge.kpz_widths(1.0, terms).double()
-    tried = {
-        first: pursue_shared(placed, list((first * k).split(1)))
-        for first in width_grid(columns).tolist()
-    }  # fmt: skip
+    placed, places = _placed(w, terms, sort)
+    tried = _scaled(placed, terms)
     first = min(tried, key=lambda each: tried[each][1])
     mu, sigma_0 = tried[first][0].mu.to(w.dtype), torch.tensor(first, dtype=w.dtype)
     g = gauge.gaussians(mu, gauge.kpz_widths(sigma_0, terms), places.to(w.dtype))
     return Resolution(gauge.amplitudes(w, g), mu, sigma_0, places)
+
+
+def _placed(w: Tensor, terms: int, sort: bool = True) -> tuple[Tensor, Tensor]:
+    """What the cascade is chosen by, its columns in their new places; and these places."""
+    core = essence(w, terms)
+    places = seriation(core[0]) if sort else torch.arange(w.shape[1])
+    return moved(core, places), places
+
+
+def _scaled(placed: Tensor, terms: int) -> dict[float, tuple[Cascade, float]]:
+    """By each first width that is tried, its cascade and the squared error that it leaves."""
+    k = gauge.kpz_widths(1.0, terms).double()
+    return {
+        first: pursue_shared(placed, list((first * k).split(1)))
+        for first in width_grid(placed.shape[1]).tolist()
+    }  # fmt: skip
 
 
 class MobiusHarmonicBridge(Rung):
@@ -100,6 +135,7 @@ class MobiusHarmonicBridge(Rung):
         super().__init__(columns, rows, terms, bias=bias and known)
         self.window, self._bias = window, bias
         self.ready = known
+        self._steps: list[Step] | None = None
         if known:
             self._set(
                 Resolution(
@@ -112,8 +148,9 @@ class MobiusHarmonicBridge(Rung):
         self.to(device, dtype or torch.get_default_dtype())
 
     def derive(
-        self, tokens: Tensor, vocabulary: int, k0: Tensor | None = None, *, product: str = "printed", eps: float = 0.1
-    ) -> Self:
+        self, tokens: Tensor, vocabulary: int, k0: Tensor | None = None, *, product: str = "printed", eps: float = 0.1,
+        whole_bits: int | None = None, observe: bool = False,
+    ) -> Self:  # fmt: skip
         """The five steps from a stream of tokens, in place: D, its product with the kernel, and `resolve`.
 
         Args:
@@ -123,12 +160,81 @@ class MobiusHarmonicBridge(Rung):
             product: of D with the kernel. "printed" IFFT2(FFT2(D) . FFT2(circ(k0))), after which **only the sums along
                 D's diagonals are left** (`math.fft_product`); "rows" D circ(k0), ours; "none" D itself, ours.
             eps: of the kernel.
+            whole_bits: of each entry of the product, which the integer normal then rounds (`codes.integer_normal`);
+                None leaves entries as they are.
+            observe: keep every step for `steps`: some matrices of V x V, and twice the time.
         Returns:
             the bridge.
         Raises:
-            ValueError: as `log_cooccurrence` and `math.kernel`; an unknown product; a k0 of another length.
+            ValueError: as `log_cooccurrence` and `math.kernel`; an unknown product; a k0 of another length; whole
+                numbers of fewer than 2 bits or more than 32.
         """
-        return self._adopt(self.target(tokens, vocabulary, k0, product=product, eps=eps))
+        if whole_bits is not None:
+            check_whole("whole_bits", whole_bits, 2, 32)
+        w = self.target(tokens, vocabulary, k0, product=product, eps=eps)
+        columns = torch.arange(vocabulary)
+        rounded = w if whole_bits is None else integer_normal(w, columns, whole_bits).decode().to(w)
+        self._adopt(rounded)
+        self._steps = None
+        if observe:
+            d = w if product == "none" else log_cooccurrence(tokens, vocabulary, self.window)
+            self._steps = self._observed(d, w, rounded, product, whole_bits)
+        return self
+
+    def steps(self) -> list[Step]:
+        """The five steps of the last `derive`, in their order: what each hands on, its bits and its error.
+
+        Raises:
+            ValueError: where they were not kept.
+        """
+        if self._steps is None:
+            raise ValueError("This bridge has not kept its steps; call derive(tokens, vocabulary, observe=True).")
+        return self._steps
+
+    def _observed(self, d: Tensor, w: Tensor, rounded: Tensor, product: str, whole_bits: int | None) -> list[Step]:
+        placed, places = _placed(rounded, self.terms)
+        tried, grid = _scaled(placed, self.terms), width_grid(len(places)).tolist()
+        first = min(grid, key=lambda each: tried[each][1])
+        whole, beyond = rounded.double().square().sum().item(), placed.double().square().sum().item()
+
+        def left(squared: float) -> float:  # of all of it: what is no part of the essence is left in any case
+            return (max(0.0, squared + whole - beyond) / (whole or 1.0)) ** 0.5
+
+        _, free = pursue_shared(placed, [width_grid(len(places))] * self.terms)
+        normal = integer_normal(w, places, whole_bits)
+        choices = [grid.index(first), *tried[first][0].mu.tolist()]
+        sizes = [len(grid), *[len(places)] * self.terms]
+        cosine = (w.double() * d).sum() / (w.double().norm() * d.double().norm()).clamp_min(1e-300)
+        return [
+            Step(
+                "FFT product",
+                w,
+                FLOAT_BITS * (len(w) if product == "printed" else entries(w)),
+                max(0.0, 1 - cosine.item() ** 2) ** 0.5,
+            ),
+            Step("integer normal", normal, normal.bits, relative_error(w, normal.decode().to(w))),
+            Step(
+                "KPZ scaling",
+                {each: left(squared) for each, (_, squared) in tried.items()},
+                index_bits(len(grid)),
+                left(tried[first][1]) - left(free),
+            ),
+            Step(
+                "normal cascade",
+                number_of_cascade(choices, sizes),
+                index_bits(len(grid)) + index_bits(len(places), self.terms),
+                left(tried[first][1]),
+            ),
+            Step("gauge tensor", self.resolved(), self.stored_bits(), relative_error(rounded, self.to_dense())),
+        ]
+
+    def resolved(self) -> GaugeTensor:
+        """{hw, mu, sigma} and the order of the columns in the one form that all equal bridges have in common.
+
+        Widths that are tied to one first width leave of the symmetries of `codes.gauge_tensor` only the sign of that,
+        the mirror and terms of height 0.
+        """
+        return gauge_tensor(self.hw, self.mu, self.sigma(), self.places)
 
     def target(
         self, tokens: Tensor, vocabulary: int, k0: Tensor | None = None, *, product: str = "printed", eps: float = 0.1

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from mobius_lib.gauge import MobiusHarmonicBridge, TriLevelHarmonicLinear, log_cooccurrence, relative_error
+from mobius_lib.gauge import PRODUCTS, MobiusHarmonicBridge, TriLevelHarmonicLinear, log_cooccurrence, relative_error
 from mobius_lib.gauge import math as gauge
+from mobius_lib.gauge.codes import cascade_of_number, order_of_number
+from mobius_lib.gauge.fit import width_grid
 
 
 def test_a_planted_bridge_is_found_again_under_any_order_of_columns():
@@ -52,10 +54,61 @@ def test_products_of_a_bridge(tokens):
     torch.testing.assert_close(own, d @ gauge.circulant(gauge.kernel(d, 0.2)), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize(("product", "whole_bits"), zip(PRODUCTS, (None, 8, 8), strict=True))
+def test_the_five_steps_and_the_bridge_that_is_made_of_them(product, whole_bits, tokens):
+    bridge = MobiusHarmonicBridge(terms=4).derive(tokens(), 25, product=product, whole_bits=whole_bits, observe=True)
+    plain = MobiusHarmonicBridge(terms=4).derive(tokens(), 25, product=product, whole_bits=whole_bits)
+    assert torch.equal(plain.to_dense(), bridge.to_dense()), "observing changes nothing"
+    steps = bridge.steps()
+    names = ["FFT product", "integer normal", "KPZ scaling", "normal cascade", "gauge tensor"]
+    assert [step.name for step in steps] == names
+    made, normal, scaling, cascade, tensor = steps
+    d = log_cooccurrence(tokens(), 25, 5)
+    w = bridge.target(tokens(), 25, product=product)
+    assert torch.equal(made.value, w)
+    best = (w * d).sum() / d.square().sum() * d if product != "none" else w
+    # the nearest multiple of D is as far from the product as the angle says; float32
+    assert made.error == pytest.approx(
+        (w.norm() ** 2 - best.norm() ** 2).clamp_min(0).sqrt().item() / w.norm().item(), abs=1e-3
+    )
+    assert made.bits == 32 * (25 if product == "printed" else 25 * 26 // 2 if product == "none" else 625)
+    rounded = normal.value.decode().float()
+    assert normal.error == pytest.approx(relative_error(w, rounded))
+    assert normal.error == 0 if whole_bits is None else 1e-3 < normal.error < 0.1
+    # the whole bridge from the two numbers: its order, its widths, its places; heights by least squares
+    places = order_of_number(normal.value.order, 25)
+    first, *mu = cascade_of_number(cascade.value, [len(scaling.value), *[25] * 4])
+    sigma = gauge.kpz_widths(width_grid(25)[first], 4)
+    g = gauge.gaussians(torch.tensor(mu).double(), sigma, places.double())
+    rebuilt = gauge.amplitudes(rounded, g.float()) @ g.float()
+    assert relative_error(bridge.to_dense(), rebuilt) < 1e-5  # float32
+    assert min(scaling.value.values()) == cascade.error
+    # the rung is the best of this span, which the pursuit saw but for what lies beyond its singular vectors
+    assert tensor.error == pytest.approx(relative_error(rounded, bridge.to_dense()))
+    assert tensor.error == pytest.approx(cascade.error, abs=1e-3) and tensor.bits == bridge.stored_bits()
+    g = gauge.gaussians(tensor.value.mu, tensor.value.sigma, tensor.value.places.float())
+    torch.testing.assert_close(tensor.value.hw @ g, bridge.to_dense(), rtol=0, atol=1e-4)
+
+
+def test_mirrored_bridges_resolve_to_the_same(tokens):
+    bridge = MobiusHarmonicBridge(terms=4).derive(tokens(), 25, product="none")
+    other = MobiusHarmonicBridge(terms=4).derive(tokens(), 25, product="none")
+    with torch.no_grad():
+        other.places.copy_(24 - other.places)
+        other.mu.copy_(24 - other.mu)
+        other.sigma_0.neg_()
+    torch.testing.assert_close(other.to_dense(), bridge.to_dense())
+    assert not torch.equal(other.places, bridge.places)
+    assert all(map(torch.equal, bridge.resolved(), other.resolved()))
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
         (lambda tokens: MobiusHarmonicBridge(window=0), "window must be a whole number from 1 on, not 0"),
+        (lambda tokens: MobiusHarmonicBridge().derive(tokens(), 25).steps(), "has not kept its steps; call derive"),
+        (lambda tokens: MobiusHarmonicBridge().steps(), "has not kept its steps"),
+        (lambda tokens: MobiusHarmonicBridge().derive(tokens(), 25, whole_bits=1), "whole_bits must be a whole number"),
         (lambda tokens: MobiusHarmonicBridge(8), "in_features and out_features must be given both, or neither"),
         (lambda tokens: MobiusHarmonicBridge().derive(tokens(), 25, product="fft"), "There is no product='fft'"),
         (lambda tokens: MobiusHarmonicBridge().derive(tokens(), 25, torch.ones(3)), "k0 must be 25 finite numbers"),
