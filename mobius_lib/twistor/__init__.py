@@ -10,11 +10,14 @@ from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusCycles, MobiusL
 from mobius_lib.twistor.nested import OmegaNestedOptimizer, PiNestedOptimizer, TwistorNestedLearning
 from mobius_lib.twistor.recurrent import TwistorSelfModifyingRecurrent, TwistorTitansRecurrent
 from mobius_lib.twistor.scan_cell import TwistorScanCell
+from mobius_lib.twistor.self_modifying import ContinuumMemory, FastState, SelfModifyingMemory
 
 __all__ = [
     "PRESETS",
     "AdaptiveMobiusLayer",
     "CellState",
+    "ContinuumMemory",
+    "FastState",
     "HopeState",
     "IncidenceAttention",
     "MobiusCycles",
@@ -22,6 +25,7 @@ __all__ = [
     "OmegaNestedOptimizer",
     "PhaseCompression",
     "PiNestedOptimizer",
+    "SelfModifyingMemory",
     "SpinorEmbedding",
     "TwistorConfig",
     "TwistorHopeArchitecture",

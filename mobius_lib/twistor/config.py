@@ -60,6 +60,10 @@ class TwistorConfig:
     """Of the evolution: some of fast, medium, slow; () leaves it out."""
     update_rate: float = 0.1
     """alpha of the fastest slot at first."""
+    continuum_levels: int = 0
+    """Of a memory that changes its own weights while it reads (`self_modifying.py`); 0: none."""
+    continuum_period: int = 4
+    """C of that memory: its level l changes every C^l tokens."""
     nested_period: int = 2
     """C: level l is updated every C^l steps."""
     level_factor: float = 0.9
@@ -80,9 +84,9 @@ class TwistorConfig:
         object.__setattr__(self, "hidden_dim", self.dim if self.hidden_dim is None else self.hidden_dim)
         for name in (
             "vocab_size", "dim", "hidden_dim", "num_recurrent_layers", "num_nested_levels", "num_memories",
-            "num_mobius_cycles", "num_memory_cycles", "nested_period",
+            "num_mobius_cycles", "num_memory_cycles", "nested_period", "continuum_levels", "continuum_period",
         ):  # fmt: skip
-            value, least = getattr(self, name), 0 if name == "num_memory_cycles" else 1
+            value, least = getattr(self, name), 0 if name in ("num_memory_cycles", "continuum_levels") else 1
             if not is_whole(value) or value < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}.")
             object.__setattr__(self, name, int(value))  # of numpy, perhaps

@@ -1,4 +1,4 @@
-"""The whole model: embedding, recurrence, memory, nested levels, head."""
+"""The whole model: embedding, recurrence, memories, nested levels, head."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -16,6 +16,7 @@ from mobius_lib.twistor.fast.choice import build_ahead
 from mobius_lib.twistor.memory import TwistorMemorySystem
 from mobius_lib.twistor.nested import TwistorNestedLearning
 from mobius_lib.twistor.recurrent import LayerStates, TwistorSelfModifyingRecurrent
+from mobius_lib.twistor.self_modifying import ContinuumMemory, FastStates
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class HopeState:
 
     layers: LayerStates
     slots: Tensor | None
+    fast: FastStates | None = None
+    """Of the continuum memory, where there is one."""
 
     def detach(self) -> Self:
         """The same numbers, with no gradient behind them: for training on one piece after the other."""
         slots = None if self.slots is None else self.slots.detach()
-        return type(self)(tuple(each.detach() for each in self.layers), slots)
+        fast = None if self.fast is None else tuple(each.detach() for each in self.fast)
+        return type(self)(tuple(each.detach() for each in self.layers), slots, fast)
 
 
 class TwistorHopeArchitecture(nn.Module):
@@ -79,6 +83,12 @@ class TwistorHopeArchitecture(nn.Module):
         self.out = Linear(width, config.dim)
         self.norm = nn.LayerNorm(config.dim)
         self.head = Linear(config.dim, config.vocab_size)
+        # last, so that all others start with the same numbers with and without it
+        self.continuum = (
+            ContinuumMemory(width, config.continuum_levels, config.continuum_period)
+            if config.continuum_levels
+            else None
+        )
 
     def features(self, tokens: Tensor, state: HopeState | None = None) -> tuple[Tensor, Tensor, HopeState | None]:
         """What the head reads, (batch, time, dim), the constraint loss, and the state after the last token."""
@@ -87,14 +97,16 @@ class TwistorHopeArchitecture(nn.Module):
             raise ValueError(f"state must be a HopeState, as `stream` returns it, not a {type(state).__name__}.")
         if self.config.backend in ("auto", "native") and fits(self.embedding.weight):
             build_ahead(self.config.form)
-        layers, slots = (None, None) if state is None else (state.layers, state.slots)
+        layers, slots, fast = (None, None, None) if state is None else (state.layers, state.slots, state.fast)
         x, layers = self.self_modifying(self.dropout(self.embedding(tokens)), layers)
         if self.memory is not None:
             x, slots = self.memory(x, slots)
+        if self.continuum is not None:
+            x, fast = self.continuum(x, fast)
         constraint = x.new_zeros(())
         if self.nested is not None:
             x, constraint = self.nested(x)
-        after = None if layers is None else HopeState(layers, slots)
+        after = None if layers is None else HopeState(layers, slots, fast)
         return self.norm(self.out(self.dropout(x))), constraint, after
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What must be true of the functions in `math.py`, and of every module that says it is causal or can stream.
 
 Each law of `LAWS` draws from a seed and asserts itself; the chapter runs them in its cells and the unit tests over more
-seeds and both precisions. `causal`, `moved`, `streams`, `images_apart` and `in_parts` are laws of a module.
+seeds and both precisions. `causal`, `moved`, `streams`, `alone`, `images_apart` and `in_parts` are laws of a module.
 
 Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """
@@ -381,6 +381,22 @@ def streams(function: Callable, x: Tensor, pieces: list[int], tolerance: float =
         y, state = function(piece, state)
         made.append(y)
     close(torch.cat(made, dim=1), whole, tolerance)
+
+
+@torch.no_grad()
+def alone(function: Callable, x: Tensor, other: Tensor, tolerance: float = 0.0) -> None:
+    """Each row of a batch has the outputs that it has by itself, whatever the other rows are.
+
+    Args:
+        function: maps (batch, time, ...) to outputs and a state.
+        x: an input of two rows or more; other: one of the same shape, from which all other rows are taken.
+    """
+    whole, _ = function(x)
+    for row in range(len(x)):
+        close(function(x[row : row + 1])[0][0], whole[row], tolerance)
+        mixed = other.clone()
+        mixed[row] = x[row]
+        assert torch.equal(function(mixed)[0][row], whole[row]), f"row {row} sees another"
 
 
 def in_parts(model: Any, tokens: Tensor, parts: int) -> tuple[Tensor, int]:

@@ -11,6 +11,7 @@ from mobius_lib.twistor import (
     IncidenceAttention,
     MobiusLayer,
     PhaseCompression,
+    SelfModifyingMemory,
     TwistorHopeArchitecture,
     TwistorMemorySystem,
     TwistorNestedLearning,
@@ -35,6 +36,8 @@ MODULES = {
     "recurrent": (lambda: TwistorTitansRecurrent(4, num_layers=1), (2, 5, 4)),
     "recurrent, loop": (lambda: TwistorTitansRecurrent(4, num_layers=1, backend="loop"), (2, 5, 4)),
     "scan": (lambda: TwistorTitansRecurrent(4, num_layers=1, form="scan"), (2, 5, 4)),
+    "fast weights": (lambda: SelfModifyingMemory(8, heads=2), (2, 5, 8)),
+    "fast weights, in pairs": (lambda: SelfModifyingMemory(8, 2, heads=2), (2, 5, 8)),
     "self-modifying": (lambda: TwistorSelfModifyingRecurrent(4, num_layers=1), (1, 3, 4)),
 }
 
@@ -43,8 +46,8 @@ def numbers(given) -> tuple[torch.Tensor, ...]:
     """All tensors of floating-point numbers in what a module returns."""
     if isinstance(given, torch.Tensor):
         return (given,)
-    parts = given if isinstance(given, tuple) else (given.twistor, given.hidden, given.held)
-    return tuple(each for part in parts if part is not None for each in numbers(part))
+    parts = given if isinstance(given, tuple) else vars(given).values()
+    return tuple(each for part in parts if not isinstance(part, int | None) for each in numbers(part))
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -30,7 +30,8 @@ from mobius_lib.twistor import math as twistor
 FORMS = ["recurrent", "scan"]
 PARTS = [{"use_mobius": False}, {"use_memory": False}, {"use_nested_learning": False}, {"scales": ()},
          {"scales": ("fast",)}, {"use_adaptive_evolution_rate": False}, {"use_phase_compression": False},
-         {"constraint": None}, {"hidden_dim": 12}, {"num_recurrent_layers": 1}, {}]  # fmt: skip
+         {"constraint": None}, {"hidden_dim": 12}, {"num_recurrent_layers": 1},
+         {"continuum_levels": 2, "continuum_period": 3}, {}]  # fmt: skip
 
 
 def tokens(batch: int = 2, time: int = 37, seed: int = 1, vocab: int = 11) -> torch.Tensor:
