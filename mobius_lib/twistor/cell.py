@@ -56,7 +56,7 @@ class TwistorTitansCell(nn.Module):
         input_dim: width of x.
         hidden_dim: width H of the state, a multiple of 4.
         use_mobius: apply the Möbius cycles.
-        num_mobius_cycles: how many; see `math.cycle_matrix`.
+        num_mobius_cycles: how many; see `math.cycle_matrix`. coupled: False leaves out J; see `MobiusCycles`.
         use_adaptive_evolution_rate: draw the rate from the surprise; else it is one learned number.
         scales: which of `SCALES` there are; none leaves the evolution out.
     Shape:
@@ -75,6 +75,7 @@ class TwistorTitansCell(nn.Module):
         *,
         use_mobius: bool = True,
         num_mobius_cycles: int = 3,
+        coupled: bool = True,
         use_adaptive_evolution_rate: bool = True,
         scales: Sequence[str] = tuple(SCALES),
     ) -> None:
@@ -94,7 +95,7 @@ class TwistorTitansCell(nn.Module):
         self.scale_weights = nn.Parameter(torch.zeros(len(scales)))
         self.surprise = nn.Parameter(torch.zeros(hidden_dim)) if use_adaptive_evolution_rate and scales else None
         self.rate = nn.Parameter(torch.zeros(())) if scales else None
-        self.mobius = MobiusCycles(hidden_dim, num_mobius_cycles) if use_mobius else None
+        self.mobius = MobiusCycles(hidden_dim, num_mobius_cycles, coupled=coupled) if use_mobius else None
 
     def initial(self, batch: int, like: Tensor) -> CellState:
         """The state before the first step, for a batch, in the type and place of a tensor."""

@@ -47,6 +47,8 @@ class TwistorConfig:
     """Read from both ends. Such a model sees the future: it has no streaming and is no language model."""
     num_mobius_cycles: int = 3
     num_memory_cycles: int = 2
+    coupled: bool = True
+    """z + c Jz after every Möbius map, c learned. False: what turns points is (az + b)/(cz + d) everywhere, exactly."""
     dropout: float = 0.1
     form: str = "recurrent"
     """recurrent, or scan: gates from the input alone (`scan_cell.py` says what that loses)."""

@@ -60,14 +60,14 @@ class TwistorHopeArchitecture(nn.Module):
         self.self_modifying = TwistorSelfModifyingRecurrent(
             width, 2 * (config.hidden_dim or config.dim), config.num_recurrent_layers,
             bidirectional=config.bidirectional, dropout=config.dropout, form=config.form, use_mobius=config.use_mobius,
-            num_mobius_cycles=config.num_mobius_cycles, scales=config.scales,
+            num_mobius_cycles=config.num_mobius_cycles, coupled=config.coupled, scales=config.scales,
             use_adaptive_evolution_rate=config.use_adaptive_evolution_rate, backend=config.backend,
         )  # fmt: skip
         self.memory = (
             TwistorMemorySystem(
                 width, config.num_memories, config.num_memory_cycles if config.use_mobius else 0,
-                update_rate=config.update_rate, use_phase_compression=config.use_phase_compression,
-                backend=config.backend,
+                coupled=config.coupled, update_rate=config.update_rate,
+                use_phase_compression=config.use_phase_compression, backend=config.backend,
             )
             if config.use_memory
             else None

@@ -76,7 +76,7 @@ class TwistorMemorySystem(nn.Module):
     Args:
         dim: width 4n of the twistors.
         num_memories: K, at least 1.
-        num_cycles: Möbius cycles of every slot; 0 leaves them out.
+        num_cycles: Möbius cycles of every slot; 0 leaves them out. coupled: False leaves out J; see `MobiusCycles`.
         update_rate: alpha of the fastest slot at first; each further one is slower by a factor 1/2.
         use_phase_compression: read the slots as `PhaseCompression` gives them back.
         backend: one of `choice.BACKENDS`; "eager" is the scan, the others the sweep in C++; the same numbers.
@@ -95,6 +95,7 @@ class TwistorMemorySystem(nn.Module):
         num_memories: int = 3,
         num_cycles: int = 2,
         *,
+        coupled: bool = True,
         update_rate: float = 0.1,
         use_phase_compression: bool = True,
         backend: str = "auto",
@@ -112,7 +113,8 @@ class TwistorMemorySystem(nn.Module):
         self.value, self.out = Linear(dim, dim), Linear(dim, dim)
         # near the identity all slots would hear the same, and stay alike
         self.cycles = nn.ModuleList(
-            MobiusCycles(dim, num_cycles, anywhere=True) for _ in range(num_memories if num_cycles else 0)
+            MobiusCycles(dim, num_cycles, anywhere=True, coupled=coupled)
+            for _ in range(num_memories if num_cycles else 0)
         )
         self.compression = PhaseCompression(dim) if use_phase_compression else None
 

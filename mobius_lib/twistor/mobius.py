@@ -26,19 +26,25 @@ class MobiusCycles(nn.Module):
         cycles: how many, at least 1.
         anywhere: the first cycle starts as a rotation of the sphere, another one for each pair, drawn from all of them,
             and not near the identity; so two such modules take one twistor to two that have little in common.
+        coupled: False holds the couplings at 0: all cycles together are one Möbius map of each pair.
     Attributes:
         generators: (cycles, n, 6).
-        couplings: (cycles,).
+        couplings: (cycles,), learned, or 0 for good.
     """
 
-    def __init__(self, dim: int, cycles: int, anywhere: bool = False) -> None:
+    couplings: Tensor
+
+    def __init__(self, dim: int, cycles: int, anywhere: bool = False, coupled: bool = True) -> None:
         super().__init__()
         check_count("num_mobius_cycles", cycles, "; use_mobius=False leaves them out")
         self.generators = nn.Parameter(0.1 * torch.randn(cycles, dim // 4, 6))
         if anywhere:
             with torch.no_grad():
                 self.generators[0] = _rotations(dim // 4)
-        self.couplings = nn.Parameter(0.1 * torch.arange(1.0, cycles + 1) / cycles)
+        if coupled:
+            self.couplings = nn.Parameter(0.1 * torch.arange(1.0, cycles + 1) / cycles)
+        else:  # not kept in a state dict, so that the weights of a coupled one do not fit and are refused
+            self.register_buffer("couplings", torch.zeros(cycles), persistent=False)
 
     def matrix(self) -> Tensor:
         """All cycles in a row as one real matrix for each pair: (4, 4, n)."""
@@ -78,13 +84,15 @@ class MobiusLayer(nn.Module):
     """Learned Möbius cycles: each pair's point omega_k / pi_k moves, its length stays.
 
     As long as a coupling is not 0, where the point goes depends on the phase of its pair as well: J conjugates. So the
-    layer as a whole is no map (az + b)/(cz + d); `laws.images_apart` measures how far it is from one.
+    layer as a whole is no map (az + b)/(cz + d); `laws.images_apart` measures how far it is from one. With
+    coupled=False it is one, exactly: the product of `cycles.maps()`, the last of them leftmost.
 
     Every row is treated alone, so the layer is causal over any axis.
 
     Args:
         dim: width 4n of the twistors.
         cycles: maps in a row, with z + c Jz after each; see `math.cycle_matrix`.
+        coupled: False leaves out J; see `MobiusCycles`.
     Shape:
         (..., 4n) to (..., 4n).
     Source:
@@ -92,10 +100,10 @@ class MobiusLayer(nn.Module):
         the projective form and the kept length are ours.
     """
 
-    def __init__(self, dim: int, cycles: int = 3) -> None:
+    def __init__(self, dim: int, cycles: int = 3, coupled: bool = True) -> None:
         super().__init__()
         check_width("dim", dim)
-        self.dim, self.cycles = dim, MobiusCycles(dim, cycles)
+        self.dim, self.cycles = dim, MobiusCycles(dim, cycles, coupled=coupled)
 
     def forward(self, x: Tensor) -> Tensor:
         check_rows("x", x, self.dim)
@@ -113,6 +121,7 @@ class AdaptiveMobiusLayer(nn.Module):
         dim: width 4n of the twistors.
         cycles: of the learned maps before.
         rank: width of the network that sets the maps.
+        coupled: False leaves out J, and the whole is a Möbius map of each pair, which the row chooses.
     Attributes:
         strength: (), learned; the largest modulus of the real and imaginary parts of b, c and d; 0.5 at first.
     Shape:
@@ -121,10 +130,10 @@ class AdaptiveMobiusLayer(nn.Module):
         seed 004 asks for a coupling that adapts to the input; the form is ours.
     """
 
-    def __init__(self, dim: int, cycles: int = 3, rank: int = 16) -> None:
+    def __init__(self, dim: int, cycles: int = 3, rank: int = 16, coupled: bool = True) -> None:
         super().__init__()
         check_width("dim", dim)
-        self.dim, self.cycles = dim, MobiusCycles(dim, cycles)
+        self.dim, self.cycles = dim, MobiusCycles(dim, cycles, coupled=coupled)
         self.down, self.up = Linear(dim, rank), Linear(rank, 6 * (dim // 4))
         self.strength = nn.Parameter(torch.tensor(0.5))
 

@@ -33,6 +33,7 @@ class TwistorTitansRecurrent(nn.Module):
         dropout: between the layers.
         form: one of `FORMS`.
         use_mobius: have Möbius maps, in the cells and between the layers.
+        coupled: False leaves out J, in all of them; see `MobiusCycles`.
         backend: of `unroll.unroll`; all give the same numbers.
         options: handed to the cells.
     Shape:
@@ -55,6 +56,7 @@ class TwistorTitansRecurrent(nn.Module):
         form: str = "recurrent",
         use_mobius: bool = True,
         num_mobius_cycles: int = 3,
+        coupled: bool = True,
         backend: str = "auto",
         **options: Any,
     ) -> None:
@@ -69,13 +71,14 @@ class TwistorTitansRecurrent(nn.Module):
         wide = hidden_dim * (2 if bidirectional else 1)
         options |= {"use_mobius": use_mobius}
         if form == "recurrent":
-            options |= {"num_mobius_cycles": num_mobius_cycles}
+            options |= {"num_mobius_cycles": num_mobius_cycles, "coupled": coupled}
         kind = TwistorTitansCell if form == "recurrent" else TwistorScanCell
         inputs = [dim] + [wide] * (num_layers - 1)
         self.forwards = nn.ModuleList(kind(each, hidden_dim, **options) for each in inputs)
         self.backwards = nn.ModuleList(kind(each, hidden_dim, **options) for each in inputs if bidirectional)
         self.between = nn.ModuleList(
-            MobiusLayer(wide, num_mobius_cycles) if use_mobius else nn.Identity() for _ in range(num_layers - 1)
+            MobiusLayer(wide, num_mobius_cycles, coupled) if use_mobius else nn.Identity()
+            for _ in range(num_layers - 1)
         )
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Identity() if wide == dim else nn.Linear(wide, dim)
@@ -128,8 +131,9 @@ class TwistorSelfModifyingRecurrent(nn.Module):
     def __init__(self, dim: int, hidden_dim: int | None = None, num_layers: int = 2, **options: Any) -> None:
         super().__init__()
         self.recurrent = TwistorTitansRecurrent(dim, hidden_dim, num_layers, **options)
-        cycles = options.get("num_mobius_cycles", 3)
-        self.mobius = AdaptiveMobiusLayer(dim, cycles) if options.get("use_mobius", True) else nn.Identity()
+        cycles, coupled = options.get("num_mobius_cycles", 3), options.get("coupled", True)
+        maps = options.get("use_mobius", True)
+        self.mobius = AdaptiveMobiusLayer(dim, cycles, coupled=coupled) if maps else nn.Identity()
         self.causal = self.recurrent.causal
 
     def forward(self, x: Tensor, state: LayerStates | None = None) -> tuple[Tensor, LayerStates | None]:

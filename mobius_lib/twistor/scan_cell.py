@@ -30,7 +30,7 @@ class TwistorScanCell(TwistorTitansCell):
     3. the learned maps are one rotation each, not any Möbius map, and have no J between them.
 
     Args:
-        as `TwistorTitansCell`, without num_mobius_cycles; use_mobius=False leaves theta out.
+        as `TwistorTitansCell`, without num_mobius_cycles and coupled: there is no J. use_mobius=False leaves theta out.
     Source:
         ours; linear recurrences with gates of the input alone are minGRU's and Mamba's.
     """

@@ -2,9 +2,10 @@
 
 import math
 
+import pytest
 import torch
 
-from mobius_lib.twistor import MobiusCycles, MobiusLayer, laws
+from mobius_lib.twistor import AdaptiveMobiusLayer, MobiusCycles, MobiusLayer, laws
 from mobius_lib.twistor import math as twistor
 
 
@@ -50,3 +51,54 @@ def test_the_layer_is_a_map_of_points_only_without_its_couplings():
     with torch.no_grad():
         layer.cycles.couplings.zero_()
     assert laws.images_apart(layer, z, phase) < 1e-3  # float32
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_couplings_a_layer_is_the_quotient_exactly(dtype):
+    """omega / pi of what comes out is (az + b)/(cz + d) of omega / pi of what goes in, a, b, c, d of the layer; and
+    for the layer whose rows set their maps, of the row. With couplings neither."""
+    torch.manual_seed(0)
+    z = torch.randn(200, 32, dtype=dtype)
+    points = torch.stack(twistor.to_complex(z), dim=-1)
+    phase = torch.polar(*torch.stack([torch.ones(200, 1), 2 * math.pi * torch.rand(200, 1)]).to(dtype))
+
+    def apart(layer, maps) -> float:
+        made = twistor.sphere(torch.stack(twistor.to_complex(layer(z)), dim=-1))
+        return (made - twistor.sphere(twistor.move(maps, points))).norm(dim=-1).max().item()
+
+    for kind in (MobiusLayer, AdaptiveMobiusLayer):
+        for coupled in (False, True):
+            layer = kind(32, 3, coupled=coupled).to(dtype)
+            first, second, third = layer.cycles.maps()
+            maps = twistor.compose(third, twistor.compose(second, first))
+            if kind is AdaptiveMobiusLayer:
+                maps = twistor.compose(layer.maps(z), maps)
+            if coupled:
+                assert apart(layer, maps) > 0.1
+            else:  # what `turn` adds to a length, 1e-12, is seen where a pair is small
+                assert apart(layer, maps) < laws.rounding(dtype, units=1000) + 1e-8
+            # that its maps of points are those of the pair, whatever its phase; only a layer with fixed maps can be
+            if kind is MobiusLayer and not coupled:
+                assert laws.images_apart(layer, z, phase) < laws.rounding(dtype, units=2000) + 1e-8
+
+
+@pytest.mark.parametrize("form", ["recurrent", "scan"])
+def test_couplings_are_left_out_of_the_whole_model(model, form):
+    """Not one is learned, what is left starts as it would, and weights that have them are refused."""
+    plain, without = model(form=form), model(form=form, coupled=False)
+    named = dict(without.named_parameters())
+    assert not any("couplings" in name for name in named)
+    for name, value in plain.named_parameters():
+        assert "couplings" in name or torch.equal(value, named[name]), name
+    cycles = [each for each in without.modules() if isinstance(each, MobiusCycles)]
+    kept = len([each for each in plain.modules() if isinstance(each, MobiusCycles)])
+    assert len(cycles) == kept == (2 if form == "recurrent" else 0) + 1 + 1 + 3
+    assert not any(each.couplings.any() for each in cycles)
+    with pytest.raises(RuntimeError, match="couplings"):
+        without.load_state_dict(plain.state_dict())
+    x = torch.arange(11).repeat(2, 1)
+    assert torch.equal(without.eval()(x), without(x)) and not torch.equal(without(x), plain.eval()(x))
+    for _ in range(2):
+        without.loss(x, x)[0].backward()
+    assert all(not each.couplings.any() for each in cycles)
