@@ -14,8 +14,9 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mobius_lib.errors import MobiusError
 
@@ -28,7 +29,7 @@ class WriteError(MobiusError):
 
 def write_whole(
     path: Path | str,
-    data: bytes | memoryview,
+    data: bytes | memoryview | Callable[[IO[bytes]], object],
     *,
     error: type[MobiusError] = WriteError,
     advice: str = "make room or give another file",
@@ -37,7 +38,7 @@ def write_whole(
 
     Args:
         path: of the file; its folder is made where it is missing. A symbolic link stays: its target is written.
-        data: what the file is to hold.
+        data: what the file is to hold, or what writes it into the open file: then it need not be in memory as a whole.
         error: what is raised, for whoever has an error of its own kind.
         advice: the end of its sentence.
     Raises:
@@ -50,7 +51,7 @@ def write_whole(
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(target)
         with temporary.open("xb") as file:
-            file.write(data)
+            data(file) if callable(data) else file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

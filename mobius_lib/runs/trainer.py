@@ -172,7 +172,7 @@ class Trainer:
     def _train(
         self, name: str, model: nn.Module, data: Data, validation: Any, rate: float, seed: int, folder: str
     ) -> dict[str, Any]:
-        from mobius_lib.training import Recipe, ResidentBatches, fit
+        from mobius_lib.training import Recipe, ResidentBatches, RunFolder, fit
 
         arm, settings = self.arms[name], self.settings
         epochs = settings.epochs if arm.epochs == 1 else max(1, round(settings.epochs * arm.epochs))
@@ -183,7 +183,7 @@ class Trainer:
             batch_size=settings.batch_size,
             warmup_epochs=min(self.run.warmup_epochs, epochs - 1),
             seed=seed,
-            save_every_n_epochs=max(1, epochs // 10),  # a stop costs a tenth of an arm, and ten files are kept
+            save_every_n_epochs=max(1, epochs // 10),  # a stop costs a tenth of an arm
         )
         kept = None if self.work is None else self._kept(self.work, name, folder, model, data, recipe)
         if self.compiled:
@@ -197,7 +197,7 @@ class Trainer:
             ResidentBatches(*data.train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
             validation,
             recipe,
-            None if kept is None else kept[0],
+            None if kept is None else RunFolder(kept[0], lean=True),
             objective=arm.objective,
             groups=arm.groups,
             scalars=self.run.state,

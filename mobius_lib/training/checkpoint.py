@@ -3,17 +3,19 @@
     config.json  best_accuracy.json  final_accuracy.json  tensorboard/
     checkpoints/{checkpoint_epoch_0010,best_model,final_model}.{pt,safetensors}
 
-The .safetensors of a pair is written first, so a .pt says that both are there.
+The .safetensors of a pair is written first, so a .pt says that both are there. Of the numbered ones the newest two are
+kept. Only they hold what a stopped run goes on with (the optimiser has twice the model's size); the other two pairs
+hold the weights and what is known of the run.
 """
 
-import io
 import json
 import logging
 import random
 import re
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -23,6 +25,8 @@ from mobius_lib import files
 from mobius_lib.errors import CheckpointError
 
 FORMAT = "mobius_lib checkpoint 1"
+KEEP = 2
+"""Numbered checkpoints that stay: while one is written, another is whole."""
 CONTINUE = "make room or grant access, then continue the run: what was saved before is intact"
 ENTRIES = {
     *("model", "optimizer", "scheduler", "scaler", "epoch", "best", "history", "training_seconds"),
@@ -37,10 +41,17 @@ class RunFolder:
 
     Args:
         path: created by `prepare`, with all that is above it.
+        keep: how many numbered checkpoints stay, at least 2; None: all, as the published trainer leaves them.
+        lean: every state once, the best as .safetensors, the others as .pt; no numbered ones of a run that has ended.
+    Raises:
+        CheckpointError: when fewer than 2 are to be kept.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, *, keep: int | None = KEEP, lean: bool = False) -> None:
+        if keep is not None and keep < KEEP:
+            raise CheckpointError(f"keep must be at least {KEEP}, or None for all checkpoints, not {keep}.")
+        self.path, self.keep, self.lean = Path(path), keep, lean
+        self._sound: int | None = None  # the epoch of a checkpoint that is known to be whole
         self.checkpoints = self.path / "checkpoints"
         self.config, self.tensorboard = self.path / "config.json", self.path / "tensorboard"
 
@@ -67,10 +78,26 @@ class RunFolder:
         """Writes `name`.safetensors (the weights) and then `name`.pt (everything)."""
         from safetensors.torch import save
 
-        write_whole(self.checkpoints / f"{name}.safetensors", save(state["model"]))
-        buffer = io.BytesIO()
-        torch.save({"format": FORMAT, **state}, buffer)
-        write_whole(self.checkpoints / f"{name}.pt", buffer.getbuffer())
+        if not self.lean or name == "best_model":
+            write_whole(self.checkpoints / f"{name}.safetensors", save(state["model"]))
+        if not self.lean or name != "best_model":
+            content = {"format": FORMAT, **state}
+            write_whole(self.checkpoints / f"{name}.pt", lambda file: torch.save(content, file))
+
+    def save_numbered(self, state: State) -> None:
+        """Writes the checkpoint of an epoch. Older ones make room first, so that never more than `keep` are there."""
+        epoch = state["epoch"]
+        if self.keep is not None:
+            before = [each for each, _ in self._numbered() if each < epoch]
+            self._drop(each for each in before[self.keep - 1 :] if each != self._sound)
+            self._drop(self._halves())
+        self.save(f"checkpoint_epoch_{epoch:04d}", state)
+        self._sound = epoch
+
+    def end(self) -> None:
+        """Takes away what only a run that has not ended needs."""
+        if self.lean:
+            self._drop(epoch for epoch, _ in self._numbered())
 
     def finished(self) -> bool:
         """Whether the last file of a run, final_accuracy.json, has been written."""
@@ -104,6 +131,7 @@ class RunFolder:
         """
         files = self._saved()
         state = self._first_intact(files)
+        self._sound = None if state is None else state["epoch"]
         if files and state is None:
             raise CheckpointError(
                 f"None of the {len(files)} checkpoints in {self.checkpoints} can be read; "
@@ -156,9 +184,27 @@ class RunFolder:
                 write_whole(self.path / name, (other.path / name).read_bytes())
 
     def _saved(self) -> list[Path]:
-        pattern = re.compile(r"checkpoint_epoch_(\d+)\.pt")
-        found = [(int(m[1]), path) for path in self.checkpoints.glob("*.pt") if (m := pattern.fullmatch(path.name))]
-        return [path for _, path in sorted(found, reverse=True)]
+        return [path for _, path in self._numbered()]
+
+    def _numbered(self, ending: str = "pt") -> list[tuple[int, Path]]:
+        """Epoch and file of the numbered checkpoints, the newest first."""
+        pattern = re.compile(rf"checkpoint_epoch_(\d+)\.{ending}")
+        files = [(pattern.fullmatch(path.name), path) for path in self.checkpoints.glob(f"*.{ending}")]
+        return sorted(((int(found[1]), path) for found, path in files if found), reverse=True)
+
+    def _halves(self) -> set[int]:
+        """Epochs of which only the weights are there: a run was killed while it wrote the pair, or took it away."""
+        return {epoch for epoch, _ in self._numbered("safetensors")} - {epoch for epoch, _ in self._numbered()}
+
+    def _drop(self, epochs: Iterable[int]) -> None:
+        """Takes checkpoints away, of each pair the .pt first."""
+        for epoch in list(epochs):
+            for ending in ("pt", "safetensors"):
+                try:
+                    (self.checkpoints / f"checkpoint_epoch_{epoch:04d}.{ending}").unlink(missing_ok=True)
+                except OSError as error:
+                    why = files.reason(error)
+                    log.warning("An old checkpoint in %s cannot be removed (%s).", self.checkpoints, why)
 
     def _first_intact(self, files: list[Path]) -> State | None:
         for path in files:
@@ -265,6 +311,6 @@ def write_json(path: Path, value: Any) -> None:
     files.write_json(path, value, error=CheckpointError, advice=CONTINUE)
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
+def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> None:
     """As `files.write_whole`, with the error of a run that can be continued."""
     files.write_whole(path, data, error=CheckpointError, advice=CONTINUE)

@@ -72,7 +72,7 @@ def fit(
     train: Batches,
     validation: Batches,
     recipe: Recipe,
-    folder: Path | str | None = None,
+    folder: Path | str | RunFolder | None = None,
     *,
     device: str = "auto",
     config: dict[str, Any] | None = None,
@@ -100,7 +100,8 @@ def fit(
         model: maps (N, ...) to logits (N, classes). It is moved to the device and stays there.
         train, validation: batches of (x, y), y the classes (N,), whole numbers from 0.
         recipe: how to train.
-        folder: where the run's files go, in the layout of `checkpoint.py`; None keeps none.
+        folder: where the run's files go, in the layout of `checkpoint.py`; None keeps none. A `RunFolder` says how many
+            numbered checkpoints stay (two, if it says nothing).
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         config: what to write into config.json beside recipe and data, for whoever loads the weights.
         objective: what is made small, in place of the cross-entropy of the model's logits (`val_loss` stays that
@@ -218,7 +219,7 @@ class _Run:
 
     def go(
         self,
-        folder: Path | str | None,
+        folder: Path | str | RunFolder | None,
         tensorboard: Path | str | None,
         continue_from: Path | str | None,
         config: dict[str, Any],
@@ -231,8 +232,9 @@ class _Run:
                 f"There is no run to continue in {source.path}; give the folder that holds its config.json "
                 "and its checkpoints/."
             )
-        files = source if folder is None else RunFolder(folder)
-        source = source or files
+        files = source if folder is None else folder if isinstance(folder, RunFolder) else RunFolder(folder)
+        if source is None or (files is not None and source.path.resolve() == files.path.resolve()):
+            source = files
         if files is not None:
             self.fingerprint = self._fingerprint()
         if source is not None and source.holds_run():
@@ -240,10 +242,11 @@ class _Run:
         if files is not None and tensorboard is not None:
             files.tensorboard = Path(tensorboard)
         if files is not None and self.epoch == self.recipe.epochs and files.finished():
+            files.end()  # it may have been killed just before
             return self._outcome(files)
         if files is not None:
             files.prepare()
-            if source is not None and source.path.resolve() != files.path.resolve():
+            if source is not None and source is not files:
                 files.adopt_best(source)
             parameters = sum(parameter.numel() for parameter in self.plain.parameters())
             about = {"config": config, "parameters": parameters, "recipe": asdict(self.recipe), "data": self.data}
@@ -297,10 +300,11 @@ class _Run:
 
     def _load(self, state: State, where: Path) -> None:
         load_model(self.plain, state["model"], where)
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-        except ValueError as error:
-            raise CheckpointError(f"The optimiser state in {where} belongs to another model: {error}.") from error
+        if state["optimizer"] is not None:  # nothing is to be done when the run has ended
+            try:
+                self.optimizer.load_state_dict(state["optimizer"])
+            except ValueError as error:
+                raise CheckpointError(f"The optimiser state in {where} belongs to another model: {error}.") from error
         self.scheduler.load_state_dict(state["scheduler"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -308,11 +312,12 @@ class _Run:
         self.training_seconds, self.random = state["training_seconds"], state["random"]
         self.earlier_seconds = sum(record["seconds"] for record in self.history)
 
-    def _state(self) -> State:
+    def _state(self, to_go_on: bool = False) -> State:
+        """The weights and what is known of the run; `to_go_on` with the optimiser's state, twice as large again."""
         scaler = self.accelerator.scaler
         return {
             "model": weights_of(self.plain),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict() if to_go_on else None,
             "scheduler": self.scheduler.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "epoch": self.epoch,
@@ -462,12 +467,11 @@ class _Run:
         return epoch % self.recipe.save_every_n_epochs == 0
 
     def _write(self, files: RunFolder, improved: bool) -> None:
-        state = self._state()
         if improved:
-            files.save("best_model", state)
+            files.save("best_model", self._state())
             write_json(files.path / "best_accuracy.json", self.best)
         if self._saves(self.epoch):
-            files.save(f"checkpoint_epoch_{self.epoch:04d}", state)
+            files.save_numbered(self._state(to_go_on=True))
 
     def _write_final(self, files: RunFolder, outcome: Outcome) -> None:
         files.save("final_model", self._state())
@@ -481,6 +485,7 @@ class _Run:
             "samples_per_second": outcome.samples_per_second,
         }
         write_json(files.path / "final_accuracy.json", final)
+        files.end()
 
     def _outcome(self, files: RunFolder | None) -> Outcome:
         return Outcome(

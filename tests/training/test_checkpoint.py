@@ -1,6 +1,7 @@
 """Files are whole or not there, whatever goes wrong while they are written or lie on the disk."""
 
 import errno
+import os
 import random
 from unittest.mock import Mock
 
@@ -29,6 +30,72 @@ def test_run_on_a_failing_disk_can_be_continued(task, tmp_path, monkeypatch, whe
     assert RunFolder(folder).newest()["epoch"] == 2
     parts = task.fit(folder, changes={"save_every_n_epochs": 1})
     assert compare(parts.model.state_dict(), whole.model.state_dict()) == []
+
+
+def numbered(folder, ending="*"):
+    return sorted(path.name for path in (folder / "checkpoints").glob(f"checkpoint_epoch_*.{ending}"))
+
+
+def measured(folder, seen, monkeypatch):
+    """After each file that takes its name: how many numbered checkpoints there are, and the bytes of all files."""
+    replace = os.replace
+
+    def call(*paths):
+        replace(*paths)
+        files = [path for path in (folder / "checkpoints").iterdir() if path.is_file()]
+        seen.append((len(numbered(folder, "pt")), sum(path.stat().st_size for path in files)))
+
+    monkeypatch.setattr(os, "replace", call)
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_the_disk_that_checkpoints_take_does_not_grow_with_the_epochs(task, tmp_path, monkeypatch, lean):
+    """Never more than two numbered ones, not even while a third is written.
+
+    AdamW's state takes twice what the model takes: three of it are in the .pt of a numbered checkpoint, one is beside
+    it, and one in each file of the best and the final model: 2 (3 + 1) + 4 = 12. Lean: 2 * 3 + 2 = 8.
+    """
+    model, seen = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 20_000), torch.nn.Linear(20_000, 2)), []
+    size = 4 * sum(parameter.numel() for parameter in model.parameters())
+    measured(tmp_path, seen, monkeypatch)
+    task.fit(RunFolder(tmp_path, lean=lean), model=model, changes={"epochs": 12, "save_every_n_epochs": 1, "lr": 1e-4})
+    assert max(count for count, _ in seen) == 2
+    most = max(size for _, size in seen)
+    assert (7 if lean else 11) * size < most < (8.3 if lean else 12.3) * size
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    if lean:
+        assert left == {"best_model.safetensors", "final_model.pt"}
+    else:
+        pairs = ("best_model", "final_model", "checkpoint_epoch_0011", "checkpoint_epoch_0012")
+        assert left == {f"{name}.{ending}" for name in pairs for ending in ("pt", "safetensors")}
+
+
+def test_what_the_published_trainer_keeps_can_be_asked_for(task, tmp_path):
+    task.fit(RunFolder(tmp_path, keep=None), changes={"epochs": 5, "save_every_n_epochs": 1})
+    assert numbered(tmp_path, "pt") == [f"checkpoint_epoch_{i:04d}.pt" for i in range(1, 6)]
+    assert len(numbered(tmp_path, "safetensors")) == 5
+    with pytest.raises(CheckpointError, match="keep must be at least 2, or None for all checkpoints, not 1"):
+        RunFolder(tmp_path, keep=1)
+
+
+def test_the_only_whole_checkpoint_is_not_taken_away(task, tmp_path, monkeypatch):
+    """The newest two are damaged; a run that goes on from the third has it until another one is whole."""
+    options = {"changes": {"epochs": 8, "save_every_n_epochs": 1}}
+    with pytest.raises(InterruptedError):
+        task.fit(RunFolder(tmp_path, keep=3), on_epoch=Mock(side_effect=[None] * 3 + [InterruptedError]), **options)
+    for name in numbered(tmp_path, "pt")[1:]:
+        path = tmp_path / "checkpoints" / name
+        path.write_bytes(path.read_bytes()[:-100])
+    files = RunFolder(tmp_path)
+    state = files.newest()
+    assert state["epoch"] == 2 and len(numbered(tmp_path, "pt")) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(CheckpointError):
+            files.save_numbered(state | {"epoch": 6})
+    assert RunFolder(tmp_path).newest()["epoch"] == 2
+    assert task.fit(tmp_path, **options).outcome.history[-1]["epoch"] == 8
+    assert numbered(tmp_path, "pt") == ["checkpoint_epoch_0007.pt", "checkpoint_epoch_0008.pt"]
 
 
 def test_stale_temporaries_are_cleared(task, tmp_path, dead):

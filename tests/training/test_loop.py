@@ -133,7 +133,7 @@ def test_bad_batch_is_as_if_absent(task, poison, where, caplog, tmp_path):
     assert model[1].num_batches_tracked == 4 * 6 - 1
     assert outcome.skipped_batches == 1 and [record["skipped"] for record in outcome.history] == [0, 1, 0, 0]
     assert all(math.isfinite(record[name]) for record in outcome.history for name in ("train_loss", "val_loss"))
-    state = read(tmp_path / "checkpoints" / "final_model.pt")["optimizer"]["state"]
+    state = read(tmp_path / "checkpoints" / "checkpoint_epoch_0004.pt")["optimizer"]["state"]
     assert all(entry["step"] == 4 * 6 - 1 for entry in state.values())
     assert [record.message for record in caplog.records] == [
         "1 of 24 batches were skipped, because they, their loss or their gradients were not finite."

@@ -108,18 +108,19 @@ def test_killed_again_and_again_at_random_moments(victims, undisturbed, tmp_path
 
 
 def test_killed_around_a_rename(victims, undisturbed, tmp_path, compare):
-    """A run makes 72 calls of fsync and replace: the first, the last, and some between.
+    """A run makes 76 calls of fsync, replace and unlink: the first, the last, and some between.
 
-    27 and 63 come right after a checkpoint took its name, 9 and 56 between a best model's weights and its number.
+    The four unlinks come before the third and the fourth checkpoint: of each the old .pt, and then its weights.
     """
     reference, _ = undisturbed
     killed = 0
-    for kill_at in (1, 2, 9, 16, 27, 29, 38, 56, 63, 72):
+    moments = (1, 2, 9, 16, 27, 29, 43, 44, 45, 58, 61, 67, 76)
+    for kill_at in moments:
         folder = tmp_path / str(kill_at)
         killed += victims.run(folder, kill_at=kill_at) == -signal.SIGKILL
         assert victims.run(folder) == 0
         check_same(folder, reference, compare)
-    assert killed == 10
+    assert killed == len(moments)
 
 
 def test_how_often_is_saved_does_not_matter(victims, undisturbed, tmp_path, compare):

@@ -2,7 +2,7 @@
 
 Each line on stdin is JSON: {"folder": ..., "kill_at": k or null, "changes": {...}}. A child is forked for it, its pid
 printed, then its exit status (negative: the signal). With kill_at = k the child kills itself just before its k-th call
-of os.fsync or os.replace, which stand around every rename and so at every moment where files are in two minds.
+of os.fsync, os.replace or os.unlink, and so at every moment where files are in two minds.
 """
 
 import json
@@ -52,22 +52,22 @@ def train(folder: str, **changes: object) -> None:
 
 
 def die_at(count: int) -> None:
-    """Arranges for SIGKILL just before the count-th call, from 1, of os.fsync or os.replace."""
+    """Arranges for SIGKILL just before the count-th call, from 1, of os.fsync, os.replace or os.unlink."""
     left = [count]
 
     def wrapped(name: str) -> None:
         original = getattr(os, name)
 
-        def call(*args: object) -> object:
+        def call(*args: object, **options: object) -> object:
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return original(*args)
+            return original(*args, **options)
 
         setattr(os, name, call)
 
-    wrapped("fsync")
-    wrapped("replace")
+    for name in ("fsync", "replace", "unlink"):
+        wrapped(name)
 
 
 def child(request: dict) -> None:

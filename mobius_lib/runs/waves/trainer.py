@@ -13,6 +13,7 @@ import torch
 from mobius_lib.datasets.image_folder import dataset_name, image_folder
 from mobius_lib.errors import CheckpointError, MobiusError
 from mobius_lib.training import LoaderBatches, Recipe, RunFolder, fit, load_model
+from mobius_lib.training.checkpoint import KEEP
 from mobius_lib.training.hub import HubError, Uploader, download
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state
 
@@ -33,6 +34,7 @@ def train_tiny_imagenet(
     upload_every_n_epochs: int = 10,
     continue_from: Path | str | None = None,
     *,
+    keep_checkpoints: int | None = KEEP,
     weight_decay: float = 0.05,
     precision: str = "no",
     seed: int = 0,
@@ -55,6 +57,7 @@ def train_tiny_imagenet(
         output_dir: the folder that holds all runs.
         hf_repo: "owner/name" on the hub: the run's folder is uploaded to it. None uploads nothing.
         upload_every_n_epochs: between uploads; there is always one at the end.
+        keep_checkpoints: how many of the newest numbered checkpoints stay on the disk, at least 2; None: all.
         continue_from: a run's folder, as a path or below output_dir; or its path in `hf_repo` (in the published
             repository when that is None), which is then downloaded to below output_dir. It goes on in place, and needs
             the arguments it was begun with.
@@ -110,7 +113,7 @@ def train_tiny_imagenet(
             train,
             validation,
             recipe,
-            folder,
+            RunFolder(folder, keep=keep_checkpoints),
             device=device,
             config={
                 "preset": preset,
