@@ -5,7 +5,7 @@ from mobius_lib.twistor.cell import CellState, TwistorTitansCell
 from mobius_lib.twistor.config import PRESETS, TwistorConfig, create_full_config, get_config
 from mobius_lib.twistor.embedding import SpinorEmbedding
 from mobius_lib.twistor.hope import HopeState, TwistorHopeArchitecture, language_objective
-from mobius_lib.twistor.memory import PhaseCompression, TwistorMemorySystem
+from mobius_lib.twistor.memory import PackedPhases, PhaseCompression, TwistorMemorySystem
 from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusCycles, MobiusLayer
 from mobius_lib.twistor.nested import OmegaNestedOptimizer, PiNestedOptimizer, TwistorNestedLearning
 from mobius_lib.twistor.recurrent import TwistorSelfModifyingRecurrent, TwistorTitansRecurrent
@@ -23,6 +23,7 @@ __all__ = [
     "MobiusCycles",
     "MobiusLayer",
     "OmegaNestedOptimizer",
+    "PackedPhases",
     "PhaseCompression",
     "PiNestedOptimizer",
     "SelfModifyingMemory",

@@ -56,6 +56,8 @@ class TwistorConfig:
     """False leaves out all Möbius layers, also those in the cells."""
     use_memory: bool = True
     use_phase_compression: bool = True
+    slot_bits: int | None = None
+    """8 or 16: slots are kept between the pieces of a sequence by their phases, of so many bits; None: as they are."""
     use_nested_learning: bool = True
     use_adaptive_evolution_rate: bool = True
     scales: Sequence[str] = tuple(SCALES)

@@ -13,7 +13,7 @@ from mobius_lib.twistor.checks import check_targets, check_tokens
 from mobius_lib.twistor.config import TwistorConfig
 from mobius_lib.twistor.embedding import SpinorEmbedding
 from mobius_lib.twistor.fast.choice import build_ahead
-from mobius_lib.twistor.memory import TwistorMemorySystem
+from mobius_lib.twistor.memory import Slots, TwistorMemorySystem
 from mobius_lib.twistor.nested import TwistorNestedLearning
 from mobius_lib.twistor.recurrent import LayerStates, TwistorSelfModifyingRecurrent
 from mobius_lib.twistor.self_modifying import ContinuumMemory, FastStates
@@ -24,7 +24,7 @@ class HopeState:
     """What is carried from one piece of a sequence to the next. Its size does not grow with the sequence."""
 
     layers: LayerStates
-    slots: Tensor | None
+    slots: Slots | None
     fast: FastStates | None = None
     """Of the continuum memory, where there is one."""
 
@@ -67,7 +67,7 @@ class TwistorHopeArchitecture(nn.Module):
             TwistorMemorySystem(
                 width, config.num_memories, config.num_memory_cycles if config.use_mobius else 0,
                 coupled=config.coupled, update_rate=config.update_rate,
-                use_phase_compression=config.use_phase_compression, backend=config.backend,
+                use_phase_compression=config.use_phase_compression, slot_bits=config.slot_bits, backend=config.backend,
             )
             if config.use_memory
             else None

@@ -1,6 +1,8 @@
 """Memory slots that every step writes to, each at its own pace, and reads from."""
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +10,39 @@ from torch import Tensor, nn
 from mobius_lib import transforms
 from mobius_lib.native import ready
 from mobius_lib.products import Linear
-from mobius_lib.twistor.checks import check_carried, check_count, check_twistor, check_width
+from mobius_lib.twistor.checks import check_carried, check_count, check_twistor, check_width, is_whole
 from mobius_lib.twistor.fast.choice import known_backend, works
 from mobius_lib.twistor.fast.linear_scan import linear_scan
 from mobius_lib.twistor.fast.memory import MemoryNative, library
 from mobius_lib.twistor.fast.turning import turn
 from mobius_lib.twistor.mobius import MobiusCycles, matrices
+
+KEPT = {8: torch.int8, 16: torch.int16}
+"""Bits of a phase that is kept, and its type: a turn has 2^bits equal parts."""
+
+
+@dataclass(frozen=True)
+class PackedPhases:
+    """Twistors as `PhaseCompression.pack` keeps them, (2n bits / 8 + 8) bytes each in place of 16n (of float32)."""
+
+    phase: Tensor
+    """(..., 2, n), of a type of `KEPT`."""
+    size: Tensor
+    """(..., 2)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of it."""
+        return self.phase.nbytes + self.size.nbytes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the twistors that are kept: (..., 4n)."""
+        return (*self.phase.shape[:-2], 4 * self.phase.shape[-1])
+
+    def detach(self) -> Self:
+        """The same; no gradient goes through what is kept."""
+        return self
 
 
 class PhaseCompression(nn.Module):
@@ -52,12 +81,34 @@ class PhaseCompression(nn.Module):
         length = size.unsqueeze(-1) * self.log_profile.exp()
         return torch.stack([length * torch.cos(phase), length * torch.sin(phase)], dim=-2).flatten(-3)
 
-    def error(self, x: Tensor) -> Tensor:
-        """|x - forward(x)|^2 / |x|^2 over all rows together: a scalar in [0, 1], 0 where x is 0."""
-        return (x - self(x)).square().sum() / x.square().sum().clamp_min(torch.finfo(x.dtype).tiny)
+    @torch.no_grad()
+    def pack(self, x: Tensor, bits: int = 8) -> PackedPhases:
+        """What `compress` gives with the phases rounded to 2^bits parts of a turn; bits is 8 or 16."""
+        phase, size = self.compress(x)
+        half = 2 ** (_known_bits(bits) - 1)
+        steps = (phase * (half / math.pi)).round().nan_to_num()  # of a NaN its size tells
+        return PackedPhases((torch.remainder(steps + half, 2 * half) - half).to(KEPT[bits]), size)
+
+    def unpack(self, packed: PackedPhases) -> Tensor:
+        """(..., 4n) again: off from `forward` by at most pi / 2^bits times the length of each component."""
+        half = torch.iinfo(packed.phase.dtype).max + 1
+        size = packed.size.to(self.log_profile.dtype)
+        return self.decompress(packed.phase.to(size.dtype) * (math.pi / half), size)
+
+    def error(self, x: Tensor, bits: int | None = None) -> Tensor:
+        """|x - forward(x)|^2 / |x|^2 over all rows together: a scalar in [0, 1], 0 where x is 0.
+
+        Args:
+            bits: of the phases that are kept (`pack`), whose rounding then counts too; None rounds nothing.
+        """
+        back = self(x) if bits is None else self.unpack(self.pack(x, bits))
+        return (x - back).square().sum() / x.square().sum().clamp_min(torch.finfo(x.dtype).tiny)
 
     def forward(self, x: Tensor) -> Tensor:
         return _by_phase(x, self.log_profile.exp())
+
+
+Slots = Tensor | PackedPhases
 
 
 class TwistorMemorySystem(nn.Module):
@@ -79,10 +130,13 @@ class TwistorMemorySystem(nn.Module):
         num_cycles: Möbius cycles of every slot; 0 leaves them out. coupled: False leaves out J; see `MobiusCycles`.
         update_rate: alpha of the fastest slot at first; each further one is slower by a factor 1/2.
         use_phase_compression: read the slots as `PhaseCompression` gives them back.
+        slot_bits: 8 or 16: the slots are returned as `PackedPhases` of so many bits, to be carried on in a fraction of
+            the memory, by which reading in pieces is no longer exact (`reconstruction_error`) and no gradient goes from
+            one piece to the next; None: as they are.
         backend: one of `choice.BACKENDS`; "eager" is the scan, the others the sweep in C++; the same numbers.
     Shape:
-        (batch, time, 4n) and slots (batch, K, 4n), or None for the learned start, to (batch, time, 4n) and the slots
-        after the last step. Causal.
+        (batch, time, 4n) and slots (batch, K, 4n), packed or not, or None for the learned start, to (batch, time, 4n)
+        and the slots after the last step. Causal.
     Raises:
         ValueError: for sizes that cannot be, an empty sequence, or slots of another model or batch.
     Source:
@@ -98,6 +152,7 @@ class TwistorMemorySystem(nn.Module):
         coupled: bool = True,
         update_rate: float = 0.1,
         use_phase_compression: bool = True,
+        slot_bits: int | None = None,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -105,7 +160,10 @@ class TwistorMemorySystem(nn.Module):
         check_count("num_memories", num_memories)
         if not 0 < update_rate < 1:
             raise ValueError(f"update_rate must lie between 0 and 1, not {update_rate!r}.")
+        if slot_bits is not None and not use_phase_compression:
+            raise ValueError("slot_bits keeps slots by their phases, so it needs use_phase_compression=True.")
         self.dim, self.num_memories, self.backend = dim, num_memories, known_backend(backend)
+        self.slot_bits = None if slot_bits is None else _known_bits(slot_bits)
         paces = update_rate * 0.5 ** torch.arange(num_memories)
         self.pace = nn.Parameter(torch.logit(paces))
         self.start = nn.Parameter(torch.randn(num_memories, dim) / 8)
@@ -118,13 +176,13 @@ class TwistorMemorySystem(nn.Module):
         )
         self.compression = PhaseCompression(dim) if use_phase_compression else None
 
-    def trajectory(self, x: Tensor, slots: Tensor | None = None) -> Tensor:
+    def trajectory(self, x: Tensor, slots: Slots | None = None) -> Tensor:
         """The slots after every step: (batch, time, 4n) to (batch, time, K, 4n)."""
         turns = matrices(self.cycles) if self.cycles else None
         weight = torch.sigmoid(self.pace) * self._choose(x)[0]
         return _written(self.value(x), turns, weight, self._start(x, slots)).transpose(0, 1)
 
-    def forward(self, x: Tensor, slots: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, slots: Slots | None = None) -> tuple[Tensor, Slots]:
         check_twistor("x", x, self.dim, ("batch", "time"))
         share, attention = self._choose(x)
         turns = matrices(self.cycles) if self.cycles else None
@@ -134,26 +192,46 @@ class TwistorMemorySystem(nn.Module):
         with transforms.no_autocast(x):
             swept = self.backend != "eager" and works(library, *given)
             mixed, last = MemoryNative.apply(_sweep, *given) if swept else _sweep(*given)
+        if self.compression is not None and self.slot_bits is not None:
+            last = self.compression.pack(last, self.slot_bits)
         return x + self.out(mixed), last
 
     def reconstruction_error(self, slots: Tensor) -> float:
-        """What phase compression loses of some slots, as a share of their squared length; 0 without compression."""
-        return 0.0 if self.compression is None else self.compression.error(slots.detach()).item()
+        """What phase compression loses of some slots, as a share of their squared length; 0 without compression.
+
+        Where slots are kept packed, the rounding of their phases counts too.
+        """
+        return 0.0 if self.compression is None else self.compression.error(slots.detach(), self.slot_bits).item()
 
     def _choose(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """How much of a step each slot takes, and how much of its reading each gives: (B, T, K) twice."""
         key, query = self.select(x).chunk(2, dim=-1)
         return torch.softmax(key, dim=-1), torch.softmax(query, dim=-1)
 
-    def _start(self, x: Tensor, slots: Tensor | None) -> Tensor:
+    def _start(self, x: Tensor, slots: Slots | None) -> Tensor:
         want = (x.shape[0], self.num_memories, self.dim)
         if slots is None:
             return self.start.expand(want)
-        if not isinstance(slots, Tensor) or tuple(slots.shape) != want:
-            there = tuple(slots.shape) if isinstance(slots, Tensor) else type(slots).__name__
+        if not isinstance(slots, Tensor | PackedPhases) or tuple(slots.shape) != want:
+            there = tuple(slots.shape) if isinstance(slots, Tensor | PackedPhases) else type(slots).__name__
             raise ValueError(f"slots must have the shape {want} of this model and batch, not {there}; begin with None.")
-        check_carried("slots", slots, self.start)
-        return slots.to(self.start.dtype)
+        check_carried("slots", slots if isinstance(slots, Tensor) else slots.size, self.start)
+        if isinstance(slots, Tensor):
+            return slots.to(self.start.dtype)
+        if self.compression is None:
+            raise ValueError("slots are packed by phases, but this model has no phase compression to unpack them.")
+        return self.compression.unpack(slots).to(self.start.dtype)
+
+
+def _known_bits(bits: int) -> int:
+    """The bits of a kept phase.
+
+    Raises:
+        ValueError: when no phase is kept in so many.
+    """
+    if not is_whole(bits) or bits not in KEPT:
+        raise ValueError(f"bits of a kept phase are one of {', '.join(map(str, KEPT))}, not {bits!r}.")
+    return int(bits)
 
 
 def _written(value: Tensor, turns: Tensor | None, weight: Tensor, start: Tensor) -> Tensor:

@@ -117,6 +117,18 @@ def test_training_in_pieces_carries_the_state(model):
     assert not state.slots.requires_grad and not state.layers[0].twistor.requires_grad
 
 
+@torch.no_grad()
+def test_a_stream_whose_slots_are_kept_packed(model):
+    """The first piece is exact, what follows is near; the same weights serve with and without."""
+    plain, packed, x = model().eval(), model(slot_bits=8).eval(), tokens(2, 30)
+    packed.load_state_dict(plain.state_dict())
+    whole, (one, state) = plain(x), packed.stream(x[:, :15])
+    other, state = packed.stream(x[:, 15:], state.detach())
+    torch.testing.assert_close(one, whole[:, :15], rtol=0, atol=1e-5)
+    assert 1e-6 < (other - whole[:, 15:]).abs().max() < 0.1 * whole.abs().max()
+    assert state.slots.nbytes == 2 * 3 * (2 * 4 + 8)  # two rows, three slots, 2n phases and two sizes
+
+
 def test_groups_hold_every_parameter_once(model):
     m = model(omega_rate=0.5, pi_rate=2.0)
     found = [id(p) for group in m.parameter_groups() for p in group["params"]]
@@ -249,6 +261,7 @@ BAD = {
     "unknown preset": (lambda m: get_config("huge"), "'huge'; the presets are small, medium, recommended, large"),
     "unknown full preset": (lambda m: create_full_config("huge"), "the presets are small"),
     "unknown setting": (lambda m: create_full_config("small", depth=3), "no setting 'depth'"),
+    "slots of no such bits": (lambda m: TwistorHopeArchitecture(slot_bits=4), "bits of a kept phase are one of 8, 16"),
     "unknown form": (lambda m: TwistorConfig(form="fast"), "form must be one of recurrent, scan"),
     "unknown backend": (lambda m: TwistorConfig(backend="c"), "backend must be one of"),
     "unknown scale": (lambda m: TwistorConfig(scales=["quick"]), "scales names 'quick'"),

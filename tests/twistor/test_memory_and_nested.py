@@ -14,6 +14,7 @@ from mobius_lib.twistor import (
     PiNestedOptimizer,
     TwistorMemorySystem,
     TwistorNestedLearning,
+    laws,
 )
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor import nested as nesting
@@ -137,6 +138,61 @@ def test_the_error_of_compression_is_reported_and_trains_down():
         optimizer.step()
     assert 0 < memory.reconstruction_error(slots) < 0.8 * before
     assert TwistorMemorySystem(16, 2, use_phase_compression=False).reconstruction_error(slots) == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_phases_are_kept_in_fewer_bytes(bits, dtype):
+    """Bytes counted on paper; what comes back is off by half a part of a turn at most, at the ends of the turn too."""
+    torch.manual_seed(0)
+    phases = PhaseCompression(64).to(dtype)
+    torch.nn.init.normal_(phases.log_profile, std=0.3)
+    x = torch.randn(5, 64, dtype=dtype)
+    x[0] = torch.tensor([-1.0, 0.0, -1.0, -0.0]).repeat_interleave(16)  # phases of pi and -pi
+    packed = phases.pack(x, bits)
+    assert packed.phase.dtype == {8: torch.int8, 16: torch.int16}[bits] and packed.shape == x.shape
+    assert packed.nbytes == 5 * (2 * 16 * bits // 8 + 2 * dtype.itemsize) < x.nbytes / (3 if bits == 16 else 6)
+    (omega, pi), (back_omega, back_pi) = (twistor.to_complex(z) for z in (phases(x), phases.unpack(packed)))
+    for one, other in ((omega, back_omega), (pi, back_pi)):
+        assert ((one - other).abs() <= one.abs() * torch.pi / 2**bits + laws.rounding(dtype)).all()
+    # kept again it is the same, so that a sequence in many pieces loses no more by being kept more often
+    again = phases.pack(phases.unpack(packed), bits)
+    assert torch.equal(again.phase[2:], packed.phase[2:])
+    torch.testing.assert_close(again.size, packed.size, rtol=1e-5, atol=0)
+    # the error that is reported is that of what comes back: of the phases' sizes, and a little of their rounding
+    lost = (x - phases.unpack(packed)).square().sum() / x.square().sum()
+    assert phases.error(x, bits) == lost and 0 < lost - phases.error(x) + 1e-6 < 1e-3
+    assert phases.unpack(phases.pack(torch.full((1, 64), torch.nan, dtype=dtype), bits)).isnan().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bits", [8, 16])
+def test_slots_that_are_kept_packed_between_pieces(bits):
+    """Within a piece nothing changes; the next begins with what comes back of them, exactly that."""
+    torch.manual_seed(0)
+    plain = TwistorMemorySystem(32, 3)
+    torch.manual_seed(0)
+    memory = TwistorMemorySystem(32, 3, slot_bits=bits)
+    x = torch.randn(2, 20, 32)
+    whole, last = plain(x)
+    y, kept = memory(x[:, :12])
+    assert torch.equal(y, plain(x[:, :12])[0])
+    assert last.nbytes == 2 * 3 * 4 * 32 and kept.nbytes == 2 * 3 * (16 * bits // 8 + 8)
+    z, end = memory(x[:, 12:], kept)
+    assert torch.equal(z, plain(x[:, 12:], memory.compression.unpack(kept))[0]) and end.shape == last.shape
+    # slots of one size in all components would lose only their rounding; these lose about 1 - pi / 4 of their square
+    assert 0 < memory.reconstruction_error(last) < 0.4
+    assert 0 < (z - whole[:, 12:]).norm() < 0.1 * whole[:, 12:].norm()
+    for wrong in (4, 8.0, True, "8"):
+        with pytest.raises(ValueError, match="bits of a kept phase"):
+            TwistorMemorySystem(32, 3, slot_bits=wrong)
+    with pytest.raises(ValueError, match="needs use_phase_compression"):
+        TwistorMemorySystem(32, 3, use_phase_compression=False, slot_bits=8)
+    with pytest.raises(ValueError, match="no phase compression to unpack"):
+        TwistorMemorySystem(32, 3, use_phase_compression=False)(x, kept)
+    with pytest.raises(ValueError, match="slots must have the shape"):
+        memory(x[:1], kept)
 
 
 @pytest.mark.parametrize("modulus", [0.0, 0.4, 9.0])
