@@ -62,6 +62,10 @@ def run(
         str, typer.Option(help="of lenses: printed, eager, compiled, native, triton; auto is the fastest")
     ] = "auto",
     compiled: Annotated[bool, typer.Option("--compiled", help="whole models under torch.compile")] = False,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="train this arm alone, for the whole run to take up, and write no record; may be repeated"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="result file [default: NAME.SCALE.json where `mobius ledger` reads]")
     ] = None,
@@ -103,12 +107,16 @@ def run(
             backend=backend,
             compiled=compiled,
             replayed=True,
+            only=arm or (),
             **changes,
         )
     except KeyboardInterrupt:
         complaints.print("Stopped; the same command continues.")
         raise typer.Exit(130) from None
     _print_result(result)
+    if arm:
+        console.print("No record: the same command without --arm takes this up, and writes one.", highlight=False)
+        return
     if output is None:
         from mobius_lib.runs.evidence import enter_made
 

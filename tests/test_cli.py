@@ -457,7 +457,7 @@ def test_stopped_by_hand_and_started_again(server, undisturbed, tmp_path):
     [
         ("mobius le", ["ledger"]),
         ("mobius run gauge-", [name for name in ABOUT if name.startswith("gauge-")]),
-        ("mobius run waves-features --scale ", ["quick", "short", "full"]),
+        ("mobius run waves-features --scale ", ["quick", "short", "long", "full"]),
         ("mobius run --seeds 3 waves-clip --scale f", ["full"]),
         ("mobius run --scale ", []),
     ],

@@ -116,6 +116,24 @@ class Run(About):
     """Whether `compute` computes where its data lie, which is then the device that was asked for."""
     keep_history: bool = True
     """Whether a seed's record tells of every epoch. Not where there are very many short ones."""
+    keep_predictions: bool = False
+    """Whether the class that every arm with every seed gives each test row is kept beside the record."""
+    watched: int | None = None
+    """Test rows on which the curves are drawn, the first so many; None: all. What is reported is of all test rows."""
+    search_epochs: float = 1.0
+    """How many times its epochs an arm is trained at each rate that is tried."""
+    further_rates: int = 0
+    """Rates that are tried at most beyond an arm's own, where the best of them is the smallest or the largest."""
+
+
+def with_more_test_rows(data: Data, train: int) -> Data:
+    """The first `train` training rows to train on; the others are held out, behind the test rows that there are."""
+    (x, y), (x_test, y_test) = data.train, data.test
+    return replace(
+        data,
+        train=(x[:train], y[:train]),
+        test=(torch.cat([x_test, x[train:]]), torch.cat([y_test, y[train:]])),
+    )
 
 
 def seeded_subset(x: Tensor, y: Tensor, samples: int | None) -> tuple[Tensor, Tensor]:

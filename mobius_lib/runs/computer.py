@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Computer:
     def bar(self, seeds: int, searched: bool) -> AbstractContextManager[None]:
         return nullcontext()  # nobody knows how far the run's own function is
 
-    def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
+    def choose_rates(self, searched: bool, only: Collection[str] = ()) -> tuple[dict[str, float], dict[str, Any]]:
         return dict.fromkeys(self.run.arms, 0.0), {}
 
     def record(self, name: str, seed: int, rate: float) -> dict[str, Any]:

@@ -3,21 +3,23 @@
 Arms take turns within each seed, so that a machine that slows down slows all of them.
 """
 
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mobius_lib.files import check_writable, plain, write_json
+from mobius_lib.files import check_writable, plain, write_json, write_whole
 from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.about import RunError, Scale
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.computer import Computer
 from mobius_lib.runs.devices import pick_device
 from mobius_lib.runs.made_by import configuration_of, data_of
+from mobius_lib.runs.predictions import ENDING, pack
 from mobius_lib.runs.provenance import describe_device, provenance
 from mobius_lib.runs.records import command
 from mobius_lib.runs.replay import replay, to_keep
@@ -36,6 +38,7 @@ def execute(
     backend: str = "auto",
     compiled: bool = False,
     replayed: bool = False,
+    only: Collection[str] = (),
     **changes: Any,
 ) -> dict[str, Any]:
     """Train every arm of a run with every seed, and return (and write) the result with its provenance.
@@ -54,11 +57,13 @@ def execute(
         compiled: train every arm's whole model under torch.compile, on a GPU with CUDA graphs. Pays where launching
             kernels takes longer than running them.
         replayed: at the end compute the beginning again, and keep what `mobius verify` will compare with.
+        only: train these arms alone, with their searches, and write nothing but `work`, from which the whole run takes
+            them. So several processes share a run, each with its own arms. None: all.
         changes: numbers of `Scale` to change, for instance epochs=8.
     Returns:
         the record described in data/README.md.
     Raises:
-        RunError: unknown scale, field, backend or device, a number below 1, an output that cannot be written, or a
+        RunError: unknown scale, field, arm, backend or device, a number below 1, an output that cannot be written, or a
             setting of training for a run that computes its records.
     """
     from mobius_lib.waves.lens import BACKENDS
@@ -74,8 +79,10 @@ def execute(
     changes = {key: value for key, value in changes.items() if value is not None}
     settings = changed(run.scales[scale], changes)
     if run.compute is not None:
-        _check_computed(run, [*changes, *(["compiled"] if compiled else [])], device, backend)
+        _check_computed(run, [*changes, *(["compiled"] if compiled else []), *(["arm"] if only else [])], device, backend)
         device = device if run.on_any_device else "cpu"
+    if unknown := set(only) - set(run.arms):
+        raise RunError(f"The run {run.name} has no arm {min(unknown)!r} at this scale; it has {', '.join(run.arms)}.")
     place = pick_device(device)
     if output is not None:
         check_writable(output, error=RunError, advice="give another --output")  # now, and not after hours of training
@@ -96,12 +103,14 @@ def execute(
 
     started = time.perf_counter()
     searched = changes.get("lr") is None
-    arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms}
+    arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms if not only or name in only}
     with trainer.bar(seeds, searched):
-        rates, tuning = trainer.choose_rates(searched)
+        rates, tuning = trainer.choose_rates(searched, only)
         for seed in range(seeds):
-            for name in run.arms:
+            for name in arms:
                 arms[name].append(trainer.record(name, seed, rates[name]))
+    if only:
+        return plain({"command": command(run, scale, seeds, changes, backend), "arms": arms, "cost": {}})
     result = {
         "run": run.name,
         "scale": scale,
@@ -119,6 +128,7 @@ def execute(
         "arms": arms,
         "cost": trainer.cost(),
         **({"tuning": tuning} if tuning else {}),
+        **({} if run.watched is None else {"watched": run.watched}),
         **facts,
     }
     if run.extra is not None:
@@ -128,8 +138,13 @@ def execute(
         first = {name: rows[0] for name, rows in arms.items()}
         result["replay"] = to_keep(replay(run, scale, settings, data, first, place), first)
     result = plain(result)
+    advice = "make room or give another --output, and the same command writes it without training again"
+    if run.keep_predictions:
+        content = pack(data.test[1].cpu(), trainer.predictions)
+        result["predictions"] = hashlib.sha256(content).hexdigest()
+        if output is not None:
+            write_whole(output.with_suffix(ENDING), content, error=RunError, advice=advice)
     if output is not None:
-        advice = "make room or give another --output, and the same command writes it without training again"
         write_json(output, result, error=RunError, advice=advice)
     return result
 

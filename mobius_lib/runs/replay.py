@@ -99,10 +99,11 @@ def _first(trainer: Trainer, name: str, rate: float, epoch: bool) -> Numbers:
 
     arm = trainer.arms[name]
     data = trainer.data if arm.view is None else arm.view(trainer.data, 0)
-    model, validation = trainer._model(arm, 0), trainer._validation(data.test)
+    model, validation = trainer._model(arm, 0), trainer._watched(data)
     if arm.solve is not None:
         arm.solve(model.to(trainer.place), *data.train)
-        return {f"{name}/final_accuracy": [_judge(model, validation, trainer.place)["final_accuracy"]]}
+        whole = trainer._validation(data.test)
+        return {f"{name}/final_accuracy": [_judge(model, whole, trainer.place)["final_accuracy"]]}
     batches = len(ResidentBatches(*data.train, trainer.settings.batch_size, shuffle=True, seed=0))
     watched = _Watched(arm.objective, batches if epoch else STEPS)
     trainer.arms[name] = replace(arm, objective=watched)

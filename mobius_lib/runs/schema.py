@@ -5,6 +5,7 @@ or an arm is set in closed form (`Arm.solve`), or has its own share of the epoch
 no recipe; what it tells twice must be the same both times.
 """
 
+import hashlib
 import json
 import math
 import shlex
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from mobius_lib.runs.about import RunError
+from mobius_lib.runs.predictions import ENDING, load_predictions
 
 
 def _given(digest: str) -> str:
@@ -104,6 +106,8 @@ class Record(_Open):
     cost: dict[str, dict[str, Any]] = {}
     tuning: dict[str, Tuning] = {}
     replay: dict[str, list[float | None]] = {}
+    predictions: Digest | None = None
+    """Of the file beside it; see `predictions`."""
 
     def first_rows(self) -> dict[str, dict[str, Any]]:
         """Arm to its record with seed 0."""
@@ -127,7 +131,7 @@ def read_record(path: Path) -> tuple[Record, dict[str, Any]]:
         raise RunError(f"{path} is no result file ({type(error).__name__}: {error}). {_cure(path, {})}") from error
     if path.name != f"{record.run}.{record.scale}.json":
         raise RunError(f"{path} says that it is {record.run}.{record.scale}.json; rename it, or make it again.")
-    for fault in _faults(record):
+    for fault in (*_faults(record), *_predicted_faults(path, record)):
         raise RunError(f"{path}: {fault}. {_cure(path, content)}")
     return record, content
 
@@ -155,7 +159,8 @@ def _faults(record: Record) -> Iterator[str]:
         if arm.solve is not None or not run.keep_history:
             epochs = 0
         for row in rows:
-            faults = _trained_faults(row, epochs) if run.compute is None else _computed_faults(row, record)
+            trained = run.compute is None
+            faults = _trained_faults(row, epochs, run.watched is not None) if trained else _computed_faults(row, record)
             yield from (f"arm {name!r}, seed {row.seed}: {fault}" for fault in faults)
     for name, tuning in record.tuning.items():
         best = max(tuning.held_out.values())
@@ -199,7 +204,8 @@ def _untimed(epoch: Any) -> Any:
     return {key: value for key, value in epoch.items() if key != "seconds"} if isinstance(epoch, dict) else epoch
 
 
-def _trained_faults(row: Row, epochs: int) -> Iterator[str]:
+def _trained_faults(row: Row, epochs: int, watched: bool) -> Iterator[str]:
+    """`watched`: the history is of a part of the test rows."""
     if row.final_accuracy is None or row.best_accuracy is None or row.history is None:
         yield "it lacks final_accuracy, best_accuracy or history"
         return
@@ -207,7 +213,7 @@ def _trained_faults(row: Row, epochs: int) -> Iterator[str]:
         yield f"its history has {len(row.history)} epochs where {epochs} were configured"
         return
     accuracies = [epoch["val_accuracy"] for epoch in row.history] or [row.final_accuracy, row.best_accuracy]
-    if epochs and row.final_accuracy != accuracies[-1]:
+    if epochs and not watched and row.final_accuracy != accuracies[-1]:
         yield f"its final accuracy is {row.final_accuracy}, and that of its last epoch {accuracies[-1]}"
     if row.best_accuracy != max(accuracies):
         yield f"its best accuracy is {row.best_accuracy}, and the best of its history {max(accuracies)}"
@@ -232,6 +238,21 @@ def _computed_faults(row: Row, record: Record) -> Iterator[str]:
     found = {rate: value for rate, value in told.get("held_out", {}).items() if value is not None}
     if found and not math.isclose(float(min(found, key=found.__getitem__)), told["lr"], rel_tol=0.01):
         yield f"it was trained at the rate {told['lr']:g}, which was not the best of its search"
+
+
+def _predicted_faults(path: Path, record: Record) -> Iterator[str]:
+    """What the predictions beside a record are, or say, other than it."""
+    if record.predictions is None:
+        return
+    beside = path.with_suffix(ENDING)
+    if not beside.is_file() or hashlib.sha256(beside.read_bytes()).hexdigest() != record.predictions:
+        yield f"its predictions, {beside.name}, are {'other ones' if beside.is_file() else 'not there'}"
+        return
+    labels, found = load_predictions(path)
+    for name, rows in record.arms.items():
+        hits = (found[name] == labels).sum(1).tolist() if name in found else []
+        if hits != [round((row.final_accuracy or 0) * len(labels)) for row in rows]:
+            yield f"arm {name!r} has other accuracies than its predictions"
 
 
 def _hashable(row: Mapping[str, Any]) -> Mapping[str, Any]:

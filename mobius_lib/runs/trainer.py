@@ -3,8 +3,10 @@
 import json
 import os
 import time
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +17,7 @@ from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Arm, Data, Run, seeded_subset
 from mobius_lib.runs.made_by import kept_name, tell_of_others
+from mobius_lib.runs.search import search
 from mobius_lib.runs.timing import paired_steps
 
 if TYPE_CHECKING:
@@ -67,6 +70,8 @@ class Trainer:
         self.earlier = 0.0
         """Seconds of training that earlier calls have done."""
         self.told = False
+        self.predictions: dict[str, list[Tensor]] = {}
+        """Arm to the class of every test row, a tensor for each seed, where the run keeps them."""
 
     def bar(self, seeds: int, searched: bool) -> AbstractContextManager[None]:
         """In a notebook, one bar for everything that is trained while it is open."""
@@ -76,22 +81,20 @@ class Trainer:
         trainings = searches + seeds * sum(arm.solve is None for arm in self.arms.values())
         return one_bar(trainings if self.progress and self.settings.epochs else 0)
 
-    def choose_rates(self, searched: bool) -> tuple[dict[str, float], dict[str, Any]]:
+    def choose_rates(self, searched: bool, only: Collection[str] = ()) -> tuple[dict[str, float], dict[str, Any]]:
         """The learning rate of every arm, and for those that were searched for: held-out accuracy of each candidate.
 
         Args:
             searched: whether arms may have their own; else all take the one that was asked for.
+            only: the arms whose rates are wanted; none: all.
         """
         rates, tuning = dict.fromkeys(self.arms, self.settings.lr), {}
         if searched and self.settings.epochs:
+            wanted = {self.arms[name].rate_of or name for name in only or self.arms}
             for name, arm in self.arms.items():
-                if len(arm.rates) > 1:
-                    found = {rate: self._held_out(name, rate) for rate in arm.rates}
-                    rates[name] = max(found, key=found.__getitem__)  # the first of equals
-                    tuning[name] = {
-                        "lr": rates[name],
-                        "held_out": {f"{rate:g}": accuracy for rate, accuracy in found.items()},
-                    }
+                if len(arm.rates) > 1 and name in wanted:
+                    rates[name], found = search(arm.rates, partial(self._held_out, name), self.run.further_rates)
+                    tuning[name] = {"lr": rates[name], "held_out": {rate: -less for rate, less in found.items()}}
                 elif arm.rates:
                     rates[name] = arm.rates[0]
             for name, arm in self.arms.items():
@@ -104,13 +107,17 @@ class Trainer:
         arm = self.arms[name]
         data = self.data if arm.view is None else arm.view(self.data, seed)
         model = self._model(arm, seed)
-        validation = self._validation(data.test)
+        whole = self._validation(data.test)
         if arm.solve is not None:
             arm.solve(model.to(self.place), *data.train)
         if self.settings.epochs == 0 or arm.solve is not None:
-            outcome = _judge(model, validation, self.place)
+            outcome = _judge(model, whole, self.place)
         else:
-            outcome = self._train(name, model, data, validation, rate, seed, f"{name}-seed{seed}")
+            outcome = self._train(name, model, data, self._watched(data), rate, seed, f"{name}-seed{seed}")
+        if self.run.keep_predictions or self.run.watched is not None:
+            classes = predicted(model, whole, self.place)
+            outcome["final_accuracy"] = (classes == data.test[1].cpu()).double().mean().item()
+            self.predictions.setdefault(name, []).append(classes)
         found = {} if self.run.measure is None else self.run.measure(model.eval(), data, outcome["history"])
         if not self.run.keep_history:
             outcome["history"] = []
@@ -141,7 +148,7 @@ class Trainer:
         )
 
     def _held_out(self, name: str, rate: float) -> float:
-        """Accuracy on a fifth of the training rows of the arm with the first seed, when trained on the others.
+        """Minus the accuracy on a fifth of the training rows of the arm with the first seed, when trained on the others.
 
         The fifth is drawn: made data come class by class, and every fifth row would be of classes that no other has.
         """
@@ -150,10 +157,11 @@ class Trainer:
         x, y = data.train
         held = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) < len(y) // 5).to(y.device)
         part = replace(data, train=(x[~held], y[~held]))
+        validation, label = self._validation((x[held], y[held])), f"{name}-rate{rate:g}"
         outcome = self._train(
-            name, self._model(arm, 0), part, self._validation((x[held], y[held])), rate, 0, f"{name}-rate{rate:g}"
+            name, self._model(arm, 0), part, validation, rate, 0, label, times=self.run.search_epochs
         )
-        return outcome["final_accuracy"]
+        return -outcome["final_accuracy"]
 
     def _model(self, arm: Arm, seed: int) -> nn.Module:
         from mobius_lib.waves import MobiusLens, use_backend
@@ -169,13 +177,26 @@ class Trainer:
 
         return ResidentBatches(*test, 500, shuffle=False, seed=0)
 
+    def _watched(self, data: Data) -> Any:
+        """What the curves are drawn on."""
+        x, y = data.test
+        return self._validation((x[: self.run.watched], y[: self.run.watched]))
+
     def _train(
-        self, name: str, model: nn.Module, data: Data, validation: Any, rate: float, seed: int, folder: str
+        self,
+        name: str,
+        model: nn.Module,
+        data: Data,
+        validation: Any,
+        rate: float,
+        seed: int,
+        folder: str,
+        times: float = 1.0,
     ) -> dict[str, Any]:
         from mobius_lib.training import Recipe, ResidentBatches, RunFolder, fit
 
         arm, settings = self.arms[name], self.settings
-        epochs = settings.epochs if arm.epochs == 1 else max(1, round(settings.epochs * arm.epochs))
+        epochs = max(1, round(settings.epochs * arm.epochs * times))
         recipe = Recipe(
             epochs=epochs,
             lr=rate,
@@ -235,6 +256,13 @@ class Trainer:
         return folder, made_by
 
 
+@torch.no_grad()
+def predicted(model: nn.Module, batches: Any, place: torch.device) -> Tensor:
+    """The class that a model gives each row, (N,) int64 on the CPU; leaves it in evaluation mode."""
+    model.to(place).eval()
+    return torch.cat([model(x.to(place)).argmax(-1).cpu() for x, _ in batches.epoch(0)])
+
+
 def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, Any]:
     from mobius_lib.training import evaluate
 
@@ -262,6 +290,6 @@ def _fresh(arm: Arm, seed: int) -> nn.Module:
 
 MACHINERY = (
     *(seeded_subset, _fresh, _judge, _learned, READ_ROWS, Trainer.choose_rates, Trainer.record, Trainer._held_out),
-    *(Trainer._train, Trainer._validation),
+    *(Trainer._train, Trainer._validation, Trainer._watched, predicted, search),
 )
 """What makes the numbers of every run that trains; how lenses compute counts where a model has any."""

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets import text
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.text import RATES, Sizes, count, make_models
-from mobius_lib.runs.twistor.training import bits_per_character, search, train
+from mobius_lib.runs.twistor.training import bits_per_character, train
 from mobius_lib.twistor import TwistorHopeArchitecture
 
 GROUPS: dict[str, tuple[str, ...]] = {

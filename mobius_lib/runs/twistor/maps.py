@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from mobius_lib.products import Linear
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.models import equal_recurrent
@@ -40,7 +41,7 @@ from mobius_lib.runs.twistor.text import (
     parameters_of,
     told,
 )
-from mobius_lib.runs.twistor.training import bits_of_pieces, search
+from mobius_lib.runs.twistor.training import bits_of_pieces
 from mobius_lib.twistor import AdaptiveMobiusLayer, TwistorConfig, TwistorHopeArchitecture
 from mobius_lib.twistor.fast.turning import turn
 

@@ -14,7 +14,7 @@ Arms, all trained ones with AdamW, clipping, the same cosine and the same number
     n-gram                           counted on all training books, the order chosen; the floor
     n-gram, same text                counted on just the characters that the networks of that seed have read
 
-Twistor, LSTM, GRU and Transformer each search for their rate in the same way (`training.search`), on the first
+Twistor, LSTM, GRU and Transformer each search for their rate in the same way (`runs.search`), on the first
 seed, with a quarter of the steps; the others take that of their model. Recurrent models read rows of text in short
 stretches and carry their state from one to the next; the Transformer reads windows of twice that length from half as
 many rows, so as many characters a step. On held-out text recurrent models carry their state through long pieces, and
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets import text
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.measures import (
@@ -48,7 +49,7 @@ from mobius_lib.runs.twistor.measures import (
 )
 from mobius_lib.runs.twistor.models import equal_recurrent, equal_transformer
 from mobius_lib.runs.twistor.ngram import NGrams
-from mobius_lib.runs.twistor.training import Trained, bits_per_character, search, train
+from mobius_lib.runs.twistor.training import Trained, bits_per_character, train
 from mobius_lib.twistor import TwistorConfig, TwistorHopeArchitecture, create_full_config
 
 ABLATIONS: dict[str, dict[str, Any]] = {

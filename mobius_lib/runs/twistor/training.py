@@ -1,7 +1,7 @@
-"""A language model through the shared loop: carried states, curves, and the search for a rate."""
+"""A language model through the shared loop: carried states and curves."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,31 +176,6 @@ def bits_of_pieces(model: nn.Module, text: Pieces) -> list[float]:
             loss = F.cross_entropy(model(x).flatten(0, 1).float(), y, reduction="none")
             found += (loss.view(x.shape).double().mean(1) / math.log(2)).tolist()
     return found
-
-
-def search(
-    rates: Sequence[float], attempt: Callable[[float], float], further: int = 2
-) -> tuple[float, Mapping[str, float]]:
-    """The rate that leaves the fewest bits, and the bits of each that was tried.
-
-    Where the best is the first or the last it goes on past it, by the same step, until there is a worse one on either
-    side, but only so many times. A rate that leads to no number is worse than any.
-
-    Args:
-        rates: at least two, rising.
-        attempt: from a rate to bits per character.
-        further: how many are tried at most beyond those that are given.
-    """
-    found = {rate: attempt(rate) for rate in rates}
-    for _ in range(further):
-        tried = sorted(found)
-        best = min(tried, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
-        if best not in (tried[0], tried[-1]):
-            break
-        beyond = best * best / (tried[1] if best == tried[0] else tried[-2])
-        found[beyond] = attempt(beyond)
-    best = min(found, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
-    return best, {f"{rate:.3g}": found[rate] for rate in sorted(found)}
 
 
 def _detached(state: Any) -> Any:

@@ -4,17 +4,21 @@ Source: seed 001 (AdamW at 1e-3, weight decay 0.05, cosine, batch 256, 50 epochs
 Deviations: chapter 1, "The reproduction".
 """
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Data, Run
-from mobius_lib.runs.waves import ABOUT
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.base import Data, Run, with_more_test_rows
+from mobius_lib.runs.waves import ABOUT, TRAIN_ROWS
+from mobius_lib.runs.waves.arms import LONG, arms, logistic, readings, state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
 
 CLASSES = 10
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+"""Of the linear probe."""
 
 
 def load() -> Data:
@@ -33,34 +37,42 @@ def gelu() -> nn.Module:
 
 def linear_probe(data: Data) -> dict[str, Any]:
     """Logistic regression on the same rows; its strength is chosen on a fifth of the training rows, held out."""
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-
-    x, y = data.train[0].flatten(1).numpy(), data.train[1].numpy()
-    x_test, y_test = data.test[0].flatten(1).numpy(), data.test[1].numpy()
-    held = np.random.default_rng(0).permutation(len(x)) < len(x) // 5
-    strengths = (1.0, 10.0, 100.0, 1000.0)
-
-    def probe(strength: float) -> LogisticRegression:
-        return LogisticRegression(C=strength, max_iter=2000)
-
-    scores = [probe(c).fit(x[~held], y[~held]).score(x[held], y[held]) for c in strengths]
-    best = strengths[int(np.argmax(scores))]
+    probe, scores = logistic(*data.train, STRENGTHS)
+    x, y = (part.numpy() for part in data.test)
     return {
         "linear probe": {
-            "accuracy": float(probe(best).fit(x, y).score(x_test, y_test)),
-            "parameters": CLASSES * (x.shape[1] + 1),
-            "C": best,
-            "held_out": dict(zip(map(str, strengths), map(float, scores), strict=True)),
+            "accuracy": float(probe.score(x.reshape(len(x), -1), y)),
+            "parameters": probe.coef_.size + probe.intercept_.size,
+            "C": probe.C,
+            "held_out": {str(strength): score for strength, score in scores.items()},
         }
     }
+
+
+def load_long() -> Data:
+    """The same 12,000 rows, 6,000 of them to test on: the 2,000 test rows and 4,000 of the training rows."""
+    return with_more_test_rows(load(), TRAIN_ROWS)
+
+
+def at_scale(scale: str) -> Run:
+    """The run as it is at that scale: "long" has all rivals, trained to the end."""
+    if scale != "long":
+        return RUN
+    return replace(
+        RUN,
+        arms=arms(dict(PRESETS["mobius_tiny_s_clip"]), 768, CLASSES, STRENGTHS),
+        data=load_long,
+        extra=None,
+        **LONG,
+    )
 
 
 RUN = Run(
     **vars(ABOUT["waves-features"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
-    state=lens_state,
-    readings=lens_readings,
+    state=state,
+    readings=readings,
     extra=linear_probe,
+    at_scale=at_scale,
 )

@@ -4,22 +4,28 @@ Source: ours; the seeds report no comparison with a plain activation. Half the w
 and three seeds have to fit into an hour of two CPU cores.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Data, Run
-from mobius_lib.runs.waves import ABOUT
-from mobius_lib.waves import GELUTwin, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.base import Data, Run, with_more_test_rows
+from mobius_lib.runs.waves import ABOUT, TRAIN_ROWS
+from mobius_lib.runs.waves.arms import LONG, arms, readings, state
+from mobius_lib.waves import GELUTwin, MobiusNet
 
-SIZES = {
+CLASSES, PIXELS = 10, 28 * 28
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)
+"""Of the linear probe, of pixels whose deviation is 1."""
+HALF = {
     "in_chans": 1,
-    "num_classes": 10,
     "channels": (32, 64, 128),
     "depths": (2, 2, 2),
     "scale_range": (0.25, 2.75),
 }
+SIZES = HALF | {"num_classes": CLASSES}
 
 
 def load() -> Data:
@@ -50,10 +56,23 @@ def gelu() -> nn.Module:
     return GELUTwin(**SIZES)
 
 
+def load_long() -> Data:
+    """The same 12,000 pictures, 6,000 of them to test on, as in waves-features."""
+    return with_more_test_rows(load(), TRAIN_ROWS)
+
+
+def at_scale(scale: str) -> Run:
+    """The run as it is at that scale: "long" has all rivals, trained to the end."""
+    if scale != "long":
+        return RUN
+    return replace(RUN, arms=arms(HALF, PIXELS, CLASSES, STRENGTHS), data=load_long, **LONG)
+
+
 RUN = Run(
     **vars(ABOUT["waves-images"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
-    state=lens_state,
-    readings=lens_readings,
+    state=state,
+    readings=readings,
+    at_scale=at_scale,
 )

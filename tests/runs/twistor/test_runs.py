@@ -20,7 +20,7 @@ from mobius_lib.runs.twistor import text as twistor_text
 from mobius_lib.runs.twistor.measures import different_memories, level_change, memory_summary, pairing_spread
 from mobius_lib.runs.twistor.models import RecurrentModel, TransformerModel, equal_recurrent, equal_transformer
 from mobius_lib.runs.twistor.ngram import NGrams
-from mobius_lib.runs.twistor.training import bits_of_pieces, bits_per_character, search, train
+from mobius_lib.runs.twistor.training import bits_of_pieces, bits_per_character, train
 from mobius_lib.twistor import TwistorHopeArchitecture, create_full_config
 
 TINY = replace(

@@ -8,13 +8,15 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, silu
 
 from mobius_lib.datasets import fashion_mnist, features
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.errors import CheckpointError, DataError
 from mobius_lib.runs import RUNS, RunError, execute, get_run
 from mobius_lib.runs.base import Data
+from mobius_lib.runs.registry import run_at
+from mobius_lib.runs.waves import arms as waves_arms
 from mobius_lib.runs.waves import clip as waves_clip
 from mobius_lib.runs.waves import features as waves_features
 from mobius_lib.runs.waves import images as waves_images
@@ -39,7 +41,7 @@ def test_every_run_has_its_name_and_says_what_it_does():
     assert {"waves-features", "waves-images", "waves-clip", "waves-clip-weights"} <= RUNS.keys()
     for name, run in RUNS.items():
         assert run.name == name and get_run(name) is run
-        assert run.summary and run.chapter >= 1 and run.arms and run.scales.keys() <= {"quick", "short", "full"}
+        assert run.summary and run.chapter >= 1 and run.arms and run.scales.keys() <= {"quick", "short", "long", "full"}
     for name in ("waves-features", "waves-images"):
         quick, full = (RUNS[name].scales[scale] for scale in ("quick", "full"))
         assert quick.epochs < full.epochs and quick.train_samples < 10_000 and full.train_samples is None
@@ -129,6 +131,56 @@ def test_linear_probe(feature_data):
     assert found["held_out"][str(found["C"])] == max(found["held_out"].values())
     # 600 rows: measured 0.83, deviation 0.015; chance is 0.1
     assert 0.7 < found["accuracy"] < 0.95
+
+
+@pytest.mark.parametrize("name", ["waves-features", "waves-images"])
+def test_what_is_trained_to_the_end(name):
+    """Every network as large as the lens's; the rows that are not trained on are tested on, and none of them twice."""
+    run, short = run_at(name, "long"), run_at(name, "short")
+    sizes = {arm: parameters(make()) for arm, make in run.arms.items()}
+    networks = ("lens", "gelu", "plain gate", "swiglu")
+    assert list(sizes) == [*networks, "mlp", "linear probe"]
+    assert all(abs(sizes[arm] / sizes["lens"] - 1) < 0.01 for arm in networks)
+    assert all(len(arm.rates) >= 3 for arm in run.arms.values() if arm.solve is None)
+    data, known = run.data(), short.data()
+    assert [len(part[1]) for part in (data.train, data.test)] == [6000, 6000]
+    for part in (0, 1):
+        assert torch.equal(data.test[part][:2000], known.test[part]), "whoever had no part in training has none now"
+        assert torch.equal(torch.cat([data.train[part], data.test[part][2000:]]), known.train[part])
+    assert run.scales["long"].train_samples == 6000 and data.hashes == known.hashes
+
+
+def test_the_plain_gate_is_a_lens_without_waves():
+    """The same twists and layer norm, from the same draws; the norm is of what was twisted in, and of no pattern."""
+    torch.manual_seed(0)
+    lens = MobiusLens(12, 1, 3)
+    torch.manual_seed(0)
+    plain = waves_arms.PlainGate(12, 1, 3)
+    shared = dict(lens.named_parameters())
+    assert all(torch.equal(value, shared[key]) for key, value in plain.named_parameters())
+    x, factor = torch.randn(5, 7, 12), torch.rand(12)
+    turned = lens.twist_in(x)
+    expected = lens.twist_out(turned * torch.sigmoid(lens.gate_norm(turned)))
+    torch.testing.assert_close(plain(x), expected)
+    torch.testing.assert_close(plain(x, factor), expected * factor)
+
+
+def test_swiglu():
+    swiglu, x, factor = waves_arms.SwiGLULens(12), torch.randn(5, 7, 12), torch.rand(12)
+    gate, value = swiglu.linear_in.weight.chunk(2)
+    expected = (silu(x @ gate.T) * (x @ value.T)) @ swiglu.linear_out.weight.T
+    torch.testing.assert_close(swiglu(x), expected)
+    torch.testing.assert_close(swiglu(x, factor), expected * factor)
+    assert parameters(swiglu) == 2 * 12**2
+
+
+def test_the_probe_as_an_arm_is_the_probe(feature_data):
+    part = Data(*((x[:600], y[:600]) for x, y in (feature_data.train, feature_data.test)))
+    arm = run_at("waves-features", "long").arms["linear probe"]
+    model = arm()
+    arm.solve(model, *part.train)
+    found = (model(part.test[0]).argmax(1) == part.test[1]).double().mean().item()
+    assert found == pytest.approx(waves_features.linear_probe(part)["linear probe"]["accuracy"], abs=1e-9)
 
 
 def test_a_morsel_of_the_real_run():
