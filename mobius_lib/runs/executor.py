@@ -79,7 +79,9 @@ def execute(
     changes = {key: value for key, value in changes.items() if value is not None}
     settings = changed(run.scales[scale], changes)
     if run.compute is not None:
-        _check_computed(run, [*changes, *(["compiled"] if compiled else []), *(["arm"] if only else [])], device, backend)
+        _check_computed(
+            run, [*changes, *(["compiled"] if compiled else []), *(["arm"] if only else [])], device, backend
+        )
         device = device if run.on_any_device else "cpu"
     if unknown := set(only) - set(run.arms):
         raise RunError(f"The run {run.name} has no arm {min(unknown)!r} at this scale; it has {', '.join(run.arms)}.")

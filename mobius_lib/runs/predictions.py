@@ -19,7 +19,9 @@ def pack(labels: Tensor, predicted: Mapping[str, Sequence[Tensor]]) -> bytes:
 
     The same classes give the same bytes.
     """
-    arrays = {LABELS: labels.numpy()} | {name: np.stack([row.numpy() for row in rows]) for name, rows in predicted.items()}
+    arrays = {LABELS: labels.numpy()} | {
+        name: np.stack([row.numpy() for row in rows]) for name, rows in predicted.items()
+    }
     kind = np.min_scalar_type(max(int(array.max()) for array in arrays.values()))
     file = io.BytesIO()
     np.savez_compressed(file, **{name: array.astype(kind) for name, array in arrays.items()})

@@ -148,7 +148,7 @@ class Trainer:
         )
 
     def _held_out(self, name: str, rate: float) -> float:
-        """Minus the accuracy on a fifth of the training rows of the arm with the first seed, when trained on the others.
+        """Minus the accuracy of an arm with the first seed on a fifth of the training rows, trained on the others.
 
         The fifth is drawn: made data come class by class, and every fifth row would be of classes that no other has.
         """
@@ -158,9 +158,7 @@ class Trainer:
         held = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) < len(y) // 5).to(y.device)
         part = replace(data, train=(x[~held], y[~held]))
         validation, label = self._validation((x[held], y[held])), f"{name}-rate{rate:g}"
-        outcome = self._train(
-            name, self._model(arm, 0), part, validation, rate, 0, label, times=self.run.search_epochs
-        )
+        outcome = self._train(name, self._model(arm, 0), part, validation, rate, 0, label, times=self.run.search_epochs)
         return -outcome["final_accuracy"]
 
     def _model(self, arm: Arm, seed: int) -> nn.Module:

@@ -249,15 +249,6 @@ def test_gradient_norm_is_that_before_clipping(monkeypatch):
         assert row["gradient_norm"] == pytest.approx(mean, rel=1e-4)  # sums of float32 in another order
 
 
-def test_search_goes_past_an_end():
-    for lowest, tried in ((0.1, 3), (0.3, 4), (9.0, 5), (0.001, 5)):
-        best, found = search((0.03, 0.1, 0.3), lambda rate, lowest=lowest: abs(math.log(rate / lowest)))
-        assert len(found) == tried
-        assert f"{best:.3g}" == min(found, key=found.get)
-    assert search((1.0, 2.0), lambda rate: rate, further=5)[0] == 1 / 32
-    assert search((1.0, 2.0, 4.0), lambda rate: math.nan if rate > 2 else 1 / rate)[0] == 2.0
-
-
 # What is read off a twistor.
 
 
