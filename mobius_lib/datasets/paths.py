@@ -21,6 +21,15 @@ def data_dir() -> Path:
     return checkout if (checkout / "SHA256SUMS").is_file() else PACKAGE / "_data"
 
 
+def cache_dir() -> Path:
+    """Where what is fetched and converted is kept: $MOBIUS_CACHE, else the system's folder for that."""
+    if chosen := os.environ.get("MOBIUS_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    import pooch
+
+    return Path(pooch.os_cache("mobius"))
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
@@ -106,7 +115,7 @@ def _download(name: str, digest: str) -> Path:
     import pooch
 
     address = f"{raw_address()}/data/"
-    store = pooch.create(pooch.os_cache("mobius"), address, registry={name: f"sha256:{digest}"})
+    store = pooch.create(cache_dir(), address, registry={name: f"sha256:{digest}"})
     try:
         return Path(store.fetch(name))
     except Exception as error:  # pooch lets through whatever its transport raised

@@ -75,7 +75,7 @@ class Trainer:
 
     def bar(self, seeds: int, searched: bool) -> AbstractContextManager[None]:
         """In a notebook, one bar for everything that is trained while it is open."""
-        from mobius_lib.training.progress import one_bar
+        from mobius_lib.progress import one_bar
 
         searches = sum(len(arm.rates) for arm in self.arms.values() if len(arm.rates) > 1) if searched else 0
         trainings = searches + seeds * sum(arm.solve is None for arm in self.arms.values())

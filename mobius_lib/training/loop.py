@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from mobius_lib.errors import CheckpointError, DataError, MobiusError
 from mobius_lib.fingerprint import fingerprint
+from mobius_lib.progress import Progress
 from mobius_lib.training.batches import Batches, check_labels, label_range
 from mobius_lib.training.checkpoint import (
     RunFolder,
@@ -31,7 +32,6 @@ from mobius_lib.training.checkpoint import (
     write_json,
 )
 from mobius_lib.training.memory import keep_freed_memory
-from mobius_lib.training.progress import Progress
 from mobius_lib.training.recipe import Recipe, RecipeError
 from mobius_lib.training.tracking import Tracker
 

@@ -115,14 +115,54 @@ def test_columns_are_found_by_type(tmp_path):
 def test_columns_that_cannot_be_told_apart_are_named(tmp_path, ending):
     path = tmp_path / f"x.{ending}"
     if ending == "parquet":
-        parquet(path, index=pa.array(range(11)), text=pa.array(list(X + 1), pa.list_(pa.float32())))
+        names = ("features", "kind")
+        parquet(path, names=names, index=pa.array(range(11)), text=pa.array(list(X + 1), pa.list_(pa.float32())))
     else:
-        safetensors(path, features=X, label=Y, index=np.arange(11), text=X + 1)
-    refused(lambda: load_features(path), str(path), "features", "text", "label", "index", "feature_column")
-    would_do = "label, index would do" if ending == "parquet" else "index, label would do"
-    refused(lambda: load_features(path, feature_column="text"), would_do, "label_column")
-    same(load_features(path, feature_column="features", label_column="label", normalise=False))
+        safetensors(path, features=X, kind=Y, index=np.arange(11), text=X + 1)
+    refused(lambda: load_features(path), str(path), "features", "text", "kind", "index", "--feature-column")
+    would_do = "kind, index would do" if ending == "parquet" else "index, kind would do"
+    refused(lambda: load_features(path, feature_column="text"), would_do, "--label-column")
+    same(load_features(path, feature_column="features", label_column="kind", normalise=False))
     same(load_features(path, feature_column="text", label_column="index", normalise=False), X + 1, np.arange(11))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "safetensors"])
+@pytest.mark.parametrize("name", ["label", "labels", "target", "class"])
+def test_a_column_named_like_a_label_wins(tmp_path, ending, name):
+    path = tmp_path / f"x.{ending}"
+    if ending == "parquet":
+        parquet(path, names=("z", name), a_first=pa.array(range(11)), year=pa.array([2012] * 11))
+    else:
+        safetensors(path, z=X, a_first=np.arange(11), year=np.full(11, 2012), **{name: Y})
+    same(load_features(path, normalise=False))
+    same(load_features(path, label_column="a_first", normalise=False), X, np.arange(11))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "safetensors"])
+def test_a_number_of_the_picture_is_no_label(tmp_path, ending):
+    """The only column of integers, and another number in every row; whoever names it may have it."""
+    path, numbers = tmp_path / f"x.{ending}", np.random.default_rng(1).permutation(1000)[:11]
+    if ending == "parquet":
+        parquet(path, X, numbers, names=("z", "image_id"))
+    else:
+        safetensors(path, z=X, image_id=numbers)
+    refused(lambda: load_features(path), str(path), "'image_id' another number in each", "11 rows", "--label-column")
+    same(load_features(path, label_column="image_id", normalise=False), X, numbers)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (Y + 1, ("'label' the labels 1 to 5", "count from 0 to 4", "subtract 1")),
+        (np.append(Y[:-1], 5), ("the labels 0 to 5", "drop the rows of the last one")),
+        (np.append(Y[:-1], 281), ("'label' the label 281 (row 10)", "5 classes, 0 to 4", "--label-column")),
+    ],
+    ids=["from 1 on", "one too many", "far outside"],
+)
+def test_labels_that_are_none_of_the_classes(tmp_path, y, words):
+    path = parquet(tmp_path / "x.parquet", y=y)
+    refused(lambda: load_features(path, classes=5), str(path), *words)
+    same(load_features(path, classes=282, normalise=False), y=y)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "safetensors"])
@@ -229,7 +269,7 @@ def test_ragged_vectors(tmp_path, form, lengths):
 def test_files_of_different_widths(tmp_path):
     parquet(tmp_path / "a.parquet")
     parquet(tmp_path / "b.parquet", X[:, :5])
-    refused(lambda: load_features(tmp_path), "b.parquet", "vectors of 5", "a.parquet", "vectors of 6")
+    refused(lambda: load_features(tmp_path), "b.parquet", "vectors of 5", "before it hold vectors of 6")
 
 
 @pytest.mark.parametrize("form", LISTS)
@@ -391,9 +431,9 @@ def test_a_file_that_arrived_damaged(hub, tmp_path):
 def test_columns_of_imagenet_clip_can_be_named(hub, tmp_path):
     hub(LAYOUTS[0])
     for path in list(tmp_path.rglob("clip_vit_l14/train*.parquet")):
-        parquet(path, index=pa.array(range(11)))
-    refused(lambda: imagenet_clip("train"), "label, index would do")
-    x, y = imagenet_clip("train", label_column="label")
+        parquet(path, names=("features", "kind"), index=pa.array(range(11)))
+    refused(lambda: imagenet_clip("train"), "kind, index would do")
+    x, y = imagenet_clip("train", label_column="kind")
     same((x, y), np.concatenate([X, X]), np.concatenate([Y, Y]))
 
 

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from mobius_lib.errors import CheckpointError, DataError
+from mobius_lib.progress import one_bar
 from mobius_lib.training import LoaderBatches, RecipeError, ResidentBatches, TrainingError, evaluate, fit, read
-from mobius_lib.training.progress import one_bar
 
 
 def cross_entropy(model, x, y, **options):
@@ -464,8 +464,8 @@ def page(monkeypatch) -> list[list[str]]:
         return Handle(places[-1])
 
     monkeypatch.setattr("IPython.display.display", display)
-    monkeypatch.setattr("mobius_lib.training.progress._in_notebook", lambda: True)
-    monkeypatch.setattr("mobius_lib.training.progress.REFRESH", 0.0)
+    monkeypatch.setattr("mobius_lib.progress._in_notebook", lambda: True)
+    monkeypatch.setattr("mobius_lib.progress.REFRESH", 0.0)
     return places
 
 
@@ -503,7 +503,7 @@ def test_one_bar_for_several_models(task, page, tmp_path):
 
 def test_bar_on_a_terminal(task, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("mobius_lib.training.progress.REFRESH", 0.0)
+    monkeypatch.setattr("mobius_lib.progress.REFRESH", 0.0)
     task.fit(progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "24/24" in err and "loss" in err and "accuracy" in err and "epoch 4/4" in err

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar on a terminal or in a notebook, now and then a line elsewhere."""
+"""What a person sees of what takes long: a bar on a terminal or in a notebook, now and then a line elsewhere."""
 
 import sys
 import time
@@ -142,3 +142,72 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Bar:
+    """How far a known amount of work is, and the time that is left: bytes fetched, rows converted.
+
+    Nothing is shown of what ends before `REFRESH` (a bar) or `LINE_EVERY` (lines) has passed.
+
+    Args:
+        what: the work, for instance "fetching".
+        total: how much there is; 0 where nobody knows.
+        unit: in which it is counted, "B" for bytes.
+        done: how much of it an earlier process did.
+    """
+
+    def __init__(self, what: str, total: int, unit: str, done: int = 0) -> None:
+        self.what, self.total, self.unit, self.first, self.done = what, total, unit, done, done
+        self.began = self._shown = time.monotonic()
+        self._bar: Any = None
+        self._page: Page | None = None
+
+    def add(self, amount: int, what: str | None = None) -> None:
+        """More is done; `what` is done now."""
+        self.done, self.what = self.done + amount, what or self.what
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        if now - self._shown < (REFRESH if terminal or _in_notebook() else LINE_EVERY):
+            return
+        self._shown = now
+        if _in_notebook():
+            self._page = self._page or Page(1)
+            self._page._write(self._text(now), f'<progress value="{self._part():.4f}" style="width:12em"></progress> ')
+        elif terminal:
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(
+                    total=self.total or None, initial=self.first, unit=self.unit, unit_scale=True, dynamic_ncols=True
+                )
+                self._bar.start_t -= now - self.began
+            self._bar.set_description(self.what, refresh=False)
+            self._bar.update(self.done - self._bar.n)
+        else:
+            print(self._text(now), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self.done - self._bar.n)
+            self._bar.close()
+        if self._page is not None:
+            self._page._write(f"{self.what}: {self._amount(self.done)} in {_clock(time.monotonic() - self.began)}.")
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _part(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def _text(self, now: float) -> str:
+        here = self.done - self.first
+        done = self._amount(self.done)
+        if self.total:
+            done = f"{done.removesuffix(f' {self.unit}')} of {self._amount(self.total)}"
+        left = (self.total - self.done) * (now - self.began) / here if here and self.total else 0
+        return f"{self.what}: {done}" + (f", {_clock(left)} left" if left > 0 else "")
+
+    def _amount(self, number: int) -> str:
+        return f"{number / 1e6:,.0f} MB" if self.unit == "B" else f"{number:,} {self.unit}"

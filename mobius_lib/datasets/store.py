@@ -1,0 +1,220 @@
+"""Rows and labels of many shards as one memory-mapped array each: made once, a slice at a time, and opened at once.
+
+    NAME/x.npy, NAME/y.npy      (N, dim) and (N,), as numpy opens them
+    NAME/about.json             what was asked for, and the shards they were made of
+    NAME.part/                  the same while it is made, with state.json: the shards that are done
+    NAME.lock                   of two processes one makes it, and the other waits
+
+A folder has its name when it is whole. Whoever is killed while making it goes on at the shard it was at.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobius_lib.datasets.paths import cache_dir
+from mobius_lib.errors import DataError
+from mobius_lib.files import reason, write_json
+
+_ADVICE = "make room there, or name another folder in the environment variable MOBIUS_CACHE"
+_HEADER = 128
+"""Bytes before the numbers of a .npy file, which hold the header of any shape."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A shard, which is at hand when its turn comes."""
+
+    name: str
+    slices: Callable[[int | None], Iterator[tuple[Tensor, Tensor]]]
+    """From the width of the rows before it to its rows and labels."""
+    digest: Callable[[], str]
+    """The SHA-256 of its content, asked when it has been read."""
+    done: Callable[[], None] = lambda: None
+    """Called when its rows are on the disk."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A data set on the disk, of which as much is in memory as is looked at."""
+
+    x: Tensor
+    y: Tensor
+    shards: Mapping[str, str]
+    """Name to SHA-256."""
+
+
+def open_store(folder: Path, asked: Mapping[str, Any] | None = None) -> Stored | None:
+    """What is stored there; nothing is read of the rows.
+
+    Args:
+        folder: its place.
+        asked: what it must have been made for; None takes it as it is.
+    Returns:
+        None where there is nothing, something made for another request, or files that are not whole.
+    """
+    import numpy as np
+
+    try:
+        about = json.loads((folder / "about.json").read_bytes())
+        if asked is not None and about["asked"] != json.loads(json.dumps(asked)):
+            return None
+        # "c": writable, as torch wants it, and never written to the file
+        x, y = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in "xy")
+        if list(x.shape) != about["shape"] or len(y) != len(x):
+            return None
+        return Stored(torch.from_numpy(x), torch.from_numpy(y), about["shards"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def make_store(
+    folder: Path, asked: Mapping[str, Any], parts: Callable[[], Sequence[Part]], kind: torch.dtype, rows: int | None
+) -> Stored:
+    """What is stored there for that request; made now where it is not yet.
+
+    Args:
+        folder: its place.
+        asked: what decides its content, as JSON knows it. What was made for something else is replaced.
+        parts: its shards in order, asked for when there is something to make.
+        kind: of x in the store; y is int64.
+        rows: how many there must be in the end, where that is known.
+    Raises:
+        DataError: no room, no permission, another number of rows, one shard twice, or what a shard raises.
+    """
+    from filelock import FileLock
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            found = open_store(folder, asked)
+            if found is None:
+                _make(folder, asked, parts(), kind, rows)
+                found = open_store(folder, asked)
+    except OSError as error:
+        raise no_room(folder, error) from error
+    if found is None:
+        raise DataError(f"What was written into {folder} is not what is read; remove that folder, and try again.")
+    return found
+
+
+def no_room(folder: Path, error: OSError) -> DataError:
+    """The sentence for a cache that cannot be written."""
+    free = ""
+    with contextlib.suppress(OSError):
+        free = f", {shutil.disk_usage(folder.parent).free / 1e9:.1f} GB free"
+    return DataError(
+        f"{error.filename or folder} cannot be written ({reason(error)}{free}); {_ADVICE}: the same command goes on "
+        "where it was."
+    )
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """That so many bytes are free where the folder will be.
+
+    Raises:
+        DataError: naming both numbers.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise DataError(f"{folder} needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free; {_ADVICE}.")
+
+
+def feature_cache() -> Path:
+    """The folder of all stores."""
+    return cache_dir() / "features"
+
+
+def _make(folder: Path, asked: Mapping[str, Any], parts: Sequence[Part], kind: torch.dtype, rows: int | None) -> None:
+    place = folder.with_name(f"{folder.name}.part")
+    state = _state(place, asked)
+    if state is None:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        state = {"asked": asked, "shape": [0, None], "shards": {}}
+    with _file(place / "x.npy") as x_file, _file(place / "y.npy") as y_file:
+        for part in parts[len(state["shards"]) :]:
+            count, dim = state["shape"]
+            # what a process that was killed has written of this shard is written over
+            x_file.seek(_HEADER + count * (dim or 0) * kind.itemsize)
+            y_file.seek(_HEADER + count * torch.int64.itemsize)
+            for x, y in part.slices(dim):
+                count, dim = count + len(x), x.shape[1]
+                x_file.write(_as(kind, x, part.name))
+                y_file.write(_as(torch.int64, y, part.name))
+            digest = part.digest()
+            if digest in state["shards"].values():
+                twin = next(name for name, other in state["shards"].items() if other == digest)
+                raise DataError(f"{part.name} holds the same bytes as {twin}; take one of them away.")
+            _sync(x_file, y_file)
+            state = {"asked": asked, "shape": [count, dim], "shards": state["shards"] | {part.name: digest}}
+            write_json(place / "state.json", state, error=DataError, advice=_ADVICE)
+            part.done()
+        count, dim = state["shape"]
+        if rows not in (None, count):
+            shutil.rmtree(place, ignore_errors=True)
+            raise DataError(f"{folder.name} has {count:,} rows in its {len(parts)} files, but {rows:,} are announced.")
+        for file, shape, dtype in ((x_file, (count, dim), kind), (y_file, (count,), torch.int64)):
+            _write_header(file, shape, dtype)
+        _sync(x_file, y_file)
+    write_json(place / "about.json", state, error=DataError, advice=_ADVICE)
+    shutil.rmtree(folder, ignore_errors=True)  # of another request, or damaged
+    os.rename(place, folder)
+
+
+def _state(place: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How far an earlier process came with the same request."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        state = json.loads((place / "state.json").read_bytes())
+        count, dim = state["shape"]
+        whole = [
+            (place / f"{name}.npy").stat().st_size >= _HEADER + count * size
+            for name, size in (("x", 2 * dim), ("y", 8))
+        ]
+        if state["asked"] == json.loads(json.dumps(asked)) and all(whole):
+            return state
+    return None
+
+
+def _file(path: Path) -> Any:
+    return path.open("r+b" if path.exists() else "w+b")
+
+
+def _sync(*files: Any) -> None:
+    for file in files:
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _as(kind: torch.dtype, values: Tensor, name: str) -> Any:
+    found = values.to(kind)
+    if kind == torch.float16 and len(values) and not torch.isfinite(found).all():
+        raise DataError(f"{name} holds a value beyond {torch.finfo(kind).max:.0f}, too large for half precision.")
+    return found.contiguous().view(torch.uint8).numpy()
+
+
+def _write_header(file: Any, shape: tuple[int, ...], kind: torch.dtype) -> None:
+    import io
+
+    from numpy.lib import format
+
+    dtype = torch.empty(0, dtype=kind).numpy().dtype
+    header = io.BytesIO()
+    about = {"descr": format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    format.write_array_header_1_0(header, about)
+    assert header.tell() == _HEADER
+    file.seek(0)
+    file.write(header.getvalue())
+    file.seek(0, os.SEEK_END)
