@@ -4,6 +4,7 @@ from mobius_lib.twistor.attention import IncidenceAttention
 from mobius_lib.twistor.cell import CellState, TwistorTitansCell
 from mobius_lib.twistor.config import PRESETS, TwistorConfig, create_full_config, get_config
 from mobius_lib.twistor.embedding import SpinorEmbedding
+from mobius_lib.twistor.generation import ENDED, generated
 from mobius_lib.twistor.hope import HopeState, TwistorHopeArchitecture, language_objective
 from mobius_lib.twistor.memory import PackedPhases, PhaseCompression, TwistorMemorySystem
 from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusCycles, MobiusLayer
@@ -13,6 +14,7 @@ from mobius_lib.twistor.scan_cell import TwistorScanCell
 from mobius_lib.twistor.self_modifying import ContinuumMemory, FastState, SelfModifyingMemory
 
 __all__ = [
+    "ENDED",
     "PRESETS",
     "AdaptiveMobiusLayer",
     "CellState",
@@ -37,6 +39,7 @@ __all__ = [
     "TwistorTitansCell",
     "TwistorTitansRecurrent",
     "create_full_config",
+    "generated",
     "get_config",
     "language_objective",
 ]

@@ -13,6 +13,7 @@ from mobius_lib.twistor.checks import check_targets, check_tokens
 from mobius_lib.twistor.config import TwistorConfig
 from mobius_lib.twistor.embedding import SpinorEmbedding
 from mobius_lib.twistor.fast.choice import build_ahead
+from mobius_lib.twistor.generation import ENDED, generated
 from mobius_lib.twistor.memory import Slots, TwistorMemorySystem
 from mobius_lib.twistor.nested import TwistorNestedLearning
 from mobius_lib.twistor.recurrent import LayerStates, TwistorSelfModifyingRecurrent
@@ -128,6 +129,19 @@ class TwistorHopeArchitecture(nn.Module):
         features, _, after = self.features(tokens, state)
         assert after is not None  # a causal model has one
         return self.head(features), after
+
+    def generate(self, prompt: Tensor, most: int, **options: Any) -> list[Tensor]:
+        """What the model writes after a prompt: for each row its tokens, (at most `most`,), a token of stop included.
+
+        Args:
+            prompt: (batch, time), time >= 1. most: tokens at most.
+            options: temperature, top_k, stop, seed; see `generation.generated`, which gives the tokens one by one.
+        Raises:
+            ValueError: as that does.
+        """
+        made = list(generated(self, prompt, most, **options))
+        rows = torch.stack(made, dim=1) if made else prompt.new_zeros(len(prompt), 0)
+        return [row[row != ENDED] for row in rows]
 
     def loss(
         self, tokens: Tensor, targets: Tensor, state: HopeState | None = None
