@@ -22,6 +22,8 @@ EFFECTS = ("more", "less", "no difference")
 """What may be reported of a sample that was measured small."""
 SOURCES = "sources.yaml"
 LONGEST_QUOTE = 12
+CHINESE = "\u2e80"
+"""The first of its characters."""
 LARGEST = 10_000
 """Entries in one field: an anchor that holds itself has no end, and one in another in another nearly none."""
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -45,6 +47,8 @@ class Claim(BaseModel):
     """Where it is said: number of the source and of the line."""
     quote: Text | None = None
     """The number as printed, or at most twelve words of the source."""
+    in_english: Text | None = None
+    """Our translation of a quotation in another script."""
     whose: Literal["source", "ours"]
     """Whether the source says it, or it is a question of ours."""
     statement: Text
@@ -80,6 +84,8 @@ class Claim(BaseModel):
             raise ValueError("a claim of a source has `source` and `quote`; a question of ours has no quote")
         if self.quote and len(self.quote.split()) > LONGEST_QUOTE:
             raise ValueError(f"`quote` has more than {LONGEST_QUOTE} words")
+        if bool(self.in_english) != any(letter >= CHINESE for letter in self.quote or ""):
+            raise ValueError("`in_english` belongs to a `quote` in Chinese, and each of these needs one")
         if self.smallest is not None and self.basis != SMALL:
             raise ValueError(f"`smallest` belongs to what is {SMALL}")
         if (self.basis == "arithmetic") > (self.formula is not None):

@@ -19,10 +19,12 @@ from mobius_lib.ledger.words import (
     measured_text,
     outcome_text,
     places,
+    reported_name,
     reported_text,
     sources_of,
     summary_counts,
     verdict_text,
+    word,
 )
 
 ROOM = Path(__file__).parent
@@ -76,10 +78,10 @@ def overview(verdicts: Sequence[Verdict]) -> Html:
     for basis in BASIS:
         counts = Counter(v.outcome for v in verdicts if v.basis == basis and v.claim.whose == "source")
         bar = "".join(
-            f'<a class="{_HUES.get(word, "")}" style="flex-grow: {counts[word]}" aria-label="{counts[word]} {word}" '
-            f'href="{_asked(basis=basis, outcome=word, whose="source")}">{sign} {counts[word]}</a>'
-            for word, (sign, _) in OUTCOME.items()
-            if counts[word]
+            f'<a class="{_HUES.get(each, "")}" style="flex-grow: {counts[each]}" aria-label="{counts[each]} {each}" '
+            f'href="{_asked(basis=basis, outcome=each, whose="source")}">{sign} {counts[each]}</a>'
+            for each, (sign, _) in OUTCOME.items()
+            if counts[each]
         )
         rows += bar and f'<tr><th scope="row">{basis}</th><td><div class="ledger-bar">{bar}</div></td></tr>'
     said = "".join(_paragraph(source, verdicts) for source in load_sources().values())
@@ -93,7 +95,7 @@ def claims_table(verdicts: Sequence[Verdict]) -> Html:
     head = re.sub("<b>(.*?)</b>", lambda m: f'<button disabled value="{m[1].lower()}">{m[1]}</button>', head)
     rows = "".join(
         f'<tbody role="rowgroup" id="{v.claim.id}" data-chapter="{v.claim.chapter}" '
-        f'data-source="{"|".join(sources_of(v))}" data-basis="{v.basis}" data-outcome="{v.outcome}" '
+        f'data-source="{"|".join(sources_of(v))}" data-basis="{v.basis}" data-outcome="{word(v)}" '
         f'data-whose="{v.claim.whose}">{_row(v)}{_more(v)}</tbody>'
         for v in verdicts
     )
@@ -132,10 +134,10 @@ def _row(v: Verdict, link: str = "") -> str:
     statement = f'<a href="{link}">{_text(v.claim.statement)}</a>' if link else _text(v.claim.statement)
     label = "awaits" if v.outcome == "awaits" else "measured"
     return (
-        f'<tr role="row"><td role="cell" class="ledger-word">{outcome_text(v.outcome)}'
+        f'<tr role="row"><td role="cell" class="ledger-word">{outcome_text(word(v))}'
         f"<small> · {_text(basis_text(v))}</small></td>"
         f'<th scope="row" role="rowheader" class="ledger-claim">{statement}</th>'
-        f'<td role="cell" class="ledger-value" data-label="reported">{_text(reported_text(v))}</td>'
+        f'<td role="cell" class="ledger-value" data-label="{reported_name(v)}">{_text(reported_text(v))}</td>'
         f'<td role="cell" class="ledger-value" data-label="{label}">{_text(measured_text(v))}</td></tr>'
     )
 
@@ -155,8 +157,8 @@ def _form(verdicts: Sequence[Verdict]) -> str:
     fields: dict[str, dict[str, str]] = {
         "chapter": {str(chapter): str(chapter) for chapter in sorted({v.claim.chapter for v in verdicts})},
         "source": {number: f"{number} {source.name}" for number, source in names.items() if number in found},
-        "outcome": {word: outcome_text(word) for word in OUTCOME if any(v.outcome == word for v in verdicts)},
-        "basis": {word: word for word in BASIS if any(v.basis == word for v in verdicts)},
+        "outcome": {each: outcome_text(each) for each in OUTCOME if any(word(v) == each for v in verdicts)},
+        "basis": {basis: basis for basis in BASIS if any(v.basis == basis for v in verdicts)},
         "whose": {"source": "claims of the sources", "ours": "questions of ours"},
     }
     selects = "".join(
@@ -191,8 +193,8 @@ def _lists(verdicts: Sequence[Verdict], field: str) -> Html:
 
 def _filled(text: str, verdicts: Sequence[Verdict]) -> str:
     def put(v: Verdict, aspect: str) -> str:
-        words = {"outcome": v.outcome, "reported": reported_text(v), "measured": measured_text(v)}
-        return f'<a href="#{v.claim.id}">{_text(words.get(aspect, f"{outcome_text(v.outcome)} · {v.basis}"))}</a>'
+        words = {"outcome": word(v), "reported": reported_text(v), "measured": measured_text(v)}
+        return f'<a href="#{v.claim.id}">{_text(words.get(aspect, f"{outcome_text(word(v))} · {v.basis}"))}</a>'
 
     return fill(_text(text), {v.claim.id: v for v in verdicts}, put)
 

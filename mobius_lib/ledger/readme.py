@@ -7,7 +7,7 @@ from pathlib import Path
 from mobius_lib.files import write_whole
 from mobius_lib.ledger.base import LedgerError
 from mobius_lib.ledger.verdicts import Verdict, judge
-from mobius_lib.ledger.words import measured_text, reported_text, summary_counts, verdict_text
+from mobius_lib.ledger.words import measured_text, reported_name, reported_text, summary_counts, verdict_text
 
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 
@@ -20,7 +20,7 @@ def readme_table(verdicts: Sequence[Verdict] | None = None) -> str:
         if v.claim.headline:
             said, reported, found = map(_cell, (v.claim.statement, reported_text(v), measured_text(v)))
             label = "awaits" if v.outcome == "awaits" else "measured:"
-            rows.append(f"| **{_cell(verdict_text(v))}**: {said} | reported: {reported}<br>{label} {found} |")
+            rows.append(f"| **{_cell(verdict_text(v))}**: {said} | {reported_name(v)}: {reported}<br>{label} {found} |")
     return "\n".join([*rows, "", f"Of {summary_counts(verdicts)} Each is computed: `mobius ledger`."])
 
 

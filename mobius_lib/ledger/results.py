@@ -42,6 +42,20 @@ class RunFile:
     def source(self) -> str:
         return f"results/{self.path.name}"
 
+    @property
+    def size(self) -> str:
+        """How much was measured: "3,000 rows, 4 epochs"; without epochs, what the run says of its scale."""
+        used = self.configuration
+        if not used.get("epochs"):
+            return str(used.get("note", "")).split(";")[0]
+        rows = f"{used['train_samples']:,}" if used.get("train_samples") else "all"
+        return f"{rows} rows, {used['epochs']} epochs"
+
+    @property
+    def samples(self) -> int:
+        """How many rows an arm was trained on, each as often as it was seen; 0 where the record does not say."""
+        return int((self.configuration.get("train_samples") or 0) * (self.configuration.get("epochs") or 0))
+
     def evidence(self) -> dict[str, str | None]:
         """For the verdict's JSON."""
         told = {"made": self.made, "commit": self.commit, "verified": self.verified, "stale": self.stale}

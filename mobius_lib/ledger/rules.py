@@ -14,7 +14,7 @@ What was measured small is never refuted. Intervals of one chapter's small measu
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -125,8 +125,7 @@ def _in_parts(claim: Claim, finding: Finding, intervals: Mapping[str, Interval])
         parts[name] = _one(claim, f"{claim.id}/{name}", reported[name], slack, part, intervals)
     outcomes = {part.outcome for part in parts.values()}
     outcome: Outcome = "undecided" if _why_not(finding.gates) else outcomes.pop() if len(outcomes) == 1 else "partly"
-    listed = "; ".join(f"{name}: {part.outcome}" for name, part in parts.items())
-    words = " ".join(filter(None, [finding.words, _why_not(finding.gates), f"{listed}."]))
+    words = f"{finding.words} {_why_not(finding.gates)}".strip()
     sources = dict.fromkeys((*finding.sources, *(source for part in parts.values() for source in part.sources)))
     measured = {name: part.measured for name, part in parts.items()}
     note = finding.note or next((part.note for part in parts.values() if part.note), "")
@@ -178,11 +177,14 @@ def _at_setting(claim: Claim, reported: Any, tolerance: float, sample: Sample) -
     low = -math.inf if claim.bound == "at most" else reported - tolerance
     high = math.inf if claim.bound == "at least" else reported + tolerance
     closed = _why_not((_enough(found.n, ENOUGH_AT_SETTING), *sample.gates))
-    outcome: Outcome = "undecided"
-    if not closed and low <= found.low and found.high <= high:
-        outcome = "reproduced"
-    elif not closed and (found.high < low or high < found.low):
-        outcome = "refuted"
+
+    def decided(found: Interval) -> Outcome:
+        inside, outside = low <= found.low and found.high <= high, found.high < low or high < found.low
+        return "reproduced" if inside else "refuted" if outside else "undecided"
+
+    outcome: Outcome = "undecided" if closed else decided(found)
+    if outcome == "undecided" and not closed:
+        closed = _how_many(found, sample.row_error, lambda more: decided(more) != "undecided")
     words = f"{sample.words} {_spoken(found, sample.unit or claim.unit)} {closed}".strip()
     return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note)
 
@@ -209,7 +211,8 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
     if closed:
         words += f" {closed}"
     elif seen == UNDECIDED:
-        words += f" {_how_many(about, sample.row_error or 0.0, claim.smallest)}"
+        least = claim.smallest
+        words += f" {_how_many(about, sample.row_error, lambda found: effect(found, least) != UNDECIDED)}"
     return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note)
 
 
@@ -223,10 +226,10 @@ def _why_not(gates: Sequence[Gate]) -> str:
     return f"Nothing is decided: {closed}." if closed else ""
 
 
-def _how_many(about: Interval, row_error: float, smallest: float) -> str:
+def _how_many(about: Interval, row_error: float | None, decided: Callable[[Interval], bool]) -> str:
     """How many seeds would decide, if they went on as these did."""
     for n in range(about.n + 1, MOST_SEEDS + 1):
-        if effect(interval_of(about.mean, about.spread, n, about.level, row_error), smallest) != UNDECIDED:
+        if decided(interval_of(about.mean, about.spread, n, about.level, row_error or 0.0)):
             return f"Some {n} seeds would decide it, if they spread as these do."
     return f"Even {MOST_SEEDS} seeds would not decide it, if they spread as these do."
 

@@ -1,10 +1,12 @@
 """The sources: what each is, how it fares in plain words, what we chose where it is silent, what we would ask."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -26,6 +28,12 @@ class Source(BaseModel):
     paragraph: str
     chosen: list[str]
     ask: list[str]
+    trained_on: dict[Literal["rows", "epochs"], Annotated[int, Field(gt=0)]] | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many rows it says that its model was trained on, each as often as it was seen; 0 where it does not."""
+        return math.prod((self.trained_on or {"rows": 0}).values())
 
 
 def load_sources(path: Path | str | None = None) -> dict[str, Source]:
@@ -46,6 +54,12 @@ def load_sources(path: Path | str | None = None) -> dict[str, Source]:
             f"{path}, field `{'.'.join(map(str, ('sources', *first['loc'])))}`: {first['msg']}."
         ) from error
     return {source.seed: source for source in sources}
+
+
+@cache
+def our_sources() -> dict[str, Source]:
+    """The sources of this repository; read once."""
+    return load_sources()
 
 
 def fill(text: str, verdicts: Mapping[str, V], show: Callable[[V, str], str]) -> str:

@@ -12,6 +12,7 @@ from mobius_lib.ledger.words import (
     reported_text,
     summary_counts,
     verdict_text,
+    word,
 )
 
 if TYPE_CHECKING:
@@ -26,15 +27,15 @@ def print_verdicts(console: "Console", verdicts: Sequence[Verdict]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    for word, meaning in legend(verdicts):
-        console.print(Text.assemble((word, "bold"), f": {meaning}"))
+    for name, meaning in legend(verdicts):
+        console.print(Text.assemble((name, "bold"), f": {meaning}"))
     out = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     widths = {"Verdict": 18, "Claim": min(30, max((len(v.claim.id) for v in verdicts), default=5))}
     for name in ("Verdict", "Claim", "Reported", "Measured"):
         out.add_column(name, overflow="fold", width=widths.get(name))
     for v in verdicts:
         found = "not yet" if v.outcome == "awaits" else measured_text(v)
-        verdict = Text(f"{outcome_text(v.outcome)}\n· {v.basis}", style=_COLOURS.get(v.outcome, ""))
+        verdict = Text(f"{outcome_text(word(v))}\n· {v.basis}", style=_COLOURS.get(v.outcome, ""))
         out.add_row(verdict, Text(v.claim.id), Text(reported_text(v)), Text(found))
     console.print(out)
     waiting = [v for v in verdicts if v.outcome in ("awaits", "stale")]

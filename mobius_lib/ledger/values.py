@@ -41,11 +41,15 @@ def _plain(value: Any, unit: str) -> str:
         return f"{100 * value:.1f} %"
     if unit.startswith(_SHARE):
         return f"{100 * value:.3g} %"
-    if unit in _LARGE:
-        for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
-            if abs(value) >= size:
-                return f"{value / size:.4g} {name}"
+    if unit in _LARGE and abs(value) >= 1e3:
+        return short(value)
     if 0 < abs(value) < ROUNDING:
         return "0 to rounding"
     whole = isinstance(value, int) or 1e4 <= abs(value) < 1e9
     return f"{value:,.0f}" if whole else f"{value:.4g}"
+
+
+def short(value: float) -> str:
+    """A large number in four digits: 64,058,350 as 64.06 M."""
+    size, name = next((each for each in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if abs(value) >= each[0]), (1, ""))
+    return f"{value / size:.4g} {name}".strip()

@@ -12,9 +12,11 @@ from mobius_lib.ledger import rules
 from mobius_lib.ledger.base import Finding, Found, LedgerError, call
 from mobius_lib.ledger.claims import SMALL, Basis, Claim, load_claims
 from mobius_lib.ledger.formula import worked_out
-from mobius_lib.ledger.results import Results
+from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.ledger.rules import Outcome, Ruling
+from mobius_lib.ledger.sources import our_sources
 from mobius_lib.ledger.stats import Interval
+from mobius_lib.ledger.values import short
 
 
 class Part(BaseModel):
@@ -125,7 +127,7 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
         outcome=outcome,
         measured=ruling.measured,
         interval=ruling.interval,
-        note=ruling.note,
+        note=ruling.note + _share(claim, ruling, files),
         words=f"{reason} {ruling.words}" if reason else ruling.words,
         parts=tuple(
             Part(
@@ -142,6 +144,13 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
         evidence=tuple(file.evidence() for file in files),
         command=claim.command if claim.command and outcome in ("awaits", "undecided") else command,
     )
+
+
+def _share(claim: Claim, ruling: Ruling, files: Sequence[RunFile]) -> str:
+    """What a small training run saw, of what the source says that its own did; empty where either is not known."""
+    mine = next((file.samples for file in files if file.size == ruling.note), 0)
+    its = next(filter(None, (our_sources()[place.split(":")[0]].samples for place in claim.source)), 0)
+    return f": {short(mine)} of the source's {short(its)} samples" if mine and its else ""
 
 
 def select(claims: list[Claim], only: str | Iterable[str] | None, chapter: int | None) -> list[Claim]:

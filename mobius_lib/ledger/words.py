@@ -2,17 +2,18 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
-from mobius_lib.ledger.claims import BASES, Basis
-from mobius_lib.ledger.rules import OUTCOMES, Outcome
-from mobius_lib.ledger.sources import load_sources
+from mobius_lib.ledger.claims import Basis
+from mobius_lib.ledger.rules import Outcome
+from mobius_lib.ledger.sources import our_sources
 from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.verdicts import Verdict
 
-OUTCOME: dict[Outcome, tuple[str, str]] = {
+OUTCOME = {
     "reproduced": ("✓", "said and found agree"),
     "refuted": ("✗", "they differ, and not by chance"),
+    "yes": ("✓", "to a question of ours"),
+    "no": ("✗", "to a question of ours"),
     "seen here": ("▲", "there, and large enough to matter"),
     "not seen here": ("▽", "not there, at our small scale"),
     "no difference": ("=", "if any, too small to matter"),
@@ -22,6 +23,8 @@ OUTCOME: dict[Outcome, tuple[str, str]] = {
     "stale": ("↻", "of other code; its command renews it"),
 }
 """Of every outcome a sign, so that no colour is needed, and what it means."""
+ANSWER = {"reproduced": "yes", "refuted": "no"}
+"""How a question of ours comes out, for which nobody has reported anything that could be reproduced."""
 BASIS: dict[Basis, str] = {
     "arithmetic": "the source's own numbers",
     "construction": "our build from its formulas",
@@ -34,15 +37,25 @@ BASIS: dict[Basis, str] = {
 
 def verdict_text(v: Verdict) -> str:
     """Outcome and basis, never one without the other: ▽ not seen here · measured small: 10,000 rows, 5 seeds."""
-    return f"{outcome_text(v.outcome)} · {basis_text(v)}"
+    return f"{outcome_text(word(v))} · {basis_text(v)}"
 
 
-def outcome_text(outcome: Outcome) -> str:
-    return f"{OUTCOME[outcome][0]} {outcome}"
+def word(v: Verdict, outcome: Outcome | None = None) -> str:
+    """How its outcome, or that of one of its parts, is called."""
+    outcome = outcome or v.outcome
+    return ANSWER.get(outcome, outcome) if v.claim.whose == "ours" else outcome
+
+
+def outcome_text(word: str) -> str:
+    return f"{OUTCOME[word][0]} {word}"
 
 
 def basis_text(v: Verdict) -> str:
     return v.basis + (f": {v.note}" if v.note else "")
+
+
+def reported_name(v: Verdict) -> str:
+    return "reported" if v.claim.whose == "source" else "asked"
 
 
 def reported_text(v: Verdict) -> str:
@@ -61,10 +74,10 @@ def measured_text(v: Verdict) -> str:
 
 def legend(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
     """Those outcomes and bases that occur, and what each means."""
-    there = {v.outcome for v in verdicts} | {part.outcome for v in verdicts for part in v.parts}
+    there = {word(v, outcome) for v in verdicts for outcome in (v.outcome, *(part.outcome for part in v.parts))}
     bases = {v.basis for v in verdicts}
-    outcomes = [(outcome_text(word), OUTCOME[word][1]) for word in OUTCOMES if word in there]
-    return outcomes + [(word, BASIS[word]) for word in BASES if word in bases]
+    outcomes = [(outcome_text(each), meaning) for each, (_, meaning) in OUTCOME.items() if each in there]
+    return outcomes + [(basis, meaning) for basis, meaning in BASIS.items() if basis in bases]
 
 
 def summary_counts(verdicts: Sequence[Verdict]) -> str:
@@ -83,8 +96,9 @@ def facts(v: Verdict) -> list[tuple[str, str]]:
     """All that is known of one verdict, each with its name; code stands in backticks."""
     claim = v.claim
     found = [("said in", places(v) + f": “{claim.quote}”") if claim.quote else ("question of ours", places(v))]
-    found += [("reported", reported_text(v)), ("measured", measured_text(v)), ("how", v.words)]
-    found += [(part.name, f"{outcome_text(part.outcome)}. {part.words}") for part in v.parts if part.words]
+    found += [("our translation", f"“{claim.in_english}”")] if claim.in_english else []
+    found += [(reported_name(v), reported_text(v)), ("measured", measured_text(v)), ("how", v.words)]
+    found += [(part.name, f"{outcome_text(word(v, part.outcome))}. {part.words}") for part in v.parts if part.words]
     slack = claim.tolerance if claim.smallest is None else claim.smallest
     name = "tolerance" if claim.smallest is None else "smallest effect"
     found.append((name, f"{'none' if slack is None else format_value(slack, claim.unit)}. {claim.why}"))
@@ -107,16 +121,11 @@ def sources_of(v: Verdict) -> list[str]:
 def places(v: Verdict) -> str:
     """MobiusNet card, line 131"""
     parts = (place.split(":") for place in v.claim.source)
-    return "; ".join(f"{_names().get(source, f'source {source}')}, line {line}" for source, line in parts)
-
-
-@cache
-def _names() -> dict[str, str]:
-    return {number: source.name for number, source in load_sources().items()}
+    return "; ".join(f"{our_sources()[source].name}, line {line}" for source, line in parts)
 
 
 def _some(verdicts: Sequence[Verdict], what: str) -> str:
-    counts = Counter(v.outcome for v in verdicts)
+    counts = Counter(map(word, verdicts))
     return f"{len(verdicts)} {what}{'s'[: len(verdicts) != 1]}: " + ", ".join(
-        f"{counts[word]} {word}" for word in OUTCOMES if counts[word]
+        f"{counts[each]} {each}" for each in OUTCOME if counts[each]
     )

@@ -23,6 +23,12 @@ def without_results(tmp_path_factory: pytest.TempPathFactory) -> list[Verdict]:
     return judge(results_dir=tmp_path_factory.mktemp("none"))
 
 
+@pytest.fixture(scope="session")
+def every(without_results: list[Verdict]) -> list[Verdict]:
+    """All verdicts of ours: with the evidence there is, and without any."""
+    return [*judge(), *without_results]
+
+
 @pytest.fixture
 def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
     """write_run("waves-features", lens=[record, …], gelu=[…]) writes that result file; seeds count from 0.

@@ -112,6 +112,8 @@ PARTS = GOOD.replace("768\n", "{a: 768}\n").replace("24 * 32", "{a: 24 * 32}")
         ("basis: arithmetic", "basis: measured small\n    smallest: .inf", "`smallest`.*finite"),
         ("basis: arithmetic", "basis: measured small\n    smallest: 1\n    against: .nan", "`against`.*finite"),
         ("24 by 32", "'  '", "`quote`"),
+        ("24 by 32", "24 × 32 维", "`in_english`.* in Chinese"),
+        ("24 by 32", "24 by 32\n    in_english: 24 by 32", "`in_english`.* in Chinese"),
         ("001:12", "001:0", "`source.0`"),
     ],
 )

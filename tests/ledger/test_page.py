@@ -10,7 +10,7 @@ import pytest
 from mobius_lib.ledger import LedgerError, Verdict, page, show
 from mobius_lib.ledger.page import choices, claims_table, overview, questions
 from mobius_lib.ledger.sources import fill, load_sources
-from mobius_lib.ledger.words import facts, measured_text, outcome_text, reported_text, verdict_text
+from mobius_lib.ledger.words import facts, measured_text, outcome_text, reported_text, verdict_text, word
 
 SOURCES = """
 sources:
@@ -61,7 +61,7 @@ def test_every_row_holds_all_that_is_known(made_up: list[Verdict]) -> None:
         text = found.rows[v.claim.id]
         said = [v.claim.statement, reported_text(v), measured_text(v), *(text for _, text in facts(v))]
         assert all(each.replace("`", "") in text for each in said), v.claim.id
-        assert v.outcome in text and v.basis in text  # the words, not only a sign or a colour
+        assert word(v) in text and v.basis in text  # the words, not only a sign or a colour
     assert "digit" not in [tag for tag, _ in found.tags]
     details = [attributes for tag, attributes in found.tags if tag == "details"]
     assert len(details) == len(made_up)  # without scripts each opens by itself
@@ -72,7 +72,7 @@ def test_every_row_can_be_filtered_by_what_it_is(made_up: list[Verdict]) -> None
     options = [attributes["value"] for tag, attributes in found.tags if tag == "option"]
     rows = [attributes for tag, attributes in found.tags if tag == "tbody"]
     for row, v in zip(rows, made_up, strict=True):
-        values = [str(v.claim.chapter), v.outcome, v.basis, v.claim.whose]
+        values = [str(v.claim.chapter), word(v), v.basis, v.claim.whose]
         assert [row[f"data-{key}"] for key in ("chapter", "outcome", "basis", "whose")] == values
         assert {*values, *str(row["data-source"]).split("|")} <= {*options}
 
@@ -114,8 +114,8 @@ def test_what_is_said_of_a_source_has_its_verdicts_put_in(made_up: list[Verdict]
     third = by_id["claim-5"]
     found = Page(overview(made_up))
     said = f"said {reported_text(third)}, found {measured_text(third)} & {{so}}."
-    verdict = f"{outcome_text(third.outcome)} · {third.basis}"
-    assert f"What it is. It stands ({verdict}), {third.outcome}, {said}" in found.text
+    verdict = f"{outcome_text(word(third))} · {third.basis}"
+    assert f"What it is. It stands ({verdict}), {word(third)}, {said}" in found.text
     assert found.text.count("a < b card") == 1
     assert sum(a.get("href") == "#claim-5" for _, a in found.tags) == 4
     assert "<li>Of <code>x</code> we took one.</li>" in choices(made_up)

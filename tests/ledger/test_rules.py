@@ -127,6 +127,11 @@ def test_how_many_seeds_would_decide() -> None:
         low, _ = reference.t.interval(0.95, seeds - 1, 2.0, np.std([0.5, 3.5, 2, 1, 3], ddof=1) / np.sqrt(seeds))
         assert bool(low > 1) is decides
     assert "would not decide" in ruled(of, Sample((1.0,) * 4 + (1.01,), "Words.", row_error=1.0)).words
+    of, values = claim(basis="measured at its setting", reported=2, tolerance=0.5), (1.8, 2.0, 2.5)
+    n = int(ruled(of, Sample(values, "Words.", row_error=0.0)).words.split("Some ")[1].split()[0])
+    for seeds, decides in ((n - 1, False), (n, True)):
+        _, high = reference.t.interval(0.95, seeds - 1, 2.1, np.std(values, ddof=1) / np.sqrt(seeds))
+        assert bool(high <= 2.5) is decides
 
 
 def test_one_more_comparison_widens_the_others() -> None:
@@ -142,7 +147,8 @@ def test_parts() -> None:
     found = ruled(of, Found({"left": 1.4, "right": 2}, "Words."))
     assert found.outcome == "reproduced" and found.measured == {"left": 1.4, "right": 2}
     found = ruled(of, Found({"left": 1.4, "right": 2.1}, "Words."))
-    assert found.outcome == "partly" and "left: reproduced; right: refuted" in found.words
+    assert found.outcome == "partly" and found.parts is not None
+    assert {name: part.outcome for name, part in found.parts.items()} == {"left": "reproduced", "right": "refuted"}
     assert ruled(of, Found({"left": 3, "right": 2.1}, "Words.")).outcome == "refuted"
     found = ruled(of, Found({"left": 1, "right": Missing("Not yet.")}, "Words."))
     assert found.outcome == "partly" and found.parts["right"].outcome == "awaits"

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobius_lib.ledger import LedgerError
+from mobius_lib.ledger import LedgerError, Verdict
 from mobius_lib.ledger.base import Missing, Sample
 from mobius_lib.ledger.checks.runs import run_difference, run_growth, run_step_ratio, run_value
 from mobius_lib.ledger.results import Results
 
+JudgeOne = Callable[..., Verdict]
 WriteRun = Callable[..., Path]
 
 
@@ -161,6 +162,18 @@ def test_steps_are_compared_round_by_round(write_run: WriteRun, results: Results
     assert found.values == (0, 1, 2, 1, 3) and "2.00 times" in found.words and not closed(found)
     assert closed(run_step_ratio(results, run="r", form="few")) == ["4 of at least 5 rounds"]
     assert isinstance(run_step_ratio(results, run="r", form="other"), Missing)
+
+
+def test_a_small_training_run_tells_its_share_of_the_sources(judge_one: JudgeOne, write_run: WriteRun) -> None:
+    """Rows by epochs: 1,281,167 x 50 of the card's. Where either is not known, nothing is said."""
+    small = {"configuration": {"train_samples": 2500, "epochs": 4}}
+    for further, said in ((small, ": 10 K of the source's 64.06 M samples"), ({}, "")):
+        write_run("waves-images", further, lens=[{"final_accuracy": 0.8}] * 5, gelu=[{"final_accuracy": 0.7}] * 5)
+        note = "2,500 rows, 4 epochs" if further else ""
+        assert judge_one("better-on-images").note == note + said
+        assert judge_one("better-on-images", source=["003:1"]).note == note
+    write_run("waves-images", {"configuration": {"train_samples": None, "epochs": 4}}, lens=[{"final_accuracy": 0.8}])
+    assert judge_one("works").note == "all rows, 4 epochs"
 
 
 def test_without_a_scale_full_goes_before_others_and_quick_comes_last(write_run: WriteRun, results: Results) -> None:

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from mobius_lib.ledger import LedgerError, Verdict, judge
+from mobius_lib.ledger import LedgerError, Verdict, show
 from mobius_lib.ledger.claims import BASES
 from mobius_lib.ledger.readme import BEGIN, END, readme_table, stale, update_readme
 from mobius_lib.ledger.rules import OUTCOMES
@@ -18,6 +18,7 @@ from mobius_lib.ledger.sources import load_sources
 from mobius_lib.ledger.terminal import print_facts, print_verdicts
 from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.words import (
+    ANSWER,
     BASIS,
     OUTCOME,
     facts,
@@ -26,6 +27,7 @@ from mobius_lib.ledger.words import (
     reported_text,
     summary_counts,
     verdict_text,
+    word,
 )
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -87,13 +89,26 @@ def test_values_are_printed_for_people(value: object, unit: str, text: str) -> N
 
 
 def test_every_outcome_and_every_basis_has_its_words() -> None:
-    assert (*OUTCOME,) == OUTCOMES and (*BASIS,) == BASES
-    assert len({sign for sign, _ in OUTCOME.values()}) == len(OUTCOMES), "two outcomes look alike"
+    assert [name for name in OUTCOME if name not in ANSWER.values()] == [*OUTCOMES] and (*BASIS,) == BASES
+    assert len({OUTCOME[outcome][0] for outcome in OUTCOMES}) == len(OUTCOMES), "two outcomes look alike"
 
 
-def test_what_was_measured_small_is_never_refuted(without_results: list[Verdict]) -> None:
-    """In any verdict of ours: with the evidence there is, and without any."""
-    every = [*judge(), *without_results]
+def test_a_question_of_ours_is_answered(made_up: list[Verdict], every: list[Verdict]) -> None:
+    """Nobody reported what we ask, so nothing of it is reproduced or refuted: not in any verdict, nor in its parts."""
+    for v in [*made_up, *every]:
+        said = {word(v), *(word(v, part.outcome) for part in v.parts)}
+        assert not said & ({"reproduced", "refuted"} if v.claim.whose == "ours" else {"yes", "no"}), v.claim.id
+    v = next(v for v in made_up if v.outcome == "refuted")
+    v = v.model_copy(update={"claim": v.claim.model_copy(update={"whose": "ours", "quote": None, "headline": True})})
+    screen = io.StringIO()
+    print_verdicts(Console(file=screen, width=120, color_system=None), [v])
+    for text in (verdict_text(v), screen.getvalue(), readme_table([v]), repr(show([v])), show([v])._repr_html_()):
+        assert "✗ no" in text or "1 no" in text
+        assert "refuted" not in text
+    assert [name for name, _ in legend([v])] == ["✗ no", v.basis]
+
+
+def test_what_was_measured_small_is_never_refuted(every: list[Verdict]) -> None:
     assert any(v.basis == "measured small" for v in every)
     for v in every:
         texts = [verdict_text(v), *(part.outcome for part in v.parts)]
@@ -109,8 +124,8 @@ def test_outcome_and_basis_stand_together(made_up: list[Verdict]) -> None:
 
 def test_a_legend_has_what_occurs_and_no_more(made_up: list[Verdict]) -> None:
     (v,) = (v for v in made_up if v.outcome == "partly" and v.basis == "arithmetic")
-    assert [word for word, _ in legend([v])] == ["✗ refuted", "? undecided", "◐ partly", "arithmetic"]
-    assert len(legend(made_up)) == len(OUTCOMES) + len(BASES)
+    assert [word for word, _ in legend([v])] == ["✗ no", "? undecided", "◐ partly", "arithmetic"]
+    assert len(legend(made_up)) == len(OUTCOME) + len(BASIS)
 
 
 def test_values_of_parts_bounds_and_what_is_awaited(made_up: list[Verdict]) -> None:
@@ -153,6 +168,8 @@ def test_facts_leave_nothing_out(made_up: list[Verdict]) -> None:
     assert (
         plain["tolerance"] == "0.25 points. Half a <digit>." and plain["found with"] == "`mobius_lib.waves.math.gate`"
     )
+    foreign = v.claim.model_copy(update={"quote": "默认3层", "in_english": "3 layers by default"})
+    assert dict(facts(v.model_copy(update={"claim": foreign})))["our translation"] == "“3 layers by default”"
     question = next(v for v in made_up if v.claim.whose == "ours" and len(v.claim.source) > 1)
     assert dict(facts(question))["question of ours"] == "MobiusNet card, line 1; distillation card, line 2"
 
@@ -171,7 +188,7 @@ def test_the_terminal_shows_all_within_its_width(made_up: list[Verdict], width: 
     said = ["".join("".join(cell).split()) for cell in cells]  # a narrow column folds inside words
     for v in made_up:
         found = "not yet" if v.outcome == "awaits" else measured_text(v)
-        texts = (f"{OUTCOME[v.outcome][0]} {v.outcome} · {v.basis}", v.claim.id, reported_text(v), found)
+        texts = (f"{OUTCOME[word(v)][0]} {word(v)} · {v.basis}", v.claim.id, reported_text(v), found)
         for text, column in zip(texts, said, strict=True):
             assert "".join(text.split()) in column
     for v in made_up:
@@ -207,7 +224,8 @@ def test_the_readme_shows_the_headlines(made_up: list[Verdict]) -> None:
     for row, v in zip(page.rows[1:], shown, strict=True):
         found = f"awaits {v.command}" if v.outcome == "awaits" else f"measured: {measured_text(v)}"
         assert row[0] == f"{verdict_text(v)}: {v.claim.statement.replace('`', '')}"
-        assert row[1].startswith(f"reported: {reported_text(v)}{found}")  # a line break lies between
+        asked = "reported" if v.claim.whose == "source" else "asked"
+        assert row[1].startswith(f"{asked}: {reported_text(v)}{found}")  # a line break lies between
 
 
 def test_the_readme_is_stale_until_it_is_written(readme: Path, made_up: list[Verdict]) -> None:

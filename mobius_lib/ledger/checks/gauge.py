@@ -12,7 +12,7 @@ from mobius_lib import gauge as ladder
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.harmonic import read_from_planted
 from mobius_lib.ledger.base import Finding, Found, Gate, Sample, register
-from mobius_lib.ledger.checks.runs import missing, size, spoken
+from mobius_lib.ledger.checks.runs import missing, spoken
 from mobius_lib.ledger.results import Results, RunFile
 
 MATH = "mobius_lib.gauge.math"
@@ -204,7 +204,7 @@ def fitted_widths(results: Results, *, what: str, windows: Sequence[int], resolu
         return _of_one_text(file, powers, "The exponent as a power of the window", gates)
     sides = zip(windows, zip(*exponents, strict=True), strict=True)
     parts = {f"window {s}": _of_one_text(file, side, f"Exponent at window {s}", gates) for s, side in sides}
-    return Found(parts, "Slopes of log width against log k, sorted.", (file.source,), size(file), tuple(gates))
+    return Found(parts, "Slopes of log width against log k, sorted.", (file.source,), file.size, tuple(gates))
 
 
 def _of_row(file: RunFile, seed: int, which: Mapping[str, Any], measure: str) -> float | None:
@@ -228,7 +228,7 @@ def _of_one_text(
     wider = math.sqrt(1 + n * shared if held_out else n / shared)
     said = f"{words}. Each seed leaves out a tenth of one text, which the interval allows for."
     spread = tuple(mean + wider * (value - mean) for value in values)
-    return Sample(spread, said, gates=tuple(gates), row_error=0.0, sources=(file.source,), note=size(file))
+    return Sample(spread, said, gates=tuple(gates), row_error=0.0, sources=(file.source,), note=file.size)
 
 
 def _ends(cascades: Sequence[Tensor]) -> Gate:

@@ -57,7 +57,7 @@ def run_value(
         gates=gates(file, (arm,), above),
         row_error=row_error(rows, statistics.mean(found)) if rows else rows,
         sources=(file.source,),
-        note=size(file),
+        note=file.size,
     )
 
 
@@ -101,7 +101,7 @@ def run_difference(
         gates=gates(file, (better, than), above),
         row_error=error,
         sources=(file.source,),
-        note=size(file),
+        note=file.size,
     )
 
 
@@ -114,7 +114,7 @@ def run_growth(results: Results, *, run: str, arm: str, measure: str, scale: str
     if file is None or len(found) < len(slopes):
         return missing(run, (arm,), scale, measure)
     words = f"{spoken(measure)} of {arm} grows like n to the power of {statistics.mean(found):.2f}."
-    return Sample(tuple(found), words, row_error=0.0, sources=(file.source,), note=size(file))
+    return Sample(tuple(found), words, row_error=0.0, sources=(file.source,), note=file.size)
 
 
 @register
@@ -187,7 +187,9 @@ def reachable(file: RunFile, arm: str, far: float) -> Gate:
         return Gate("how many steps were taken is not recorded", False)
     history = next(iter(file.arms[arm].values())).get("history", [])
     most = math.ceil(rows / batch) * sum(epoch["lr"] for epoch in history)
-    return Gate(f"a parameter would move by {far:.2f}, and the rates of all steps sum to {most:.2f}", far < most)
+    steps = math.ceil(rows / batch) * len(history) * far / most if most else math.inf
+    words = f"a parameter would move by {far:.2f}, and the rates of all steps sum to {most:.2f}; some"
+    return Gate(f"{words} {steps:,.0f} steps at such rates could take it there", far < most)
 
 
 def _error_of_pieces(file: RunFile, better: str, than: str, seeds: Sequence[int]) -> float | None:
@@ -218,15 +220,6 @@ def slope_of(file: RunFile, arm: str, seed: int, measure: str) -> float | None:
 def log_step_ratios(file: RunFile, form: str, baseline: str = "gelu") -> list[float]:
     """log2(step of a form / step of the baseline), one per round; empty where the run did not measure it."""
     return [math.log2(ratio) for ratio in file.cost.get(form, {}).get(f"ratios_to_{baseline}", [])]
-
-
-def size(file: RunFile) -> str:
-    """How much was measured: "3,000 rows, 4 epochs"; without epochs, what the run says of its scale."""
-    used = file.configuration
-    if not used.get("epochs"):
-        return str(used.get("note", "")).split(";")[0]
-    rows = f"{used['train_samples']:,}" if used.get("train_samples") else "all"
-    return f"{rows} rows, {used['epochs']} epochs"
 
 
 def missing(run: str, arms: Sequence[str], scale: str | None, what: str) -> Missing:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mobius_lib.ledger.base import Finding, Found, Gate, Missing, Sample, register
-from mobius_lib.ledger.checks.runs import gates, missing, run_difference, run_value, size
+from mobius_lib.ledger.checks.runs import gates, missing, run_difference, run_value
 from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.products import by_torch
 from mobius_lib.twistor import PRESETS, IncidenceAttention, MobiusLayer, TwistorHopeArchitecture, laws, public
@@ -235,7 +235,7 @@ def gradients_stand_out(results: Results, *, run: str, better: str, than: str) -
     words = f"The largest gradient is {fmean(first):.2f} medians in {better} and {fmean(second):.2f} in {than}."
     fair = (*gates(file, arms), *_fair(file, *arms))
     away = tuple(a - b for a, b in zip(first, second, strict=True))
-    return Sample(away, words, gates=fair, row_error=0.0, sources=(file.source,), note=size(file))
+    return Sample(away, words, gates=fair, row_error=0.0, sources=(file.source,), note=file.size)
 
 
 def _fair(file: RunFile, *arms: str) -> list[Gate]:

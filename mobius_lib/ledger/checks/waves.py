@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.ledger.base import Finding, Found, Sample, register
-from mobius_lib.ledger.checks.runs import missing, reachable, size, spoken
+from mobius_lib.ledger.checks.runs import missing, reachable, spoken
 from mobius_lib.ledger.results import Results
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusConvBlock, MobiusLens, MobiusNet, lens_state, use_backend
 from mobius_lib.waves import laws as library
@@ -196,7 +196,7 @@ def learned(results: Results, *, run: str, of: str, to: float = 0.5, scale: str 
     else:
         far = _to_winners(to) if of == "gate_participation" else math.log(to / (1 - to)) - start.xor_weight.item()
     words, gates = f"{spoken(of)} {which}.", (reachable(file, "lens", far),)
-    return Sample(tuple(values), words, "", gates, 0.0, (file.source,), size(file))
+    return Sample(tuple(values), words, "", gates, 0.0, (file.source,), file.size)
 
 
 @cache
