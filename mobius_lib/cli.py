@@ -268,6 +268,33 @@ def bench(
 
 
 @app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="what the text begins with")] = "In the beginning",
+    length: Annotated[int, typer.Option(min=0, help="characters at most")] = 200,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest character")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="draw among so many of the likeliest")] = None,
+    stop: Annotated[str, typer.Option(help="characters of which each ends the text")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="random seed of what is drawn")] = 0,
+    weights: Annotated[Path | None, typer.Option(help="a file this wrote [default: train one, and keep it]")] = None,
+    scale: Annotated[str, typer.Option(help="of that training: quick (seconds, gibberish), short or full")] = "quick",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    work: Annotated[Path, typer.Option(help="folder in which what is trained is kept")] = Path("outputs"),
+) -> None:
+    """Let a twistor language model write on, character by character."""
+    from mobius_lib.runs.twistor.generate import trained, written
+
+    path = weights or work / "generate" / f"twistor.{scale}.safetensors"
+    if weights is None:
+        trained(scale, device, path, lambda text: complaints.print(text, highlight=False, style="dim", soft_wrap=True))
+    options = {"temperature": temperature, "top_k": top_k, "seed": seed}
+    made = written(path, prompt, length, stop=stop, device=device, **options)
+    print(prompt, end="", flush=True)
+    for letter in made:
+        print(letter, end="", flush=True)
+    print()
+
+
+@app.command()
 def data() -> None:
     """Fetch the embedded data where it is missing, and check every hash."""
     from mobius_lib.datasets import fetch, registry
