@@ -83,6 +83,7 @@ def run(
             _print_runs(asked)
             return
         from mobius_lib.runs import execute, get_run, pick_device
+        from mobius_lib.runs.records import file_name
 
         chosen = get_run(name)
         changes: dict[str, Any] = {
@@ -96,7 +97,7 @@ def run(
         kind = [scale, *(f"{key}{value}" for key, value in changes.items() if value is not None)]
         kind += [word for word in (backend, pick_device(device).type) if word not in ("auto", "cpu")]
         kind += ["compiled"] if compiled else []
-        target = output or _results_dir() / f"{name}.{scale}.json"
+        target = output or _results_dir() / file_name(name, scale, changes)
         result = execute(
             chosen,
             scale,

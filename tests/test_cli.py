@@ -324,10 +324,10 @@ def tiny_result() -> dict[str, Any]:
 
 
 def test_a_result_goes_where_the_ledger_reads(server, tmp_path):
-    """With no word about folders."""
+    """With no word about folders. What options have changed takes the place of no other record."""
     ended = server.run(tmp_path / "here", "mobius run tiny --epochs 1", MOBIUS_DATA=str(tmp_path / "data [1]"))
     assert ended.status == 0, ended.err
-    written = tmp_path / "data [1]" / "results" / "tiny.quick.json"
+    written = tmp_path / "data [1]" / "results" / "tiny.quick.epochs1.json"
     assert load_result(written)["configuration"]["epochs"] == 1
     assert f"Result written to {written}\n" in ended.out
     assert not (tmp_path / "here" / "results").exists()

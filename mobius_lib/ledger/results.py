@@ -33,6 +33,8 @@ class RunFile:
     verified: str | None = None
     """When it was last verified, at which commit, on which processor, and how; None: never."""
     configuration: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
+    """What of it is not the scale's: fewer rows, say. Such a file is of no scale of the run's, and no evidence."""
     tuning: dict[str, Any] = field(default_factory=dict)
     """arm -> the learning rate that was chosen, and the held-out accuracy of each that was tried."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -117,7 +119,7 @@ class Results:
     def find(self, run: str, *arms: str, scale: str | None = None, seeds: int = ENOUGH_SEEDS) -> RunFile | None:
         """The best file of a run whose arms share at least so many seeds, or None.
 
-        Without a scale the full one is preferred, and the quick one comes last.
+        Without a scale the full one is preferred, and the quick one comes last. What options have changed is none.
         """
         if not self.folder.is_dir():
             return None
@@ -126,7 +128,7 @@ class Results:
         for path in paths:
             if scale in (None, _scale(path)):
                 file = read(path)
-                if len(file.seeds(*arms)) >= seeds:
+                if not file.changes and len(file.seeds(*arms)) >= seeds:
                     return file
         return None
 
@@ -162,6 +164,7 @@ def _read(path: Path, *_: tuple[int, int]) -> RunFile:
     return RunFile(
         path,
         record.scale,
+        changes=record.changes(),
         arms={arm: {row["seed"]: row for row in rows} for arm, rows in content["arms"].items()},
         made=content["created"],
         stale=stale and f"{path.name} is stale: {stale}.",

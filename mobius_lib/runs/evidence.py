@@ -250,7 +250,7 @@ def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]]
 
     run = run_at(record.run, record.scale)
     place = torch.device("cuda" if record.device.startswith("cuda") else "cpu")
-    settings = changed(run.scales[record.scale], _changes(record))
+    settings = changed(run.scales[record.scale], record.changes())
     data, rows = loaded(run, settings, place), record.first_rows()
     if dict(data.hashes) != record.data:
         return {}, None, "was made from other data"
@@ -351,20 +351,13 @@ def _embedded() -> dict[str, str]:
     return {}
 
 
-def _changes(record: Record) -> dict[str, Any]:
-    """The settings that its command changes."""
-    used = record.configuration.model_dump()
-    names = ("epochs", "batch_size", "lr", "train_samples", "test_samples")
-    return {name: used[name] for name in names if f" --{name.replace('_', '-')} " in record.command}
-
-
 def _other_settings(record: Record) -> str:
     """What of its configuration is neither the scale's nor in its command."""
     from mobius_lib.runs.executor import changed
     from mobius_lib.runs.registry import run_at
 
     run = run_at(record.run, record.scale)
-    settings = vars(changed(run.scales[record.scale], _changes(record))) | {"weight_decay": run.weight_decay}
+    settings = vars(changed(run.scales[record.scale], record.changes())) | {"weight_decay": run.weight_decay}
     used = record.configuration.model_dump()
     return ", ".join(
         f"{name} {used.get(name)}" for name in settings if name != "note" and used.get(name) != settings[name]

@@ -16,6 +16,12 @@ def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backen
     return f"mobius run {run.name} --scale {scale} --seeds {seeds}{given}"
 
 
+def file_name(run: str, scale: str, changes: Mapping[str, Any]) -> str:
+    """Under which a result is kept. One whose settings are not the scale's has a name of its own, and replaces none."""
+    kind = "-".join(f"{key}{value}".replace(".", "_") for key, value in changes.items() if value is not None)
+    return ".".join(filter(None, (run, scale, kind, "json")))
+
+
 def load_result(path: Path) -> dict[str, Any]:
     """A result file as `execute` wrote it.
 

@@ -33,6 +33,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
+CHANGEABLE = ("epochs", "train_samples", "test_samples", "batch_size", "lr")
+"""The settings of a scale that a command can change."""
+
+
 class _Open(BaseModel):
     """A table with some entries that are known, and others that are the run's own."""
 
@@ -109,6 +113,14 @@ class Record(_Open):
     predictions: Digest | None = None
     """Of the file beside it; see `predictions`."""
 
+    def changes(self) -> dict[str, Any]:
+        """The settings that its command changes, and that are others than the scale's."""
+        from mobius_lib.runs.registry import run_at
+
+        used, own = self.configuration.model_dump(), vars(run_at(self.run, self.scale).scales[self.scale])
+        given = [name for name in CHANGEABLE if f" --{name.replace('_', '-')} " in self.command]
+        return {name: used[name] for name in given if used[name] != own[name]}
+
     def first_rows(self) -> dict[str, dict[str, Any]]:
         """Arm to its record with seed 0."""
         return {name: row.model_dump() for name, rows in self.arms.items() for row in rows if row.seed == 0}
@@ -129,7 +141,7 @@ def read_record(path: Path) -> tuple[Record, dict[str, Any]]:
         raise RunError(f"{path} is no result file: {where}: {first['msg'].lower()}. {_cure(path, content)}") from error
     except (ValueError, OSError) as error:
         raise RunError(f"{path} is no result file ({type(error).__name__}: {error}). {_cure(path, {})}") from error
-    if path.name != f"{record.run}.{record.scale}.json":
+    if not path.name.startswith(f"{record.run}.{record.scale}."):
         raise RunError(f"{path} says that it is {record.run}.{record.scale}.json; rename it, or make it again.")
     for fault in (*_faults(record), *_predicted_faults(path, record)):
         raise RunError(f"{path}: {fault}. {_cure(path, content)}")

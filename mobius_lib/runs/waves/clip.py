@@ -4,9 +4,13 @@ Two runs: `waves-clip` trains lens and twin by seed 001's recipe, `waves-clip-we
 Source: seed 001, which reports 80.8% top-1 for the lens.
 """
 
-from torch import nn
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
 
 from mobius_lib.datasets.feature_files import imagenet_clip
+from mobius_lib.datasets.paths import sha256
 from mobius_lib.errors import DataError
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.waves import ABOUT
@@ -43,22 +47,40 @@ def published() -> nn.Module:
         DataError: when they cannot be fetched.
         CheckpointError: when they are of another network.
     """
+    from mobius_lib.training import load_model
+
+    path, weights = fetched()
+    model = lens()
+    load_model(model, weights, path)
+    return model
+
+
+def fetched() -> tuple[Path, dict[str, Tensor]]:
+    """The file of the published weights, and what it holds.
+
+    Raises:
+        DataError: when it cannot be fetched or read.
+    """
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
-    from mobius_lib.training import load_model
-
     try:
         path = hf_hub_download(WEIGHTS_REPO, WEIGHTS_FILE)
-        weights = load_file(path)
+        return Path(path), load_file(path)
     except Exception as error:  # the hub client raises many types, and so does a damaged file
         raise DataError(
             f"The published weights {WEIGHTS_REPO}/{WEIGHTS_FILE} could not be fetched ({type(error).__name__}); "
             "connect to the network, and the same command goes on."
         ) from error
-    model = lens()
-    load_model(model, weights, path)
-    return model
+
+
+def weights_facts() -> dict[str, Any]:
+    """Which weights were judged. The hub's client keeps a file below the name of its revision."""
+    path, _ = fetched()
+    above = [parent.name for parent in path.parents]
+    revision = above[above.index("snapshots") - 1] if "snapshots" in above else "unknown"
+    about = {"repository": WEIGHTS_REPO, "file": WEIGHTS_FILE, "revision": revision, "sha256": sha256(path)}
+    return {"weights": about}
 
 
 RUN = Run(
@@ -73,6 +95,7 @@ RUN_WEIGHTS = Run(
     **vars(ABOUT["waves-clip-weights"]),
     arms={"lens": published},
     data=load_validation,
+    facts=weights_facts,
     state=lens_state,
     readings=lens_readings,
 )

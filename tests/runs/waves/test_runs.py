@@ -1,5 +1,6 @@
 """The runs of chapter 1: their data, their models, and the recipes of their seeds."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from torch.nn.functional import normalize, silu
 from mobius_lib.datasets import fashion_mnist, features
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.errors import CheckpointError, DataError
+from mobius_lib.ledger import judge, load_claims
 from mobius_lib.runs import RUNS, RunError, execute, get_run
 from mobius_lib.runs.base import Data
+from mobius_lib.runs.records import file_name
 from mobius_lib.runs.registry import run_at
 from mobius_lib.runs.waves import arms as waves_arms
 from mobius_lib.runs.waves import clip as waves_clip
@@ -256,6 +259,32 @@ def test_published_weights_are_judged_as_they_are(clip_rows, weights_hub, publis
     assert row["lens_state"]["block5/alpha"] == pytest.approx(1.5)
     assert set(asked) == {(waves_clip.WEIGHTS_REPO, waves_clip.WEIGHTS_FILE)}
     assert waves_clip.WEIGHTS_FILE.startswith("checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/")
+
+
+@pytest.mark.parametrize(("changes", "outcome"), [({}, "refuted"), ({"test_samples": 5}, "awaits")], ids=str)
+def test_a_few_rows_refute_nothing(clip_rows, weights_hub, published, tmp_path, changes, outcome):
+    """Weights that were never trained, on all of the rows and on some: only all of them are the run's full scale."""
+    weights_hub(published[1])
+    name = file_name("waves-clip-weights", "full", changes)
+    assert (name == "waves-clip-weights.full.json") == (not changes)
+    for output in {tmp_path / name, tmp_path / "waves-clip-weights.full.json"}:  # --output may name that one
+        execute(RUNS["waves-clip-weights"], "full", device="cpu", progress=False, output=output, **changes)
+        (verdict,) = judge([c for c in load_claims() if c.id == "clip-top1-weights"], results_dir=tmp_path)
+        assert verdict.outcome == outcome
+        output.unlink()
+
+
+def test_published_weights_are_told_by_revision_and_hash(clip_rows, weights_hub, published, tmp_path):
+    """As the hub's client keeps them: .../snapshots/REVISION/FILE."""
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    path = tmp_path / "snapshots" / revision / waves_clip.WEIGHTS_FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(published[1].read_bytes())
+    weights_hub(path)
+    told = execute(RUNS["waves-clip-weights"], "full", device="cpu", progress=False)["weights"]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    where = {"repository": waves_clip.WEIGHTS_REPO, "file": waves_clip.WEIGHTS_FILE}
+    assert told == where | {"revision": revision, "sha256": digest}
 
 
 def test_published_weights_that_are_none(weights_hub, published, tmp_path, monkeypatch):
