@@ -5,7 +5,7 @@ from mobius_lib.twistor.cell import CellState, TwistorTitansCell
 from mobius_lib.twistor.config import PRESETS, TwistorConfig, create_full_config, get_config
 from mobius_lib.twistor.embedding import SpinorEmbedding
 from mobius_lib.twistor.generation import ENDED, generated
-from mobius_lib.twistor.hope import HopeState, TwistorHopeArchitecture, language_objective
+from mobius_lib.twistor.hope import HopeState, TwistorHopeArchitecture, hide, language_objective, masked_objective
 from mobius_lib.twistor.memory import PackedPhases, PhaseCompression, TwistorMemorySystem
 from mobius_lib.twistor.mobius import AdaptiveMobiusLayer, MobiusCycles, MobiusLayer
 from mobius_lib.twistor.nested import OmegaNestedOptimizer, PiNestedOptimizer, TwistorNestedLearning
@@ -41,5 +41,7 @@ __all__ = [
     "create_full_config",
     "generated",
     "get_config",
+    "hide",
     "language_objective",
+    "masked_objective",
 ]

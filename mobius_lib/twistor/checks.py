@@ -98,6 +98,22 @@ def check_targets(tokens: Tensor, targets: Tensor, vocab_size: int) -> None:
         raise ValueError(f"tokens is an empty batch, of shape {tuple(tokens.shape)}, which has no loss; leave it out.")
 
 
+def check_hidden(tokens: Tensor, hidden: Any) -> Tensor:
+    """Which tokens are hidden, as it was given.
+
+    Raises:
+        ValueError: when it is no mask of the tokens, or hides none of them (not looked at on a GPU).
+    """
+    if not isinstance(hidden, Tensor) or hidden.dtype != torch.bool or hidden.shape != tokens.shape:
+        there = f"{hidden.dtype}, {tuple(hidden.shape)}" if isinstance(hidden, Tensor) else type(hidden).__name__
+        raise ValueError(f"hidden must be bool of the shape of tokens, {tuple(tokens.shape)}, not {there}.")
+    if hidden.device != tokens.device:
+        raise ValueError(f"hidden is on {hidden.device}, but tokens are on {tokens.device}; move it there.")
+    if hidden.device.type == "cpu" and concrete(hidden) and not hidden.any():
+        raise ValueError("hidden hides no token, so there is nothing to tell; hide one at least.")
+    return hidden
+
+
 def check_tokens(tokens: Any, vocab_size: int, name: str = "tokens") -> None:
     """Token numbers. They are looked at where they lie on the CPU; on a GPU that would mean waiting for it.
 

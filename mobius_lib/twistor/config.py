@@ -44,7 +44,8 @@ class TwistorConfig:
     num_memories: int = 3
     """Slots."""
     bidirectional: bool = False
-    """Read from both ends. Such a model sees the future: it has no streaming and is no language model."""
+    """Read from both ends. Such a model sees the future: it has no streaming, and learns from hidden tokens
+    (`masked_objective`)."""
     num_mobius_cycles: int = 3
     num_memory_cycles: int = 2
     coupled: bool = True
@@ -140,8 +141,8 @@ def create_full_config(name: str = "recommended", vocab_size: int = 1000, **sett
     """A preset as a whole configuration, with some of its settings changed.
 
     Args:
-        name: small, medium, recommended, large. The last two read both ways; bidirectional=False makes a language
-            model of them.
+        name: small, medium, recommended, large. The last two read both ways, and learn from hidden tokens;
+            bidirectional=False makes language models of them.
         vocab_size: tokens there are.
         settings: fields of `TwistorConfig`.
     Raises:

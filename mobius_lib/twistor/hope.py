@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mobius_lib.native import fits
 from mobius_lib.products import Linear
-from mobius_lib.twistor.checks import check_targets, check_tokens
+from mobius_lib.twistor.checks import IGNORED, check_hidden, check_targets, check_tokens
 from mobius_lib.twistor.config import TwistorConfig
 from mobius_lib.twistor.embedding import SpinorEmbedding
 from mobius_lib.twistor.fast.choice import build_ahead
@@ -91,15 +91,24 @@ class TwistorHopeArchitecture(nn.Module):
             else None
         )
 
-    def features(self, tokens: Tensor, state: HopeState | None = None) -> tuple[Tensor, Tensor, HopeState | None]:
-        """What the head reads, (batch, time, dim), the constraint loss, and the state after the last token."""
+    def features(
+        self, tokens: Tensor, state: HopeState | None = None, hidden: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, HopeState | None]:
+        """What the head reads, (batch, time, dim), the constraint loss, and the state after the last token.
+
+        Args:
+            hidden: (batch, time) bool, tokens that are not shown: a twistor of 0 stands for them, which none has.
+        """
         check_tokens(tokens, self.config.vocab_size)
         if state is not None and not isinstance(state, HopeState):
             raise ValueError(f"state must be a HopeState, as `stream` returns it, not a {type(state).__name__}.")
         if self.config.backend in ("auto", "native") and fits(self.embedding.weight):
             build_ahead(self.config.form)
         layers, slots, fast = (None, None, None) if state is None else (state.layers, state.slots, state.fast)
-        x, layers = self.self_modifying(self.dropout(self.embedding(tokens)), layers)
+        embedded = self.embedding(tokens)
+        if hidden is not None:
+            embedded = embedded.masked_fill(check_hidden(tokens, hidden).unsqueeze(-1), 0.0)
+        x, layers = self.self_modifying(self.dropout(embedded), layers)
         if self.memory is not None:
             x, slots = self.memory(x, slots)
         if self.continuum is not None:
@@ -162,16 +171,37 @@ class TwistorHopeArchitecture(nn.Module):
         if not self.causal:
             raise ValueError(
                 "A model that reads both ways has seen the next token; build it with bidirectional=False to train it "
-                "as a language model."
+                "as a language model, or train it by masked_loss, on tokens that are hidden from it."
             )
         check_targets(tokens, targets, self.config.vocab_size)
         features, constraint, after = self.features(tokens, state)
         assert after is not None  # a causal model has one
         logits = self.head(features)
+        total, terms = self._weighed(logits, targets, constraint)
+        return total, logits, after, terms
+
+    def masked_loss(self, tokens: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What training on hidden tokens makes small: to tell them from those around; for models that read both ways.
+
+        Args:
+            tokens: (batch, time). hidden: (batch, time) bool, which of them; `hide` draws some.
+        Returns:
+            the loss, the logits (batch, time, vocab_size), and the terms: cross_entropy in nats per hidden token,
+            constraint before its weight.
+        Raises:
+            ValueError: where tokens or hidden do not fit, or nothing is hidden.
+        """
+        features, constraint, _ = self.features(tokens, hidden=hidden)
+        logits = self.head(features)
+        total, terms = self._weighed(logits, tokens.masked_fill(~hidden, IGNORED), constraint)
+        return total, logits, terms
+
+    def _weighed(self, logits: Tensor, targets: Tensor, constraint: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy and constraint together, and each."""
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        cross_entropy = F.cross_entropy(wide.flatten(0, 1), targets.flatten().long())
+        cross_entropy = F.cross_entropy(wide.flatten(0, 1), targets.flatten().long(), ignore_index=IGNORED)
         total = cross_entropy + self.config.constraint_weight * constraint
-        return total, logits, after, {"cross_entropy": cross_entropy.detach(), "constraint": constraint.detach()}
+        return total, {"cross_entropy": cross_entropy.detach(), "constraint": constraint.detach()}
 
     def scaled_by(self, scaler: Any) -> None:
         """Say by what the loss is multiplied before its backward pass; see `TwistorNestedLearning.scaled_by`."""
@@ -203,3 +233,31 @@ def language_objective(model: TwistorHopeArchitecture, tokens: Tensor, targets: 
     """
     total, logits, _, _ = model.loss(tokens, targets)
     return total, logits
+
+
+HIDDEN_SHARE = 0.15
+"""Of the tokens, in `masked_objective`: as in BERT (Devlin et al., 2019)."""
+
+
+def masked_objective(model: TwistorHopeArchitecture, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """As `language_objective`, for models that read both ways: `HIDDEN_SHARE` of the tokens are hidden, others each
+    time, and are to be told. targets are not looked at."""
+    total, logits, _ = model.masked_loss(tokens, hide(tokens, HIDDEN_SHARE))
+    return total, logits
+
+
+def hide(tokens: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
+    """Which tokens are hidden: in every row as many, drawn anew; at least one, and so many as share says, rounded.
+
+    Args:
+        tokens: (batch, time), time >= 1.
+        share: above 0 and at most 1.
+        generator: of the tokens' device; None: torch's own.
+    Returns:
+        (batch, time) bool.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie above 0 and at most at 1, not {share!r}.")
+    count = max(1, round(share * tokens.shape[1]))
+    order = torch.rand(tokens.shape, generator=generator, device=tokens.device).argsort(1)
+    return torch.zeros_like(tokens, dtype=torch.bool).scatter_(1, order[:, :count], True)
