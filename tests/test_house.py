@@ -161,5 +161,38 @@ def test_no_machine_paths():
             assert not [word for word in forbidden if word in text], f"{path} names a folder of one machine"
 
 
+CHAPTERS = sorted((ROOT / "book").glob("[1-9]_*.ipynb"))
+PAGES = sorted(path for path in (ROOT / "book").iterdir() if path.suffix in (".md", ".ipynb"))
+
+
+def _prose(path: Path) -> str:
+    if path.suffix == ".md":
+        return path.read_text("utf-8")
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_seed_is_a_random_seed(page):
+    """A source is a card, a note or a README, or has its author's name."""
+    assert not re.findall(r"(?i)\bseeds? 00\d|\bthe seed\b(?! of)[^.\n]{0,40}", _prose(page))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_opens_with_its_question_its_answer_and_its_widget(chapter):
+    """In this order, with the set-up folded; and its exercises have hints, solutions that say so, and an open end."""
+    cells = json.loads(chapter.read_text("utf-8"))["cells"]
+    title, set_up, answer, see, widget = cells[:5]
+    assert "**The question: " in "".join(title["source"])
+    assert set_up["metadata"]["tags"] == ["hide-cell"] and "setup()" in "".join(set_up["source"])
+    assert answer["metadata"]["tags"] == ["remove-input"] and "**The answer" in "".join(answer["source"])
+    assert "".join(see["source"]).startswith("## See it") and "Explorer()" in "".join(widget["source"])
+    told = [cell["metadata"].get("mystnb", {}).get("code_prompt_show") for cell in cells]
+    solutions = [at for at, prompt in enumerate(told) if prompt == "Show the solution"]
+    assert len(solutions) >= 4 and all(cells[at]["metadata"]["tags"] == ["hide-cell"] for at in solutions)
+    assert all("*Hint:*" in "".join(cells[at - 1]["source"]) for at in solutions)
+    assert "*Open-ended.*" in "".join(cells[solutions[-1] + 1]["source"])
+
+
 def _normal(name: str) -> str:
     return name.strip().lower().replace("_", "-")

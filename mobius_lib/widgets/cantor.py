@@ -24,8 +24,8 @@ def presets() -> list[dict[str, Any]]:
     """The buttons of the widget, each with a name, a note and the traits that it sets."""
     return [
         {"name": "Published layer", "note": "α 0.5, τ 0.25", "state": INITIAL},
-        {"name": "Seed 002, start", "note": "α 0.3290", "state": INITIAL | {"alpha": 0.3290}},
-        {"name": "Seed 002, end", "note": "α −0.0764", "state": INITIAL | {"alpha": -0.0764}},
+        {"name": "Published, start", "note": "α 0.3290", "state": INITIAL | {"alpha": 0.3290}},
+        {"name": "Published, end", "note": "α −0.0764", "state": INITIAL | {"alpha": -0.0764}},
         {
             "name": "Near the limit",
             "note": "convergent, τ 0.001",

@@ -150,7 +150,7 @@ function build({ model, on, later, write, button, slider, arrows }) {
     el("div.mw-grid", {},
       el("div.mw-plot", {}, stage, readout),
       el("div", {}, el("p.mw-say", {}, kind, rest), group("place", "Place the triangles"), ...MIX.map(slider),
-        el("p.mw-note", {}, "What the five scales of seed 002 had learned"), group("mix", "Mixing weights"),
+        el("p.mw-note", {}, "What the five scales of the published David had learned"), group("mix", "Mixing weights"),
         ...PROTOTYPES.map(slider),
         el("details", {}, el("summary", {}, "The staircase"), ...STAIRS.map(slider)))),
     el("p.mw-note", {}, "The plane stands for one scale of two dimensions, with three classes of three vertices. The " +

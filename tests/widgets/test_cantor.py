@@ -172,7 +172,7 @@ def test_the_presets_can_be_set_and_two_are_seed_002s() -> None:
     explorer = CantorExplorer()
     for preset in explorer.presets:
         CantorExplorer(**preset["state"])
-    assert [p["state"]["alpha"] for p in explorer.presets if p["name"].startswith("Seed 002")] == [0.3290, -0.0764]
+    assert [p["state"]["alpha"] for p in explorer.presets if p["name"].startswith("Published")] == [0.3290, -0.0764]
     assert explorer.presets[0]["state"] == {name: getattr(explorer, name) for name in explorer.presets[0]["state"]}
 
 
@@ -247,12 +247,12 @@ def test_forms_presets_and_what_they_say(opened) -> None:
         seen.add(page.picture())
         assert page.get("form") == form
         assert page.inner_text("#one .mw-say strong") == name
-    page.click("#one button:has-text('Seed 002, end')")
+    page.click("#one button:has-text('Published, end')")
     seen.add(page.picture())
     assert len(seen) == 4
     assert page.evaluate("[one.get('alpha'), one.get('form')]") == [-0.0764, "published"]
     assert "values −0.0" in page.inner_text("#one .mw-say")  # a negative alpha takes c below 0
-    assert page.get_attribute("#one button:has-text('Seed 002, end')", "aria-pressed") == "true"
+    assert page.get_attribute("#one button:has-text('Published, end')", "aria-pressed") == "true"
     assert page.locator("#one button[aria-pressed=true]").count() == 2
     page.wait_for_timeout(600)  # the summary for screen readers follows half a second after the last change
     assert page.inner_text("#one [role=status]").startswith("One level: arc length")
