@@ -100,7 +100,7 @@ def vendor(root: Path = ROOT) -> Path:
 def overlay(config: dict[str, Any]) -> dict[str, Any]:
     """The book's configuration, with the pages' scripts taken from `_build/vendor`."""
     sphinx = config.setdefault("sphinx", {}).setdefault("config", {})
-    sphinx["html_static_path"] = [f"{BUILD}/vendor"]
+    sphinx["html_static_path"] = [*sphinx.get("html_static_path", []), f"{BUILD}/vendor"]
     sphinx["mathjax_path"] = "mathjax/tex-mml-chtml.js"
     sphinx["nb_ipywidgets_js"] = {
         "widget-host.js": {},

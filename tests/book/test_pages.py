@@ -17,6 +17,8 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 PAGES = {page.stem: page for page in pages()}
 CHAPTERS = [name for name in PAGES if name[0].isdigit()]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+CUT_CODE = """() => [...document.querySelectorAll('article div.highlight pre')]
+    .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 120))"""
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Visit:
     """A page that has been opened, and everything it said meanwhile."""
 
     page: Any
+    name: str = ""
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -53,27 +56,38 @@ def site(book: Book, lacking: Callable[[str], None], served: Callable[[Path], st
     return served(book.html)
 
 
+def _open(context: Any, address: str, name: str = "") -> Visit:
+    seen = Visit(context.new_page(), name)
+    seen.page.on("request", lambda request: seen.requests.append(request.url))
+    seen.page.on("console", lambda note: note.type == "error" and seen.complaints.append(note.text))
+    seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    seen.page.on("response", lambda got: got.status >= 400 and seen.complaints.append(f"{got.status} {got.url}"))
+    seen.page.goto(address, wait_until="networkidle")
+    seen.page.wait_for_function("!window.MathJax || (window.MathJax.startup && window.MathJax.startup.promise)")
+    seen.page.evaluate("() => window.MathJax && window.MathJax.startup.promise.then(() => true)")
+    seen.page.wait_for_timeout(300)  # widgets draw in an animation frame after their module has come
+    return seen
+
+
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Any]:
     contexts = []
 
     def open_page(address: str, viewport: dict[str, int] = DESK, scheme: str = "light") -> Visit:
-        context = browser.new_context(viewport=viewport, color_scheme=scheme)
-        contexts.append(context)
-        seen = Visit(context.new_page())
-        seen.page.on("request", lambda request: seen.requests.append(request.url))
-        seen.page.on("console", lambda note: note.type == "error" and seen.complaints.append(note.text))
-        seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        seen.page.on("response", lambda got: got.status >= 400 and seen.complaints.append(f"{got.status} {got.url}"))
-        seen.page.goto(address, wait_until="networkidle")
-        seen.page.wait_for_function("!window.MathJax || (window.MathJax.startup && window.MathJax.startup.promise)")
-        seen.page.evaluate("() => window.MathJax && window.MathJax.startup.promise.then(() => true)")
-        seen.page.wait_for_timeout(300)  # widgets draw in an animation frame after their module has come
-        return seen
+        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
+        return _open(contexts[-1], address)
 
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def read(request: pytest.FixtureRequest, browser: Any, site: str) -> Iterator[Visit]:
+    """Each page in turn, opened once for all tests that only look at it."""
+    context = browser.new_context(viewport=DESK)
+    yield _open(context, _address(site, request.param), request.param)
+    context.close()
 
 
 def _address(site: str, name: str) -> str:
@@ -89,45 +103,51 @@ def _widgets(book: Book, name: str) -> int:
     return sum(WIDGET_MIME in output.get("data", {}) for cell in shown for output in cell.outputs)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_asks_nobody_and_complains_of_nothing(name: str, site: str, visit: Any):
-    seen = visit(_address(site, name))
-    assert len(seen.requests) > 5
-    outside = [url for url in seen.requests if not url.startswith((f"{site}/", "data:", f"blob:{site}/"))]
+def test_a_page_asks_nobody_and_complains_of_nothing(read: Visit, site: str):
+    assert len(read.requests) > 5
+    outside = [url for url in read.requests if not url.startswith((f"{site}/", "data:", f"blob:{site}/"))]
     assert not outside, "requests to other hosts"
-    assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
+    assert not [text for text in read.complaints if KNOWN_MESSAGE not in text]
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_mathematics_is_typeset(name: str, site: str, visit: Any):
-    seen = visit(_address(site, name))
-    formulas = seen.page.locator("span.math, div.math")
-    assert seen.page.locator("mjx-container").count() >= formulas.count()
-    assert seen.page.locator("mjx-merror").count() == 0
-    if name == "notation":
+def test_mathematics_is_typeset(read: Visit):
+    formulas = read.page.locator("span.math, div.math")
+    assert read.page.locator("mjx-container").count() >= formulas.count()
+    assert read.page.locator("mjx-merror").count() == 0
+    if read.name == "notation":
         assert formulas.count() > 20
-    left = seen.page.evaluate("() => document.querySelector('article').innerText")
+    left = read.page.evaluate("() => document.querySelector('article').innerText")
     assert "$$" not in left and "\\(" not in left and "\\frac" not in left
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_what_a_cell_prints_stands_in_one_box(name: str, site: str, visit: Any):
+def test_what_a_cell_prints_stands_in_one_box(read: Visit):
     """However many pieces the kernel sent it in."""
-    seen = visit(_address(site, name))
-    assert seen.page.locator(".cell_output > .output.stream + .output.stream").count() == 0
+    assert read.page.locator(".cell_output > .output.stream + .output.stream").count() == 0
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_widget_of_the_notebook_is_in_the_page(name: str, site: str, book: Book, visit: Any):
-    seen = visit(_address(site, name))
-    expected = _widgets(book, name)
-    if name in CHAPTERS:
+def test_no_code_is_cut_off(read: Visit):
+    assert not read.page.evaluate(CUT_CODE)
+
+
+def test_every_widget_of_the_notebook_is_in_the_page(read: Visit, book: Book):
+    expected = _widgets(book, read.name)
+    if read.name in CHAPTERS:
         assert expected >= 1
-    areas = seen.page.locator(".cell_output .widget-subarea")
+    areas = read.page.locator(".cell_output .widget-subarea")
     assert areas.count() == expected
     for i in range(expected):
         box = areas.nth(i).bounding_box()
         assert box and box["width"] > 100 and box["height"] > 20, f"widget {i} is empty: {box}"
+
+
+def test_every_control_of_a_widget_has_a_name(read: Visit):
+    """What a screen reader says for each slider and button."""
+    unnamed = read.page.evaluate(
+        """() => [...document.querySelectorAll('.widget-subarea :is(input, button, select)')].filter(c =>
+            !(c.ariaLabel || c.getAttribute('aria-labelledby') || c.labels?.length || c.textContent.trim() || c.title)
+        ).map(c => c.outerHTML.slice(0, 100))"""
+    )
+    assert not unnamed
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
@@ -137,6 +157,10 @@ def test_a_dragged_slider_changes_the_picture(name: str, viewport: dict[str, int
     seen = visit(_address(site, name), viewport)
     sliders = seen.page.locator(".cell_output .widget-subarea").first.locator("input[type=range]:visible")
     assert sliders.count() >= 2
+    top = seen.page.evaluate(
+        "document.querySelector('.cell_output .widget-subarea').getBoundingClientRect().top + scrollY"
+    )
+    assert top < viewport["height"], f"the widget begins below the first screen, at {top:.0f} px"
     pictures = seen.canvas()
     assert pictures and not set(pictures) & set(seen.blank()), "a canvas is blank"
 
@@ -162,18 +186,6 @@ def test_a_dragged_slider_changes_the_picture(name: str, viewport: dict[str, int
     seen.page.wait_for_timeout(300)
     assert seen.canvas() != dragged
     assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_every_control_of_the_widget_has_a_name(name: str, site: str, book: Book, visit: Any):
-    """What a screen reader says for each slider and button."""
-    seen = visit(_address(site, name))
-    unnamed = seen.page.evaluate(
-        """() => [...document.querySelectorAll('.widget-subarea :is(input, button, select)')].filter(c =>
-            !(c.ariaLabel || c.getAttribute('aria-labelledby') || c.labels?.length || c.textContent.trim() || c.title)
-        ).map(c => c.outerHTML.slice(0, 100))"""
-    )
-    assert not unnamed
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -205,24 +217,23 @@ def test_a_phone_needs_no_sideways_scrolling(name: str, scheme: str, site: str, 
         }).map(e => e.outerHTML.slice(0, 120))"""
     )
     assert not cut
+    assert not seen.page.evaluate(CUT_CODE)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_links_and_pictures(name: str, site: str, book: Book, visit: Any):
+def test_links_and_pictures(read: Visit, site: str, book: Book):
     """Every address inside the book leads somewhere, anchors included; every picture is there and described."""
-    seen = visit(_address(site, name))
-    links = seen.page.evaluate("() => [...document.querySelectorAll('a[href]')].map(a => a.href)")
+    links = read.page.evaluate("() => [...document.querySelectorAll('a[href]')].map(a => a.href)")
     inside = sorted({link for link in links if link.startswith(site)})
     assert len(inside) > 3
     for link in inside:
         address, anchor = urldefrag(link)
         path = urlparse(address).path.lstrip("/") or "index.html"
         target = book.html / path
-        assert target.is_file(), f"{name} links to {path}, which is not there"
+        assert target.is_file(), f"{read.name} links to {path}, which is not there"
         if anchor and target.suffix == ".html":
             text = target.read_text("utf-8")
-            assert f'id="{anchor}"' in text or f'name="{anchor}"' in text, f"{name} links to {path}#{anchor}"
-    pictures = seen.page.evaluate(
+            assert f'id="{anchor}"' in text or f'name="{anchor}"' in text, f"{read.name} links to {path}#{anchor}"
+    pictures = read.page.evaluate(
         "() => [...document.querySelectorAll('article img')].map(i => [i.src.slice(0, 80), i.alt, i.naturalWidth])"
     )
     for source, alternative, width in pictures:
