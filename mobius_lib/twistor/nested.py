@@ -27,12 +27,12 @@ class TwistorNestedLearning(nn.Module):
 
     Level l adds a_l times its network's output to what came from level l - 1. What makes it nested:
 
-    rates: level l learns at lr x factor^l, omega and pi from learning rates of their own (`parameter_groups`, or the
-        two optimisers below);
-    times: level l is updated every period^l steps, with the mean of the gradients since, as in the continuum memory of
-        Nested Learning. Between two updates its parameters have no gradient (None, not 0), so that any optimizer leaves
-        them alone: not even decay or momentum acts;
-    weights: a_l rises over training from 0.1 to 1, in the course set by `plan`, times a learned factor in (0, 2).
+    - rates: level l learns at lr x factor^l, omega and pi from learning rates of their own (`parameter_groups`, or the
+      two optimisers below);
+    - times: level l is updated every period^l steps, with the mean of the gradients since, as in the continuum memory
+      of Nested Learning. Between two updates its parameters have no gradient (None, not 0), so that any optimizer
+      leaves them alone: not even decay or momentum acts;
+    - weights: a_l rises over training from 0.1 to 1, in the course set by `plan`, times a learned factor in (0, 2).
 
     Times are counted in steps of an optimizer (of `torch.optim`, with any of this module's parameters; where there are
     two, for omega and pi, the first to step counts for both). What comes before a step is one step, however many

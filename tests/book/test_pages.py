@@ -129,6 +129,10 @@ def test_no_code_is_cut_off(read: Visit):
     assert not read.page.evaluate(CUT_CODE)
 
 
+def test_nothing_in_the_source_of_a_page_was_misread(read: Visit):
+    assert read.page.locator("article .system-message, article .problematic").count() == 0
+
+
 def test_every_widget_of_the_notebook_is_in_the_page(read: Visit, book: Book):
     expected = _widgets(book, read.name)
     if read.name in CHAPTERS:
