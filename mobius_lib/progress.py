@@ -46,27 +46,59 @@ class Page:
         self._handle.update({"text/html": f"{bar}{escape(text)}", "text/plain": text}, raw=True)
 
 
+class Several:
+    """Trainings one after the other: from those that are done, how long those will take that are still to come.
+
+    Args:
+        trainings: how many there are.
+    """
+
+    def __init__(self, trainings: int) -> None:
+        self.trainings, self.done = trainings, 0
+        self.seconds: list[float] = []
+        """Of each that was trained here from beginning to end."""
+
+    def left(self, running: float, rest: float) -> float:
+        """Seconds to the end of all.
+
+        Args:
+            running: what the training that is running will take as a whole.
+            rest: what is left of it.
+        """
+        seconds = [*self.seconds, running]
+        return rest + max(0, self.trainings - self.done - 1) * sum(seconds) / len(seconds)
+
+
 _page: ContextVar[Page | None] = ContextVar("page", default=None)
+_several: ContextVar[Several | None] = ContextVar("several", default=None)
 
 
 @contextmanager
 def one_bar(trainings: int) -> Iterator[None]:
-    """In a notebook, the next trainings share one bar; elsewhere nothing changes.
+    """The next trainings belong together: each tells what is left of all, and in a notebook they share one bar.
 
     Args:
         trainings: how many there will be; 0 shows nothing.
     """
-    if not trainings or not _in_notebook():
+    if not trainings:
         yield
         return
-    page = Page(trainings)
-    mark, whole = _page.set(page), False
+    page = Page(trainings) if _in_notebook() else None
+    mark, several, whole = _page.set(page), _several.set(Several(trainings)), False
     try:
         yield
         whole = True
     finally:
         _page.reset(mark)
-        page.end(whole)
+        _several.reset(several)
+        if page is not None:
+            page.end(whole)
+
+
+def taken() -> None:
+    """One of the trainings that belong together had been done before."""
+    if (several := _several.get()) is not None:
+        several.done += 1
 
 
 def _in_notebook() -> bool:
@@ -82,7 +114,8 @@ class Progress:
 
     def __init__(self, shown: bool, epochs: int, batches: int, first_epoch: int) -> None:
         self.epochs, self.first, self.batches, self._batch = epochs, first_epoch, batches, 0
-        self._bar, self._page = None, _page.get() if shown else None
+        self._bar, self._page, self._several = None, _page.get() if shown else None, _several.get()
+        self._pace = ""
         self._own_page = shown and self._page is None and _in_notebook()
         if self._own_page:
             self._page = Page(1)
@@ -110,7 +143,7 @@ class Progress:
             self._bar.set_postfix_str(text)
         if self._page is not None:
             done = self.first + self._batch / self.batches
-            self._page.show(done / self.epochs, f"{where}: {text}")
+            self._page.show(done / self.epochs, f"{where}: {text}{self._pace}")
 
     def epoch_done(self, record: dict[str, Any], best: float) -> None:
         text = (
@@ -118,19 +151,30 @@ class Progress:
             f"validation {record['val_accuracy']:.1%} (best {best:.1%})"
         )
         now, done = time.monotonic(), record["epoch"]
+        each = (now - self._began) / (done - self.first)
+        left = each * (self.epochs - done)
+        self._pace = f", {_clock(each)} an epoch"
+        if self._several is not None and self._several.trainings > 1:
+            all_left = self._several.left(each * self.epochs, left)
+            self._pace += f", about {_clock(all_left)} left for all {self._several.trainings} models"
         if self._bar is not None:
             self._bar.set_postfix_str(text)
+            if done == self.first + 1:
+                self._bar.write(f"epoch {done}/{self.epochs}{self._pace}", file=sys.stderr)
         if self._page is not None:
-            self._page.show(done / self.epochs, f"epoch {done}/{self.epochs}: {text}")
+            self._page.show(done / self.epochs, f"epoch {done}/{self.epochs}: {text}{self._pace}")
         ends = done == self.epochs or done == self.first + 1
         if self._lines and (ends or now - self._last_line >= LINE_EVERY):
             self._last_line = now
-            left = (now - self._began) / (done - self.first) * (self.epochs - done)
-            print(f"epoch {done}/{self.epochs}: {text}, {_clock(left)} left", flush=True)
+            print(f"epoch {done}/{self.epochs}: {text}{self._pace}, {_clock(left)} left", flush=True)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+        if self._several is not None and self._batch == (self.epochs - self.first) * self.batches:
+            self._several.done += 1
+            if not self.first:
+                self._several.seconds.append(time.monotonic() - self._began)
         if self._page is not None:
             whole = self._batch == (self.epochs - self.first) * self.batches
             self._page.done += whole

@@ -449,6 +449,20 @@ def test_stopped_by_hand_and_started_again(server, undisturbed, tmp_path):
     assert lasting(load_result(tmp_path / "result.json")) == lasting(expected)
 
 
+def test_goes_on_elsewhere(server, undisturbed, tmp_path):
+    """The folder of --work, taken to another home, another cache and another place, as a session's drive is."""
+    ended, expected = undisturbed
+    for name in ("first", "second/home", "second/temporary"):
+        (tmp_path / name).mkdir(parents=True)
+    assert server.run(tmp_path / "first", TINY, signal.SIGKILL, at=ended.replaced // 2).status == -signal.SIGKILL
+    (tmp_path / "first" / "outputs").rename(tmp_path / "second" / "drive")
+    other = {"HOME": "home", "XDG_CACHE_HOME": "home/cache", "TMPDIR": "temporary", "MOBIUS_CACHE": "home/mobius"}
+    absolute = {name: str(tmp_path / "second" / path) for name, path in other.items()}
+    again = server.run(tmp_path / "second", f"{TINY} --work drive", **absolute)
+    assert again.status == 0 and again.replaced < ended.replaced, "it did not begin at the beginning"
+    assert lasting(load_result(tmp_path / "second" / "result.json")) == lasting(expected)
+
+
 # What a shell completes.
 
 

@@ -111,7 +111,7 @@ class Trainer:
         if arm.solve is not None:
             arm.solve(model.to(self.place), *data.train)
         if self.settings.epochs == 0 or arm.solve is not None:
-            outcome = _judge(model, whole, self.place)
+            outcome = _judge(model, whole, self.place, self.progress)
         else:
             outcome = self._train(name, model, data, self._watched(data), rate, seed, f"{name}-seed{seed}")
         if self.run.keep_predictions or self.run.watched is not None:
@@ -261,11 +261,13 @@ def predicted(model: nn.Module, batches: Any, place: torch.device) -> Tensor:
     return torch.cat([model(x.to(place)).argmax(-1).cpu() for x, _ in batches.epoch(0)])
 
 
-def _judge(model: nn.Module, validation: Any, place: torch.device) -> dict[str, Any]:
+def _judge(model: nn.Module, validation: Any, place: torch.device, progress: bool = False) -> dict[str, Any]:
+    from mobius_lib.progress import Bar
     from mobius_lib.training import evaluate
 
     started = time.perf_counter()
-    _, accuracy = evaluate(model.to(place), validation, place)
+    with Bar("judging", validation.samples, "rows") as bar:
+        _, accuracy = evaluate(model.to(place), validation, place, judged=bar.add if progress else None)
     seconds = time.perf_counter() - started
     return {
         "best_accuracy": accuracy,

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from mobius_lib.errors import CheckpointError, DataError, MobiusError
 from mobius_lib.fingerprint import fingerprint
-from mobius_lib.progress import Progress
+from mobius_lib.progress import Progress, taken
 from mobius_lib.training.batches import Batches, check_labels, label_range
 from mobius_lib.training.checkpoint import (
     RunFolder,
@@ -136,9 +136,18 @@ def fit(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Batches, device: str | torch.device = "cpu") -> tuple[float, float]:
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    device: str | torch.device = "cpu",
+    *,
+    judged: Callable[[int], object] | None = None,
+) -> tuple[float, float]:
     """Mean cross-entropy and top-1 accuracy; leaves the model in evaluation mode.
 
+    Args:
+        model, batches, device: what is judged by what, and where.
+        judged: called after each batch with its number of rows.
     Shape:
         the batches' (x, y) with x (N, ...), y (N,).
     Raises:
@@ -155,6 +164,8 @@ def evaluate(model: nn.Module, batches: Batches, device: str | torch.device = "c
         if labels is not None:
             check_labels(labels, logits.shape[-1])
         sums.add(F.cross_entropy(logits.float(), y), logits, y)
+        if judged is not None:
+            judged(len(y))
     if not finite:
         raise DataError(
             "The samples to validate on hold a NaN or an infinity, of which no accuracy can be told; leave those out."
@@ -243,6 +254,7 @@ class _Run:
             files.tensorboard = Path(tensorboard)
         if files is not None and self.epoch == self.recipe.epochs and files.finished():
             files.end()  # it may have been killed just before
+            taken()
             return self._outcome(files)
         if files is not None:
             files.prepare()

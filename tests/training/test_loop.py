@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from mobius_lib.errors import CheckpointError, DataError
-from mobius_lib.progress import one_bar
+from mobius_lib.progress import Progress, one_bar
+from mobius_lib.runs.trainer import _judge
 from mobius_lib.training import LoaderBatches, RecipeError, ResidentBatches, TrainingError, evaluate, fit, read
 
 
@@ -443,8 +444,44 @@ def test_lines_where_there_is_no_terminal(task, capfd):
     lines = out.splitlines()
     assert lines[0].startswith("epoch 1/4: loss ") and lines[-1].startswith("epoch 4/4: loss ")
     assert "validation" in lines[-1] and lines[-1].endswith("0:00 left") and err == ""
+    assert re.search(r", \d:\d\d an epoch, \d:\d\d left$", lines[0])
     task.fit(progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_after_the_first_epoch_the_time_of_all_models_is_told(task, tmp_path, capfd, monkeypatch, terminal):
+    """A clock that steps a minute with each epoch: three models of four epochs, of which one had been trained before.
+
+    The second has taken 1 of its 4 minutes: 3 + 4 are left. It ends after 4; the third has then 3 left.
+    """
+    task.fit(tmp_path, progress=False)
+    clock = [0.0]
+    monkeypatch.setattr("mobius_lib.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    original = Progress.epoch_done
+
+    def epoch_done(self, *told):
+        clock[0] += 60
+        original(self, *told)
+
+    monkeypatch.setattr(Progress, "epoch_done", epoch_done)
+    with one_bar(3):
+        for folder in (tmp_path, None, None):
+            task.fit(folder, progress=True)
+    out, err = capfd.readouterr()
+    told = re.findall(r"epoch 1/4.*, 1:00 an epoch, about (\d+:\d\d) left for all 3 models", err if terminal else out)
+    assert told == ["7:00", "3:00"]
+
+
+def test_judging_has_a_bar(task, capsys, monkeypatch):
+    monkeypatch.setattr("mobius_lib.progress.LINE_EVERY", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    _judge(task.model(), task.batches(shuffle=False), torch.device("cpu"), progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("judging: 16 of 96 rows") and lines[-1].startswith("judging: 96 of 96 rows")
+    _judge(task.model(), task.batches(shuffle=False), torch.device("cpu"))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture
