@@ -4,6 +4,7 @@ from mobius_lib.gauge.base import Compression, Rung, relative_error
 from mobius_lib.gauge.baselines import BASELINES, at_bits
 from mobius_lib.gauge.bridge import PRODUCTS, MobiusHarmonicBridge, Step
 from mobius_lib.gauge.codes import GaugeTensor, IntegerNormal, gauge_tensor, integer_normal
+from mobius_lib.gauge.compress import RUNGS, Compressed, compress
 from mobius_lib.gauge.cooccurrence import cooccurrence_counts, log_cooccurrence, pair_counts
 from mobius_lib.gauge.cosmic import CosmicLinear, FibreVAE, fibres_of
 from mobius_lib.gauge.harmonic import FractalHarmonicLinear, HarmonicLinear, TriLevelHarmonicLinear
@@ -24,25 +25,13 @@ from mobius_lib.gauge.math import (
 )
 from mobius_lib.gauge.meta import WINDOWS, MetaMobiusLinear, connection_count, seed_count
 
-RUNGS: dict[str, type[Rung]] = {
-    rung.level: rung
-    for rung in (
-        HarmonicLinear,
-        FractalHarmonicLinear,
-        TriLevelHarmonicLinear,
-        MobiusHarmonicBridge,
-        MetaMobiusLinear,
-        CosmicLinear,
-    )
-}
-"""L1 to L6. (L0 is `torch.nn.Linear`.)"""
-
 __all__ = [
     "BASELINES",
     "KPZ",
     "PRODUCTS",
     "RUNGS",
     "WINDOWS",
+    "Compressed",
     "Compression",
     "CosmicLinear",
     "FibreVAE",
@@ -59,6 +48,7 @@ __all__ = [
     "cascade",
     "circulant",
     "circular_convolution",
+    "compress",
     "connection_count",
     "cooccurrence_counts",
     "fft_product",

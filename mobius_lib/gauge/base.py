@@ -138,10 +138,13 @@ class Rung(nn.Module):
     @classmethod
     def from_linear(cls, linear: nn.Linear, *args: Any, **settings: Any) -> Self:
         """The rung for the matrix of a linear layer, with its bias: the replacement of a layer in a trained network."""
-        rung = cls.from_dense(linear.weight.detach(), *args, **settings)
-        if linear.bias is not None:
-            rung.bias = nn.Parameter(linear.bias.detach().clone())
-        return rung.to(linear.weight.device, linear.weight.dtype)
+        return cls.from_dense(linear.weight.detach(), *args, **settings).take_from(linear)
+
+    def take_from(self, layer: Any) -> Self:
+        """The bias, device and dtype of a layer in whose place this rung comes."""
+        if layer.bias is not None:
+            self.bias = nn.Parameter(layer.bias.detach().clone())
+        return self.to(layer.weight.device, layer.weight.dtype)
 
     def compression_ratio(self) -> Compression:
         """(dense / stored, dense, stored), in numbers; in bits, compare `stored_bits` with 32 a number."""

@@ -105,7 +105,7 @@ class FractalHarmonicLinear(Rung):
     Args:
         in_features, out_features, bias, device, dtype: as `Rung`.
         terms: N, Gaussians over the inputs.
-        out_terms: M, Gaussians over the outputs; None takes N.
+        out_terms: M, Gaussians over the outputs; None takes N, or as many as there are outputs, if these are fewer.
     Source:
         ours.
     """
@@ -117,7 +117,9 @@ class FractalHarmonicLinear(Rung):
         device: Any = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_features, out_features, terms, bias=bias)
-        self.out_terms = check_whole("out_terms", terms if out_terms is None else out_terms, most=out_features)
+        self.out_terms = check_whole(
+            "out_terms", min(self.terms, self.out_features) if out_terms is None else out_terms, most=self.out_features
+        )
         self.core = nn.Parameter(torch.randn(self.out_terms, terms) * in_features**-0.5)
         self.mu = nn.Parameter(spread_positions(in_features, terms))
         self.sigma = nn.Parameter(torch.full((terms,), in_features / (2 * terms)))
@@ -158,8 +160,8 @@ class FractalHarmonicLinear(Rung):
             ValueError: as `Rung`, and for a matrix that is empty or not finite.
         """
         check_terms(terms, w.shape[1])
-        out_terms = min(terms, w.shape[0]) if out_terms is None else out_terms
         rung = cls(w.shape[1], w.shape[0], terms, out_terms=out_terms).to(w)
+        out_terms = rung.out_terms
         u, s, v = seeded_svd(w, 2 * max(terms, out_terms) + 16)
         over_inputs, _ = pursue_shared((v * s).mT.contiguous(), [width_grid(w.shape[1])] * terms)
         over_outputs, _ = pursue_shared((u * s).mT.contiguous(), [width_grid(w.shape[0])] * out_terms)

@@ -26,11 +26,8 @@ from torch import Tensor
 from mobius_lib.datasets import text
 from mobius_lib.gauge import (
     WINDOWS,
-    FractalHarmonicLinear,
-    HarmonicLinear,
     MetaMobiusLinear,
     MobiusHarmonicBridge,
-    Rung,
     TriLevelHarmonicLinear,
     at_bits,
     fft_product,
@@ -41,22 +38,16 @@ from mobius_lib.gauge import (
 )
 from mobius_lib.gauge.baselines import Approximation, quantised
 from mobius_lib.gauge.bits import FLOAT_BITS, entries, is_symmetric, symmetric_part
+from mobius_lib.gauge.compress import RUNGS as LADDER
+from mobius_lib.gauge.compress import TERMS
 from mobius_lib.ledger.stats import student_quantile
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.measures import Bigrams, Neighbours, held_out_places
 
-TERMS = 8
-"""N, as in the seed."""
 MEAN = "mean"
 """The name of the mean of the three matrices."""
-RUNGS: dict[str, type[Rung]] = {
-    "L1": HarmonicLinear,
-    "L2": FractalHarmonicLinear,
-    "L3": TriLevelHarmonicLinear,
-    "L4": MobiusHarmonicBridge,
-    "L5": MetaMobiusLinear,
-}
+RUNGS = {level: rung for level, rung in LADDER.items() if level != "L6"}
 BASELINES: dict[str, Callable[[Tensor, int], Approximation | None]] = {
     "SVD": partial(at_bits, "svd"),
     "DCT": partial(at_bits, "dct"),

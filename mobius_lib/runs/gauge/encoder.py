@@ -17,7 +17,6 @@ The numbers directly in an arm's record are those of N = 8 Gaussians, the seed's
 L5, layer by layer. `rows` holds other N. The fits do not depend on the seed, and are made once.
 """
 
-import copy
 import hashlib
 import importlib
 from collections.abc import Iterable, Mapping
@@ -33,6 +32,7 @@ from torch import Tensor, nn
 from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.errors import DataError
+from mobius_lib.gauge.compress import is_pointwise, mixing, replaced
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, dense_bits, error, size, some_rungs
@@ -98,27 +98,15 @@ def network() -> nn.Module:
     return model.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
-def pointwise(model: nn.Module) -> dict[str, nn.Conv2d]:
+def pointwise(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that are replaced, by name, in their order."""
-    return {
-        name: layer for name, layer in model.named_modules()
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1
-    }  # fmt: skip
+    return {name: layer for name, layer in mixing(model).items() if is_pointwise(layer)}
 
 
 def largest(model: nn.Module, count: int = LARGEST) -> list[int]:
     """Which of the pointwise layers hold most numbers, in their order."""
     sizes = [layer.weight.numel() for layer in pointwise(model).values()]
     return sorted(sorted(range(len(sizes)), key=lambda index: -sizes[index])[:count])
-
-
-def replaced(model: nn.Module, matrices: Mapping[int, Tensor]) -> nn.Module:
-    """A copy of the network in which some pointwise layers, by their place, have another matrix (out, in)."""
-    other = copy.deepcopy(model)
-    layers = list(pointwise(other).values())
-    for index, matrix in matrices.items():
-        layers[index].weight.data.copy_(matrix[:, :, None, None])
-    return other
 
 
 def enlarged(pictures: Tensor) -> Tensor:
@@ -228,7 +216,7 @@ class _Encoder:
 
     def row(self, form: Form) -> dict[str, Any]:
         """Everything that is replaced at once."""
-        model = replaced(self.model, dict(enumerate(form.matrices)))
+        model = replaced(self.model, dict(zip(self.names, form.matrices, strict=True)))
         x, x_test = features(model, self.train[0]), features(model, self.test[0])
         part = sum(dense_bits(self.weights[index]) for index in self.largest)
         return {
@@ -253,7 +241,7 @@ class _Encoder:
 
     def accuracy(self, form: Form, indices: Iterable[int]) -> float:
         """With some of the largest layers replaced alone."""
-        model = replaced(self.model, {index: form.matrices[index] for index in indices})
+        model = replaced(self.model, {self.names[index]: form.matrices[index] for index in indices})
         return score(self.probe, leaving(model, self.halfway, self.block), self.test[1])
 
     def error(self, form: Form, indices: Iterable[int]) -> float:

@@ -16,7 +16,8 @@ from torch import Tensor
 from mobius_lib.gauge import Rung
 from mobius_lib.gauge.baselines import quantised
 from mobius_lib.gauge.bits import FLOAT_BITS, entries
-from mobius_lib.runs.gauge.cooccurrence import BASELINES, RUNGS, TERMS
+from mobius_lib.gauge.compress import TERMS, fitted
+from mobius_lib.runs.gauge.cooccurrence import BASELINES, RUNGS
 
 ARMS: dict[str, Callable[..., Any]] = {
     "dense": torch.clone,
@@ -65,15 +66,10 @@ def compressed(weights: list[Tensor], terms: tuple[int, ...]) -> list[Form]:
 
 def _rung(name: str, rung: type[Rung], weights: list[Tensor], n: int) -> Form:
     started = time.perf_counter()
-    matrices, bits, stored = [], [], []
-    for w in weights:
-        fitted = rung.from_dense(w, min(n, w.shape[1]))
-        worth = fitted.stored_bits() < dense_bits(w)
-        matrices.append(fitted.to_dense() if worth else w)
-        bits.append(fitted.stored_bits() if worth else dense_bits(w))
-        stored.append(fitted.compression_ratio().stored if worth else w.numel())
+    found = [fitted(w, rung, n) for w in weights]
     seconds = time.perf_counter() - started
-    return Form(name, matrices, bits, {"terms": n, "stored": sum(stored), "seconds": seconds})
+    known = {"terms": n, "stored": sum(each.numbers for each in found), "seconds": seconds}
+    return Form(name, [each.matrix for each in found], [each.bits for each in found], known)
 
 
 def _baseline(name: str, baseline: Callable, weights: list[Tensor], allowed: list[int]) -> Form | None:

@@ -13,7 +13,6 @@ replaced alone.
 The numbers directly in an arm's record are those of N = 8 Gaussians, the seed's. `rows` holds other N.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.gauge.compress import is_pointwise, mixing, replaced
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size, some_rungs
@@ -55,29 +55,14 @@ SIZES = {
 
 def replaceable(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that are replaced, by name, in their order: all that mix channels, but stem and head."""
-    return {
-        name: layer
-        for name, layer in model.named_modules()
-        if (isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1))
-        and not name.startswith(("stem", "head"))
-    }
+    return {name: layer for name, layer in mixing(model).items() if not name.startswith(("stem", "head"))}
 
 
 def kind(layer: nn.Module) -> str:
     """Which of `KINDS` a layer is."""
     if isinstance(layer, nn.Linear):
         return "twists"
-    return "pointwise" if layer.kernel_size == (1, 1) else "3 x 3"
-
-
-def replaced(model: nn.Module, matrices: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of the network in which some layers, by name, have another matrix (out, in)."""
-    other = copy.deepcopy(model)
-    layers = replaceable(other)
-    for name, matrix in matrices.items():
-        weight = layers[name].weight
-        weight.data.copy_(matrix.view(weight.shape))
-    return other
+    return "pointwise" if is_pointwise(layer) else "3 x 3"
 
 
 def compute(data: Data, seed: int, sizes: Sizes) -> Mapping[str, dict[str, Any]]:

@@ -9,7 +9,6 @@ The numbers directly in an arm's record are those of N = 8 Gaussians, the seed's
 L5. `rows` holds other N.
 """
 
-import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.gauge.compress import mixing, replaced
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size, some_rungs
@@ -60,9 +60,9 @@ def network(width: int = WIDTH, classes: int = CLASSES) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), *hidden, nn.Linear(width, classes))
 
 
-def square(model: nn.Module) -> list[nn.Linear]:
-    """The layers that are replaced, in their order."""
-    return [m for m in model.modules() if isinstance(m, nn.Linear) and m.in_features == m.out_features]
+def square(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that are replaced, by name, in their order."""
+    return {name: layer for name, layer in mixing(model).items() if layer.in_features == layer.out_features}
 
 
 def compute(data: Data, seed: int, sizes: Sizes) -> Mapping[str, dict[str, Any]]:
@@ -89,12 +89,11 @@ def _trained(data: Data, seed: int, sizes: Sizes) -> nn.Module:
 def _judged(
     model: nn.Module, test: tuple[Tensor, Tensor], terms: tuple[int, ...], seconds: float
 ) -> dict[str, dict[str, Any]]:
-    weights = [layer.weight.detach() for layer in square(model)]
+    layers = square(model)
+    weights = [layer.weight.detach() for layer in layers.values()]
 
     def row(form: Form) -> dict[str, Any]:
-        other = copy.deepcopy(model)
-        for layer, matrix in zip(square(other), form.matrices, strict=True):
-            layer.weight.copy_(matrix)
+        other = replaced(model, dict(zip(layers, form.matrices, strict=True)))
         accuracy = (other(test[0]).argmax(1) == test[1]).double().mean().item()
         return {**size(weights, form), "final_accuracy": accuracy}
 
@@ -106,7 +105,8 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     """The network trained again, its accuracy, and its layers by some rungs."""
     model = _trained(data, 0, run.compute.keywords["sizes"])
     hits = (model(data.test[0]).argmax(1) == data.test[1]).double()
-    return {"dense/final_accuracy": hits.mean().item(), **some_rungs([each.weight.detach() for each in square(model)])}
+    weights = [layer.weight.detach() for layer in square(model).values()]
+    return {"dense/final_accuracy": hits.mean().item(), **some_rungs(weights)}
 
 
 def at_scale(scale: str) -> Run:

@@ -15,6 +15,7 @@ import torch
 from mobius_lib.datasets import fashion_mnist
 from mobius_lib.errors import DataError
 from mobius_lib.gauge import relative_error
+from mobius_lib.gauge.compress import replaced
 from mobius_lib.runs import execute, get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import encoder as gauge_encoder
@@ -86,7 +87,7 @@ def test_what_is_replaced_in_the_network():
 @needs_network
 def test_the_same_matrices_give_the_same_features(pictures):
     model = gauge_encoder.network()
-    copied = gauge_encoder.replaced(model, dict(enumerate(weights())))
+    copied = replaced(model, dict(zip(gauge_encoder.pointwise(model), weights(), strict=True)))
     assert copied is not model
     assert torch.equal(gauge_encoder.features(copied, pictures), gauge_encoder.features(model, pictures))
 
@@ -97,7 +98,8 @@ def test_a_replaced_layer_multiplies_by_its_matrix_and_the_others_stay():
     before = [w.clone() for w in weights()]
     for index in (0, 7, 31):
         matrix = torch.randn(before[index].shape, generator=torch.Generator().manual_seed(index))
-        layers = list(gauge_encoder.pointwise(gauge_encoder.replaced(model, {index: matrix})).values())
+        name = list(gauge_encoder.pointwise(model))[index]
+        layers = list(gauge_encoder.pointwise(replaced(model, {name: matrix})).values())
         x = torch.randn(2, matrix.shape[1], 3, 5)
         # float32 sums of up to 320 products
         torch.testing.assert_close(layers[index](x), torch.einsum("oi,nihw->nohw", matrix, x), rtol=1e-4, atol=1e-4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from mobius_lib.gauge.compress import replaced
 from mobius_lib.runs import execute, get_run
 from mobius_lib.runs.gauge import lens as gauge_lens
 from mobius_lib.runs.gauge.forms import ARMS
@@ -51,7 +52,7 @@ def test_what_is_replaced(network):
 def test_the_same_matrices_give_the_same_network(network, pictures):
     own = {name: layer.weight.flatten(1).clone() for name, layer in gauge_lens.replaceable(network).items()}
     with torch.no_grad():
-        assert torch.equal(gauge_lens.replaced(network, own)(pictures), network(pictures))
+        assert torch.equal(replaced(network, own)(pictures), network(pictures))
 
 
 @pytest.mark.parametrize("name", ["stages.0.1.lens.twist_in_proj", "stages.1.0.conv.1", "downsamples.0.0"])
@@ -59,7 +60,7 @@ def test_a_replaced_layer_is_another_and_the_others_stay(network, pictures, name
     before = {key: value.clone() for key, value in network.state_dict().items()}
     weight = gauge_lens.replaceable(network)[name].weight
     matrix = torch.randn(weight.flatten(1).shape, generator=torch.Generator().manual_seed(1))
-    other = gauge_lens.replaced(network, {name: matrix})
+    other = replaced(network, {name: matrix})
     after = other.state_dict()
     assert [key for key, value in after.items() if not torch.equal(value, before[key])] == [f"{name}.weight"]
     # a column for each channel and place, in the order of the weight itself
@@ -73,7 +74,7 @@ def test_no_twist_matrix_counts_at_the_first_lens(network, pictures):
     """Its angle is 0 before training: cos(0) I + sin(0) W."""
     names = ("stages.0.0.lens.twist_in_proj", "stages.0.0.lens.twist_out_proj")
     layers = gauge_lens.replaceable(network)
-    gone = gauge_lens.replaced(network, {name: torch.zeros_like(layers[name].weight) for name in names})
+    gone = replaced(network, {name: torch.zeros_like(layers[name].weight) for name in names})
     with torch.no_grad():
         assert torch.equal(gone(pictures), network(pictures))
 

@@ -237,8 +237,8 @@ def network_record() -> dict:
 def test_what_is_replaced_in_the_network():
     model = gauge_network.network()
     layers = gauge_network.square(model)
-    assert [tuple(layer.weight.shape) for layer in layers] == [(768, 768)] * 3
-    assert model[-1] not in layers and model(torch.randn(2, 768)).shape == (2, 10)
+    assert [tuple(layer.weight.shape) for layer in layers.values()] == [(768, 768)] * 3
+    assert model[-1] not in layers.values() and model(torch.randn(2, 768)).shape == (2, 10)
     x = gauge_network.load().train[0]
     assert x.shape == (10_000, 768)
 
