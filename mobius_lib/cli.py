@@ -72,6 +72,14 @@ def run(
     work: Annotated[Path, typer.Option(help="folder of checkpoints; a run that was stopped goes on there")] = Path(
         "outputs"
     ),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="features of your own: .safetensors, .npy, Parquet, or a folder of pictures"),
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="of --data: how many, or a file with a name a line")] = None,
+    feature_column: Annotated[str | None, typer.Option(help="of --data, where types do not tell")] = None,
+    label_column: Annotated[str | None, typer.Option(help="of --data, where types do not tell")] = None,
+    encoder: Annotated[str | None, typer.Option(help="of a folder of pictures [default: efficientnet-lite0]")] = None,
     list_runs: Annotated[bool, typer.Option("--list", help="show the runs and leave")] = False,
 ) -> None:
     """Train a reproduction and write its result file. Stopped and started again, it goes on where it was."""
@@ -82,10 +90,16 @@ def run(
         if list_runs or name is None:
             _print_runs(asked)
             return
-        from mobius_lib.runs import execute, get_run, pick_device
+        from mobius_lib.runs import RunError, execute, get_run, pick_device
         from mobius_lib.runs.records import file_name
 
         chosen = get_run(name)
+        own: dict[str, Any] = {"classes": classes, "feature_column": feature_column, "label_column": label_column}
+        own = {key: value for key, value in (own | {"encoder": encoder}).items() if value is not None}
+        if own and data is None:
+            raise RunError(f"--{next(iter(own)).replace('_', '-')} is of --data, which names features of your own.")
+        if data is not None and scale != "quick":
+            raise RunError("With --data a run takes all rows, and has no --scale; leave it out, or give --epochs.")
         changes: dict[str, Any] = {
             "epochs": epochs,
             "train_samples": train_samples,
@@ -93,6 +107,14 @@ def run(
             "batch_size": batch_size,
             "lr": lr,
         }
+        if data is not None:
+            from mobius_lib.runs.own import train_on
+
+            own |= {"device": device, "backend": backend, "compiled": compiled, "seeds": seeds, **changes}
+            result = train_on(name, data, work=work, output=output, **own)
+            _print_result(result)
+            _print_own(result, data)
+            return
         # what changes the numbers has a folder of its own, so that no result is put together from two kinds of run
         kind = [scale, *(f"{key}{value}" for key, value in changes.items() if value is not None)]
         kind += [word for word in (backend, pick_device(device).type) if word not in ("auto", "cpu")]
@@ -125,6 +147,52 @@ def run(
     console.print(f"Result written to {escape(str(target))}", highlight=False, soft_wrap=True)
     if output is None and target.parent == Path("results"):
         console.print("See what it changes with: mobius ledger --results results", highlight=False)
+
+
+@app.command()
+def features(
+    folder: Annotated[Path, typer.Argument(help="of pictures: a folder for each class, or train/ and val/ of such")],
+    output: Annotated[Path, typer.Option(help="the feature file, .safetensors")],
+    encoder: Annotated[str, typer.Option(help="efficientnet-lite0, clip, or clip:MODEL")] = "efficientnet-lite0",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    skip: Annotated[bool, typer.Option("--skip", help="leave out pictures that cannot be read")] = False,
+) -> None:
+    """Turn a folder of pictures into features, for `mobius run waves-features --data` and simplex-features."""
+    from mobius_lib.datasets.own import write_features
+    from mobius_lib.runs import pick_device
+
+    try:
+        written = write_features(folder, output, encoder, device=pick_device(device), skip=skip)
+    except KeyboardInterrupt:
+        complaints.print("Stopped; nothing was written.")
+        raise typer.Exit(130) from None
+    for reason in written.left_out:
+        complaints.print(Text(f"Left out: {reason}"), soft_wrap=True)
+    of = f" of {len(written.classes)} classes" if written.classes else ", without labels"
+    console.print(
+        f"{written.rows:,} rows of {written.dim:,}{of} in {escape(str(output))}", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+def predict(
+    weights: Annotated[Path, typer.Argument(help="a file that `mobius run NAME --data` has left")],
+    images: Annotated[list[Path], typer.Argument(help="pictures")],
+    top: Annotated[int, typer.Option(min=1, help="classes to name for each")] = 3,
+    encoder: Annotated[str | None, typer.Option(help="of the pictures [default: the one of the features]")] = None,
+    device: Annotated[str, typer.Option(help="where the encoder computes: auto, cpu or cuda")] = "auto",
+) -> None:
+    """Say what pictures show, by weights that were trained on features of such."""
+    from mobius_lib.runs import pick_device
+    from mobius_lib.runs.predict import predict as predicted
+
+    table = Table("picture", "class", "probability")
+    for image, found in zip(
+        images, predicted(weights, images, top=top, encoder=encoder, device=pick_device(device)), strict=True
+    ):
+        for place, (name, probability) in enumerate(found):
+            table.add_row("" if place else Text(str(image)), Text(name), f"{probability:.1%}")
+    console.print(table)
 
 
 @app.command()
@@ -353,6 +421,17 @@ def _print_result(result: dict) -> None:
         found = step_ratio(row)
         ratio = f", {found[1]:.2f} x {found[0]}" if found else ""
         console.print(f"a training step of {row['batch_size']}: {name} {row['seconds'] * 1e3:.0f} ms{ratio}")
+
+
+def _print_own(result: dict, source: Path) -> None:
+    """What was held out, and what to do with the weights."""
+    own = result["own"]
+    rows = own["rows"]
+    told = [f"{source}: {rows['train']:,} rows to train on, {rows['test']:,} to test on ({own['split']})."]
+    told += [f"Weights of {arm}: {path}" for arm, path in own["weights"].items()]
+    if own["encoder"] is not None:
+        told.append(f"Name the classes of pictures: mobius predict {next(iter(own['weights'].values()))} IMAGE")
+    console.print(Text("\n".join(told)), soft_wrap=True)
 
 
 def _print_measures(result: dict) -> None:

@@ -14,6 +14,7 @@ A picture is turned as its camera's note (EXIF) says, before anything else. Of 1
 import contextlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ DOWNLOAD = (
     "unzip tiny-imagenet-200.zip -d ./data/`, or give another folder"
 )
 ANNOTATIONS = "val_annotations.txt"
+_PARTS = {"train", "val", "valid", "validation", "test"}
+"""Names of folders that are no classes, where there are no others."""
 
 
 class ImageFiles(Dataset):
@@ -72,7 +75,7 @@ class ImageFiles(Dataset):
         return files, self.labels, self.classes, str(self.transform)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(_load(self.files[index])), self.labels[index]
+        return self.transform(load_picture(self.files[index])), self.labels[index]
 
 
 def image_folder(root: Path | str, split: str, size: int = 64, augment: bool | None = None) -> ImageFiles:
@@ -101,6 +104,51 @@ def image_folder(root: Path | str, split: str, size: int = 64, augment: bool | N
         pairs = _class_folders(root, classes)
     files, labels = zip(*pairs, strict=True)
     return ImageFiles(list(files), list(labels), classes, size, split == "train" if augment is None else augment)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a folder, in a fixed order: those to train on first."""
+
+    files: list[Path]
+    labels: list[int] | None
+    """Positions in `classes`; None where nothing says what is in the pictures."""
+    classes: list[str]
+    train: int | None
+    """How many are to train on, where the folder says so itself."""
+
+
+def pictures(root: Path | str) -> Pictures:
+    """What a folder of a user's own holds: train/ and val/ as above, or a folder for each class, or pictures alone.
+
+    Raises:
+        DataError: when the folder is missing or empty, holds pictures beside folders, or a class without pictures.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}; name one that holds pictures, or a folder of them for each class.")
+    names = _below(root)
+    loose = sorted(path for path in root.iterdir() if _is_picture(path))
+    if {"train", "val"} <= {*names}:
+        parts = [image_folder(root, split) for split in ("train", "val")]
+        files, labels = ([*getattr(parts[0], part), *getattr(parts[1], part)] for part in ("files", "labels"))
+        return Pictures(files, labels, parts[0].classes, len(parts[0]))
+    if names and {*names} <= _PARTS:
+        raise DataError(
+            f"{root} holds {' and '.join(f'{name}/' for name in names)}; call the two parts train/ and val/, or name "
+            f"{root / names[0]} alone."
+        )
+    if not names:
+        if not loose:
+            raise DataError(f"There are no pictures in {root}; put some there, or name another folder.")
+        return Pictures(loose, None, [], None)
+    if loose:
+        raise DataError(
+            f"{root} holds pictures ({loose[0].name}) beside folders ({names[0]}); sort them into the folders of "
+            "their classes, or take them away."
+        )
+    pairs = [(file, number) for number, name in enumerate(names) for file in _images(root / name)]
+    return Pictures([file for file, _ in pairs], [number for _, number in pairs], names, None)
 
 
 def tiny_imagenet(root: Path | str, split: str, size: int = 64, augment: bool | None = None) -> ImageFiles:
@@ -194,10 +242,14 @@ def _annotated(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
 
 def _images(folder: Path) -> list[Path]:
     """All images below a folder, at any depth, in a fixed order."""
-    files = [path for path in visible(folder) if path.suffix.lower() in IMG_EXTENSIONS]
+    files = [path for path in visible(folder) if _is_picture(path)]
     if not files:
         raise DataError(f"There are no images in {folder}; put some there or take the folder away.")
     return files
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMG_EXTENSIONS and path.name[0] != "." and path.is_file()
 
 
 def _below(folder: Path) -> list[str]:
@@ -213,8 +265,12 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read as text; get the file again.") from error
 
 
-def _load(path: Path) -> Image.Image:
-    """RGB, 8 bits a channel, upright."""
+def load_picture(path: Path) -> Image.Image:
+    """One picture: RGB, 8 bits a channel, upright.
+
+    Raises:
+        DataError: naming the file, when it cannot be decoded, or does not say what is white.
+    """
     try:
         with Image.open(path) as image:
             image.load()
@@ -243,7 +299,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _readable(path: Path) -> bool:
     try:
-        _load(path)
+        load_picture(path)
     except DataError:
         return False
     return True

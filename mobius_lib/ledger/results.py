@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobius_lib.ledger.base import LedgerError
+from mobius_lib.runs.about import OWN
 
 ENOUGH_SEEDS = 3
 """Seeds below which no run decides a claim: two seeds have one degree of freedom and an interval 12.7 wide."""
@@ -126,7 +127,7 @@ class Results:
         order = {"full": 0, "quick": 2}
         paths = sorted(self.folder.glob(f"{run}.*.json"), key=lambda path: (order.get(_scale(path), 1), path.name))
         for path in paths:
-            if scale in (None, _scale(path)):
+            if scale in (None, _scale(path)) and _scale(path) != OWN:
                 file = read(path)
                 if not file.changes and len(file.seeds(*arms)) >= seeds:
                     return file

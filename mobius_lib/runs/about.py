@@ -30,6 +30,9 @@ class Scale:
     """What to expect: minutes and machine."""
 
 
+OWN = "own"
+"""The scale of a run on data of a user's own: no claim is judged by its records."""
+
 COMPUTED = partial(Scale, epochs=0, batch_size=0, lr=0.0)
 """A scale of a run that computes its records in its own way."""
 

@@ -29,7 +29,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from mobius_lib.errors import DataError, MobiusError
 from mobius_lib.files import write_json
 from mobius_lib.fingerprint import PACKAGE, fingerprint
-from mobius_lib.runs.about import RunError
+from mobius_lib.runs.about import OWN, RunError
 from mobius_lib.runs.schema import Digest, Record, read_record
 
 FILE = "verified.json"
@@ -118,8 +118,8 @@ def _entries(path: Path, *_: int) -> dict[str, Entry]:
 
 
 def record_names(folder: Path) -> list[Path]:
-    """The records of a folder."""
-    return sorted(folder.glob("*.*.json"))
+    """The records of a folder, but for those on a user's own data, which nobody else can make again."""
+    return sorted(path for path in folder.glob("*.*.json") if not path.name.endswith(f".{OWN}.json"))
 
 
 def own_entry(path: Path, record: Record) -> Entry | None:
