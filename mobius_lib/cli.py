@@ -98,8 +98,8 @@ def run(
         own = {key: value for key, value in (own | {"encoder": encoder}).items() if value is not None}
         if own and data is None:
             raise RunError(f"--{next(iter(own)).replace('_', '-')} is of --data, which names features of your own.")
-        if data is not None and scale != "quick":
-            raise RunError("With --data a run takes all rows, and has no --scale; leave it out, or give --epochs.")
+        if data is not None and (scale != "quick" or arm):
+            raise RunError("With --data a run trains all arms on all rows; leave --scale and --arm out.")
         changes: dict[str, Any] = {
             "epochs": epochs,
             "train_samples": train_samples,

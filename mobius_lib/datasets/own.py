@@ -8,7 +8,6 @@ says so), `files` (of each row), and `created`.
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from mobius_lib.datasets.image_folder import Pictures, load_picture, pictures
 from mobius_lib.datasets.paths import visible
 from mobius_lib.errors import DataError
 from mobius_lib.files import check_writable, write_whole
+from mobius_lib.progress import Bar
 
 KEY = "mobius"
 """Of the metadata of a .safetensors file of ours."""
@@ -144,8 +144,8 @@ def own_features(
     five of each class, at least one of two, drawn with seed 0: of the same rows always the same.
 
     Args:
-        source: .safetensors, .npy, .parquet or a folder of Parquet, as in `load_features`; or a folder of pictures,
-            which are encoded once and kept in `cache`.
+        source: .safetensors, .npy, .parquet or a folder of such, as in `load_features`; or a folder of pictures, which
+            are encoded once and kept in `cache`.
         classes: how many, or a text file with a name on each line; None: as the source says, else one more than the
             largest label, and then each must have a row.
         feature_column, label_column: as in `load_features`.
@@ -157,7 +157,7 @@ def own_features(
     """
     source = Path(source)
     path = source
-    if source.is_dir() and not visible(source, "*.parquet"):
+    if source.is_dir() and not any(visible(source, f"*.{kind}") for kind in ("parquet", "safetensors")):
         path = _encoded_once(source, encoder, Path(cache), device, progress)
     facts = facts_of(path) if path.is_file() else {}
     if facts and facts.get("labelled") is False:
@@ -196,7 +196,6 @@ def held_out(y: Tensor) -> Tensor:
 
 def _batches(files: list[Path], skip: bool, progress: bool) -> Iterator[tuple[list[int], list[Image.Image], list[str]]]:
     """Pictures, with their places in the list, and what is wrong with those that are left out."""
-    from tqdm import tqdm
 
     def load(number: int) -> tuple[int, Image.Image] | str:
         try:
@@ -206,16 +205,13 @@ def _batches(files: list[Path], skip: bool, progress: bool) -> Iterator[tuple[li
                 raise
             return str(error)
 
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds: a log stays short
-    with ThreadPoolExecutor(_THREADS) as pool, tqdm(
-        total=len(files), unit="picture", dynamic_ncols=True, mininterval=every, disable=not progress
-    ) as bar:  # fmt: skip
+    with ThreadPoolExecutor(_THREADS) as pool, Bar("encoding", len(files), "pictures") as bar:
         for start in range(0, len(files), _BATCH):
-            numbers = range(start, min(start + _BATCH, len(files)))
-            found = list(pool.map(load, numbers))
+            found = list(pool.map(load, range(start, min(start + _BATCH, len(files)))))
             good = [each for each in found if not isinstance(each, str)]
             yield [number for number, _ in good], [image for _, image in good], [x for x in found if isinstance(x, str)]
-            bar.update(len(numbers))
+            if progress:
+                bar.add(len(found))
 
 
 def _encoded(encoder: Encoder, images: list[Image.Image]) -> Tensor:

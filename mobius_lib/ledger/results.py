@@ -120,14 +120,14 @@ class Results:
     def find(self, run: str, *arms: str, scale: str | None = None, seeds: int = ENOUGH_SEEDS) -> RunFile | None:
         """The best file of a run whose arms share at least so many seeds, or None.
 
-        Without a scale the full one is preferred, and the quick one comes last. What options have changed is none.
+        Without a scale the full one is preferred, and the quick one comes last. What options have changed is none, and what is of a user's own data.
         """
         if not self.folder.is_dir():
             return None
         order = {"full": 0, "quick": 2}
         paths = sorted(self.folder.glob(f"{run}.*.json"), key=lambda path: (order.get(_scale(path), 1), path.name))
         for path in paths:
-            if scale in (None, _scale(path)) and _scale(path) != OWN:
+            if scale in (None, _scale(path)) and OWN not in path.name.split("."):
                 file = read(path)
                 if not file.changes and len(file.seeds(*arms)) >= seeds:
                     return file

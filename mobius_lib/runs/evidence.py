@@ -119,7 +119,7 @@ def _entries(path: Path, *_: int) -> dict[str, Entry]:
 
 def record_names(folder: Path) -> list[Path]:
     """The records of a folder, but for those on a user's own data, which nobody else can make again."""
-    return sorted(path for path in folder.glob("*.*.json") if not path.name.endswith(f".{OWN}.json"))
+    return sorted(path for path in folder.glob("*.*.json") if path.name.split(".")[1] != OWN)
 
 
 def own_entry(path: Path, record: Record) -> Entry | None:
