@@ -120,7 +120,8 @@ class Results:
     def find(self, run: str, *arms: str, scale: str | None = None, seeds: int = ENOUGH_SEEDS) -> RunFile | None:
         """The best file of a run whose arms share at least so many seeds, or None.
 
-        Without a scale the full one is preferred, and the quick one comes last. What options have changed is none, and what is of a user's own data.
+        Without a scale the full one is preferred, and the quick one comes last. What options have changed is none, and
+        neither is what was made of a user's own data.
         """
         if not self.folder.is_dir():
             return None
