@@ -111,7 +111,8 @@ class Run(About):
     models trained by the recipe above. Then `Scale` has nothing that could be changed, and `work` keeps the seeds that
     are done."""
     keeps_parts: bool = False
-    """Whether `compute` takes a third argument, `Computer.part`, by which `work` keeps what is done of a seed."""
+    """Whether `compute` takes a third argument, `Computer.part`, by which `work` keeps what is done of a seed; and
+    `only`, the arms that alone are asked for."""
     on_any_device: bool = False
     """Whether `compute` computes where its data lie, which is then the device that was asked for."""
     keep_history: bool = True

@@ -25,8 +25,16 @@ class Computer:
     backend = None
 
     def __init__(
-        self, run: Run, data: Data, made_by: Mapping[str, str], work: Path | None, announced: int | None
+        self,
+        run: Run,
+        data: Data,
+        made_by: Mapping[str, str],
+        work: Path | None,
+        announced: int | None,
+        only: Collection[str] = (),
     ) -> None:
+        self.only = only
+        """Arms that alone are computed; none: all."""
         self.run, self.data, self.work, self.announced, self.made_by = run, data, work, announced, dict(made_by)
         self.told = False
         self.seed = -1
@@ -68,6 +76,8 @@ class Computer:
         parts, self.resumed = (self.part,) if self.run.keeps_parts else (), 0.0
         compute = self.run.compute
         assert compute is not None  # else `execute` would have taken a `Trainer`
+        if self.only:  # no whole seed, which could be kept
+            return plain(dict(compute(self.data, seed, *parts, only=self.only)))
         found, seconds, kept = self._obtained(f"seed{seed}", "arms", lambda: compute(self.data, seed, *parts))
         if kept:
             self.earlier += seconds

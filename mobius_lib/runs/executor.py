@@ -79,9 +79,8 @@ def execute(
     changes = {key: value for key, value in changes.items() if value is not None}
     settings = changed(run.scales[scale], changes)
     if run.compute is not None:
-        _check_computed(
-            run, [*changes, *(["compiled"] if compiled else []), *(["arm"] if only else [])], device, backend
-        )
+        given = [*changes, *(["compiled"] if compiled else []), *(["arm"] if only and not run.keeps_parts else [])]
+        _check_computed(run, given, device, backend)
         device = device if run.on_any_device else "cpu"
     if unknown := set(only) - set(run.arms):
         raise RunError(f"The run {run.name} has no arm {min(unknown)!r} at this scale; it has {', '.join(run.arms)}.")
@@ -101,7 +100,7 @@ def execute(
         )
     else:
         made_by["configuration"] = configuration_of(run, scale, settings, backend=None, **chosen)
-        trainer = Computer(run, data, made_by, work, seeds if progress else None)
+        trainer = Computer(run, data, made_by, work, seeds if progress else None, only)
 
     started = time.perf_counter()
     searched = changes.get("lr") is None

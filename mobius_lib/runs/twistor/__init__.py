@@ -22,6 +22,9 @@ ABOUT = by_name(
         scales={
             "quick": COMPUTED(note="20 steps of tiny models, three rates and more; a minute on one core"),
             "short": COMPUTED(note="1,000 steps of 460,000 parameters; 20 minutes for the rates, 7 a seed on one core"),
+            "long": COMPUTED(
+                note="with every part taken away, and rivals trained longer; an hour for the rates, 35 minutes a seed"
+            ),
             "full": COMPUTED(note="4,000 steps of the preset small; days on a GPU"),
         },
     ),
@@ -32,6 +35,9 @@ ABOUT = by_name(
         scales={
             "quick": COMPUTED(note="three stages of 20 steps of tiny models; seconds on one core"),
             "short": COMPUTED(note="three stages of 200 steps of 460,000 parameters; 4 minutes a seed on one core"),
+            "long": COMPUTED(
+                note="three stages of 400 steps, one in a permuted alphabet; 15 minutes a seed on one core"
+            ),
             "full": COMPUTED(note="three stages of 2,000 steps of the preset small; hours on a GPU"),
         },
     ),

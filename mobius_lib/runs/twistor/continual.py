@@ -12,6 +12,11 @@ Arms: twistor and an LSTM of as many parameters, each at the best of three rates
 of a stage); the twistor without its nested levels; and, for both, "mixed": the same text and as many steps, but all
 three groups together from the beginning, as what could be had without an order (`forgetting` there is 0 by what the
 word means, and is left out).
+
+At long scale the groups contradict each other, so that forgetting can be seen: all characters of one are put through a
+permutation of the alphabet, drawn once, and the same text means something else there. The order is then told apart from
+the schedule: "mixed" has as many ascents and cosines, each with a fresh optimiser, as there are groups. And there is an
+LSTM with the twistor's head, and what is left without nested levels is widened; all are of one size.
 """
 
 from collections.abc import Mapping
@@ -27,6 +32,7 @@ from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
+from mobius_lib.runs.twistor.maps import make_all
 from mobius_lib.runs.twistor.text import RATES, Sizes, count, make_models
 from mobius_lib.runs.twistor.training import bits_per_character, train
 from mobius_lib.twistor import TwistorHopeArchitecture
@@ -39,6 +45,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """In the order in which they are read; their names of `text.book_groups`."""
 ARMS = {"twistor": "twistor", "lstm": "lstm", "no nested": "no nested", "mixed": "twistor", "lstm mixed": "lstm"}
 """Arm to its model, a name of twistor-text."""
+LONG_ARMS = {
+    "twistor": "twistor", "lstm": "lstm", "lstm + head": "lstm + head", "no nested, wider": "no nested, wider",
+    "mixed": "twistor", "lstm mixed": "lstm", "lstm + head mixed": "lstm + head",
+}  # fmt: skip
 RATE_OF = {"no nested": "twistor"}
 
 
@@ -52,6 +62,8 @@ class Course:
     """Of every stage."""
     intervals: int
     """Of every stage."""
+    contrary: str | None = None
+    """The group whose alphabet is permuted; then "mixed" is trained in as many stages as the others, too."""
 
 
 SIZES = {
@@ -60,6 +72,9 @@ SIZES = {
         steps=20, intervals=2,
     ),
     "short": Course(Sizes(48, 3, 16, 64, 0, 0, 0, 0, validation=8_192, test=49_152, rates=RATES), 200, 4),
+    "long": Course(
+        Sizes(48, 3, 16, 64, 0, 0, 0, 0, validation=8_192, test=49_152, rates=RATES), 400, 4, "poetry and prophets"
+    ),
     "full": Course(Sizes(128, 5, 64, 128, 0, 0, 0, 0, validation=60_000, dropout=0.1, rates=RATES), 2_000, 10),
 }  # fmt: skip
 
@@ -78,6 +93,7 @@ class Continual:
 
     def __init__(self, course: Course) -> None:
         self.course = course
+        self.arms = ARMS if course.contrary is None else LONG_ARMS
         self.rates: dict[str, tuple[float, Mapping[str, float]]] = {}
         self.lengths: list[list[int]] = []
 
@@ -89,6 +105,11 @@ class Continual:
             [book.characters(held_out(book.VALIDATION, group), sizes.validation) for group in GROUPS],
             [book.characters(held_out(book.TEST, group), sizes.test) for group in GROUPS],
         ]
+        if self.course.contrary is not None:
+            which = list(GROUPS).index(self.course.contrary)
+            letters = torch.randperm(len(book.alphabet()), generator=torch.Generator().manual_seed(0))
+            for parts in texts:
+                parts[which] = letters[parts[which]]
         self.lengths = [[len(part) for part in parts] for parts in texts]
         train, validation, test = (torch.cat(parts) for parts in texts)
         return Data((train, validation), (test, test[:0]), text.digest())
@@ -101,14 +122,17 @@ class Continual:
         self.texts = train
         self.validation = [book.Pieces(each, sizes.piece) for each in validation]
         self.test = [book.Pieces(each, sizes.piece) for each in test]
-        self.models = make_models(sizes, len(book.alphabet()))
+        vocab_size = len(book.alphabet())
+        self.models = make_models(sizes, vocab_size)
+        if self.course.contrary is not None:
+            self.models |= make_all(sizes, vocab_size)
 
     def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
         self.prepare(data)
         if not self.rates:
-            for name in ("twistor", "lstm"):
+            for name in dict.fromkeys(RATE_OF.get(name, name) for name in self.arms.values()):
                 self.rates[name] = search(self.course.model.rates, partial(self._attempt, name))
-        return {arm: self._record(arm, seed) for arm in ARMS}
+        return {arm: self._record(arm, seed) for arm in self.arms}
 
     def _attempt(self, name: str, rate: float) -> float:
         steps = max(2, self.course.steps // 2)
@@ -139,13 +163,13 @@ class Continual:
         return outcome.history, outcome.seconds
 
     def _record(self, arm: str, seed: int) -> dict[str, Any]:
-        name = ARMS[arm]
+        name = self.arms[arm]
         rate, found = self.rates[RATE_OF.get(name, name)]
         stages = len(GROUPS)
         model = self._model(name, seed, stages * self.course.steps)
         bits, history, seconds = [], [], 0.0
         if arm.endswith("mixed"):
-            parts = [(torch.cat(self._evened()), self.validation[0], stages * self.course.steps)]
+            parts = self._mixed(stages)
         else:
             parts = [(words, self.validation[n], self.course.steps) for n, words in enumerate(self.texts)]
         for words, validation, steps in parts:
@@ -153,7 +177,7 @@ class Continual:
             history, seconds = [*history, curve], seconds + spent
             bits.append([bits_per_character(model, test) for test in self.test])
         return {
-            **(_lost(bits) if len(bits) == stages else {"learned": sum(bits[0]) / stages}),
+            **({"learned": sum(bits[-1]) / stages} if arm.endswith("mixed") else _lost(bits)),
             "bits_per_character": sum(bits[-1]) / stages,
             "bits": bits,
             "parameters": count(model),
@@ -162,6 +186,14 @@ class Continual:
             "held_out": dict(found),
             "history": history,
         }
+
+    def _mixed(self, stages: int) -> list[tuple[Tensor, book.Pieces, int]]:
+        """All groups together, in one stage as long as all, or in as many as there are groups, each reading on."""
+        words, steps = torch.cat(self._evened()), self.course.steps
+        if self.course.contrary is None:
+            return [(words, self.validation[0], stages * steps)]
+        read = steps * self.course.model.length
+        return [(words.roll(-stage * read), self.validation[0], steps) for stage in range(stages)]
 
     def _evened(self) -> list[Tensor]:
         """The texts cut to the length of the shortest: in order each group has as many steps, so mixed too."""
@@ -198,7 +230,8 @@ def at_scale(scale: str) -> Run:
         books = {group: held_out(book.TEST, group) for group in GROUPS}
         return {"sizes": asdict(course), "groups": GROUPS, "test_books": books}
 
-    return replace(RUN, data=continual.load, compute=continual, facts=facts)
+    arms = dict.fromkeys(continual.arms, make_models)
+    return replace(RUN, arms=arms, data=continual.load, compute=continual, facts=facts)
 
 
 QUICK = Continual(SIZES["quick"])

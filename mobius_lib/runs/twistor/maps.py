@@ -14,10 +14,14 @@ until the best lies between two that are worse; rates that come close to the bes
     lstm              torch's, with a bare head: as in twistor-text
     lstm + head       torch's, with the twistor's head
     gru + head        likewise
+
+At long scale there are all parts of the twistor as well, each taken away and what is left widened (`WITHOUT`), and the
+twistor without what makes its numbers twistors; a Transformer; and the strongest rivals given more steps (`LONGER`):
+the recurrent ones for as much time as the twistor takes, the Transformer until its curve is flat.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
@@ -31,8 +35,9 @@ from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
-from mobius_lib.runs.twistor.models import equal_recurrent
+from mobius_lib.runs.twistor.models import equal_recurrent, equal_transformer
 from mobius_lib.runs.twistor.text import (
+    ABLATIONS,
     SIZES,
     Comparison,
     Sizes,
@@ -48,6 +53,16 @@ from mobius_lib.twistor.fast.turning import turn
 BARE: dict[str, Any] = {"use_memory": False, "use_nested_learning": False, "scales": ()}
 NO_MAPS = {"use_mobius": False}
 ARMS = ("twistor", "no mobius, wider", "bare", "bare + maps", "bare + mixing", "lstm", "lstm + head", "gru + head")
+WITHOUT: dict[str, dict[str, Any]] = {
+    "no J, wider": {"coupled": False},
+    "plain vectors": NO_MAPS | {"use_phase_compression": False, "constraint": None},
+    **{f"{name}, wider": part for name, part in ABLATIONS.items() if part != NO_MAPS},
+}
+"""Arms of the long scale. In "plain vectors" memory, levels and scales are there, but nothing reads a state as omega
+and pi: no maps, no phases, no pairing that is held. "no J" has maps that are (az + b)/(cz + d) and nothing else."""
+LONGER = {"lstm + head, longer": ("lstm + head", 2.0), "transformer, longer": ("transformer", 8.0)}
+"""Arm of the long scale to whose model and rate it has, and how many times the steps."""
+LONG_ARMS = (*ARMS, *WITHOUT, "transformer", *LONGER)
 RATES = (5e-3, 1e-2, 2e-2)
 """Tried first; beyond them by the same factor."""
 FURTHER = 6
@@ -131,13 +146,13 @@ def widened(
     dim = config.dim
     while count(sized(dim, dim)) < parameters:
         dim += 2
-    near = range(max(2, dim - 4), dim + 4, 2)
+    near = range(max(2, dim - 8), dim + 8, 2)
     off = {(d, h): abs(count(sized(d, h)) / parameters - 1) for d, h in product(near, near)}
     return sized(*min(off, key=lambda pair: (off[pair] > EQUAL, abs(pair[0] - pair[1]), off[pair])))
 
 
 def make_models(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Module]]:
-    """Arm to a function that makes a fresh model."""
+    """Arm to a function that makes a fresh model, for `ARMS`."""
     whole = configuration(sizes, vocab_size)
     parameters = parameters_of(whole)
     bare = replace(whole, **BARE)
@@ -158,6 +173,17 @@ def make_models(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Modu
     return made
 
 
+def make_all(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Module]]:
+    """The same for `LONG_ARMS`."""
+    whole = configuration(sizes, vocab_size)
+    parameters = parameters_of(whole)
+    made = make_models(sizes, vocab_size)
+    for name, without in WITHOUT.items():
+        made[name] = partial(TwistorHopeArchitecture, widened(replace(whole, **without), parameters))
+    made["transformer"] = partial(equal_transformer, parameters, vocab_size, 2 * sizes.length, dropout=sizes.dropout)
+    return made | {name: made[kind] for name, (kind, _) in LONGER.items()}
+
+
 def _parameters_mixed(config: TwistorConfig) -> int:
     with torch.random.fork_rng(devices=[]):
         return sum(p.numel() for p in mixed(config).parameters())
@@ -168,14 +194,20 @@ class Maps(Comparison):
     seed's. What is trained is kept at once."""
 
     make = staticmethod(make_models)
+    arms: Collection[str] = ARMS
 
-    def __call__(self, data: Data, seed: int, keep: Callable[..., dict[str, Any]]) -> Mapping[str, dict[str, Any]]:
+    def __call__(
+        self, data: Data, seed: int, keep: Callable[..., dict[str, Any]], only: Collection[str] = ()
+    ) -> Mapping[str, dict[str, Any]]:
         self.prepare(data)
         records = {}
-        for name in ARMS:
-            if name not in self.rates:
-                self.rates[name] = self._searched(name, keep)
-            rate, tried = self.rates[name]
+        for name in self.arms:
+            if only and name not in only:
+                continue
+            kind, _ = LONGER.get(name, (name, 1.0))
+            if kind not in self.rates:
+                self.rates[kind] = self._searched(kind, keep)
+            rate, tried = self.rates[kind]
             records[name] = self._kept(name, seed, rate, keep) | dict(tried)
         return records
 
@@ -204,7 +236,8 @@ class Maps(Comparison):
         return keep(f"{name} at {rate:.3g}", seed, partial(self._read, name, seed, rate))
 
     def _read(self, name: str, seed: int, rate: float) -> dict[str, Any]:
-        steps, intervals = self.sizes.steps, self.sizes.intervals
+        _, times = LONGER.get(name, (name, 1.0))
+        steps, intervals = round(self.sizes.steps * times), self.sizes.intervals
         model, outcome = self.trained(name, seed, rate, steps, intervals)
         pieces = bits_of_pieces(model, self.test)
         return {
@@ -215,6 +248,13 @@ class Maps(Comparison):
         }
 
 
+class AllMaps(Maps):
+    """The same with all arms of the long scale."""
+
+    make = staticmethod(make_all)
+    arms = LONG_ARMS
+
+
 def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
     """The first interval of a twistor, of the bare one with its maps and with a mixing, and of an LSTM."""
     return run.compute.first_interval(data, rows, "twistor", "bare + maps", "bare + mixing", "lstm + head")
@@ -222,9 +262,11 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 
 def at_scale(scale: str) -> Run:
     """The run with the sizes of that scale."""
-    sizes = replace(SIZES[scale], rates=RATES)
+    long = scale == "long"
+    sizes = replace(SIZES["short" if long else scale], rates=RATES)
     facts = {"sizes": asdict(sizes), "test_books": book.TEST, "validation_books": book.VALIDATION}
-    return replace(RUN, data=partial(load, sizes), compute=Maps(sizes), facts=lambda: facts)
+    run = replace(RUN, data=partial(load, sizes), compute=Maps(sizes), facts=lambda: facts)
+    return replace(run, arms=dict.fromkeys(LONG_ARMS, make_all), compute=AllMaps(sizes)) if long else run
 
 
 RUN = Run(

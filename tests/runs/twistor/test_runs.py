@@ -336,6 +336,52 @@ def test_arms_of_the_maps_have_equal_parameters(scale):
         assert config.dim > sizes.dim and abs(config.dim - config.hidden_dim) <= 2
 
 
+def test_all_parts_are_taken_away_at_equal_parameters():
+    sizes = twistor_text.SIZES["short"]
+    models = {name: make() for name, make in twistor_maps.make_all(sizes, 66).items()}
+    assert set(models) == set(twistor_maps.LONG_ARMS) and len(models) == len(twistor_maps.LONG_ARMS)
+    whole = twistor_text.count(models["twistor"])
+    for name, model in models.items():
+        assert twistor_text.count(model) == pytest.approx(whole, rel=twistor_maps.EQUAL), name
+    left = {name: models[f"{name}, wider"].config for name in ("no memory", "no nested", "no scales", "scan", "no J")}
+    assert not left["no memory"].use_memory and not left["no nested"].use_nested_learning
+    assert left["no scales"].scales == () and left["scan"].form == "scan" and not left["no J"].coupled
+    plain = models["plain vectors"]
+    assert plain.memory is not None and plain.memory.compression is None and plain.config.constraint is None
+    assert not [name for name, part in plain.named_modules() if hasattr(part, "matrix")], "no map anywhere"
+
+
+def test_arms_of_the_maps_by_two_processes(monkeypatch, tmp_path, lasting):
+    """Each computes arms of its own, one of them trained longer; the whole run takes them up."""
+    monkeypatch.setattr(twistor_maps, "FURTHER", 0)
+    monkeypatch.setattr(twistor_maps, "CLOSE", -1.0)
+    monkeypatch.setattr(twistor_maps.AllMaps, "arms", ("bare", "transformer", "transformer, longer"))
+    sizes = replace(TINY, rates=(5e-3, 1e-2))
+    made = dict.fromkeys(twistor_maps.AllMaps.arms, twistor_maps.make_all)
+    run = replace(
+        get_run("twistor-maps"), at_scale=None, arms=made, data=lambda: twistor_text.load(sizes),
+        compute=twistor_maps.AllMaps(sizes),
+    )  # fmt: skip
+
+    def go(**options) -> dict:
+        fresh = replace(run, compute=twistor_maps.AllMaps(sizes))
+        return execute(fresh, "quick", seeds=2, work=tmp_path, progress=False, **options)
+
+    assert list(go(only=["bare"])["arms"]) == ["bare"]
+    parts = set(tmp_path.iterdir())
+    assert len(parts) == 3, "two rates, the better of them with another seed"
+    go(only=["transformer, longer"])
+    trained = []
+    monkeypatch.setattr(twistor_maps, "told", lambda *given: trained.append(given) or {"steps": 0, "lr": given[2]})
+    record = go()
+    assert parts < set(tmp_path.iterdir()) and len(trained) == 1, "the transformer with the second seed"
+    rows = {name: rows[0] for name, rows in record["arms"].items()}
+    assert rows["transformer, longer"]["lr"] == rows["transformer"]["lr"]
+    assert rows["transformer, longer"]["steps"] == 8 * rows["bare"]["steps"]
+    with pytest.raises(RunError, match="has no --arm"):
+        execute(get_run("twistor-text"), "quick", only=["twistor"], progress=False)
+
+
 def test_bare_is_an_lstm_with_the_twistors_head():
     model = twistor_maps.make_models(TINY, V)["bare"]().eval()
     cells = model.self_modifying.recurrent.forwards
@@ -470,6 +516,46 @@ def test_record_of_the_continual_run():
         lost = [bits[2][0] - bits[0][0], bits[2][1] - bits[1][1]]
         assert row["forgetting_by_group"] == pytest.approx(lost) and row["forgetting"] == pytest.approx(sum(lost) / 2)
         assert len(row["history"]) == 3 and row["bits_per_character"] == pytest.approx(sum(bits[2]) / 3)
+
+
+def test_groups_that_contradict_each_other(monkeypatch):
+    """One of them in another alphabet; and all groups together in as many stages, each reading on."""
+    sizes = replace(twistor_continual.SIZES["quick"].model, training=8_000, validation=600, test=1_000)
+    course = twistor_continual.Course(sizes, steps=4, intervals=2)
+    one, other = (
+        twistor_continual.Continual(each) for each in (course, replace(course, contrary="poetry and prophets"))
+    )
+    plain, permuted = one.load(), other.load()
+    assert one.lengths == other.lengths
+    for ours, theirs, lengths in zip(
+        (*plain.train, plain.test[0]), (*permuted.train, permuted.test[0]), one.lengths, strict=True
+    ):
+        first, second, third = zip(ours.split(lengths), theirs.split(lengths), strict=True)
+        assert torch.equal(*first) and torch.equal(*third)
+        pairs = set(zip(*(part.tolist() for part in second), strict=True))
+        assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs), "one letter for one letter"
+        assert sum(a == b for a, b in pairs) < 0.2 * len(pairs), "of 66 letters one stays, on average"
+    seen = []
+    train = twistor_continual.train
+    monkeypatch.setattr(
+        twistor_continual,
+        "train",
+        lambda model, streams, *a, **k: seen.append(streams) or train(model, streams, *a, **k),
+    )
+    run = replace(
+        get_run("twistor-continual"), at_scale=None, facts=None, data=other.load, compute=other,
+        arms=dict.fromkeys(other.arms, None),
+    )  # fmt: skip
+    arms = {name: rows[0] for name, rows in execute(run, "quick", seeds=1, progress=False)["arms"].items()}
+    assert set(arms) == set(twistor_continual.LONG_ARMS)
+    for name, row in arms.items():
+        assert [len(stage) for stage in row["history"]] == [2, 2, 2] and len(row["bits"]) == 3
+        assert ("forgetting" in row) != ("mixed" in name) and row["learned"] > 0
+    stages = seen[-3:]  # of the last arm, which is mixed
+    once = book.Streams(stages[0].tokens, sizes.rows, sizes.length, 12, 0)
+    expected = torch.cat([x for x, _ in once.epoch(0)], dim=1)
+    found = torch.cat([x for each in stages for number in range(2) for x, _ in each.epoch(number)], dim=1)
+    assert torch.equal(found, expected), "as one stage of all steps would read"
 
 
 def test_record_of_the_lengths(monkeypatch):
