@@ -179,8 +179,7 @@ class _Labels:
             )
         if self.shard.rows > _FEW and self.seen and len(torch.cat(self.seen).unique()) == self.shard.rows:
             raise DataError(
-                f"{self.where} another number in each of its {self.shard.rows} rows: these are no "
-                f"labels; {self.other}."
+                f"{self.where} another number in each of its {self.shard.rows} rows: these are no labels; {self.other}."
             )
 
 

@@ -10,6 +10,7 @@ A folder has its name when it is whole. Whoever is killed while making it goes o
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from mobius_lib.datasets.paths import cache_dir
 from mobius_lib.errors import DataError
 from mobius_lib.files import reason, write_json
 
+log = logging.getLogger(__name__)
 _ADVICE = "make room there, or name another folder in the environment variable MOBIUS_CACHE"
 _HEADER = 128
 """Bytes before the numbers of a .npy file, which hold the header of any shape."""
@@ -77,28 +79,44 @@ def open_store(folder: Path, asked: Mapping[str, Any] | None = None) -> Stored |
 
 
 def make_store(
-    folder: Path, asked: Mapping[str, Any], parts: Callable[[], Sequence[Part]], kind: torch.dtype, rows: int | None
+    folder: Path,
+    asked: Mapping[str, Any],
+    parts: Sequence[Part],
+    kind: torch.dtype,
+    rows: int | None,
+    told: Mapping[str, str] = {},  # it is read
+    lock: Path | None = None,
 ) -> Stored:
     """What is stored there for that request; made now where it is not yet.
 
     Args:
         folder: its place.
         asked: what decides its content, as JSON knows it. What was made for something else is replaced.
-        parts: its shards in order, asked for when there is something to make.
+        parts: its shards in order.
         kind: of x in the store; y is int64.
         rows: how many there must be in the end, where that is known.
+        told: what `shards` says besides, for instance of the revision.
+        lock: of all who use the same files to make it; None: its own.
     Raises:
         DataError: no room, no permission, another number of rows, one shard twice, or what a shard raises.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
+        held = FileLock(lock or folder.with_name(f"{folder.name}.lock"))
+        try:
+            held.acquire(timeout=1)
+        except Timeout:
+            log.warning("Another process is making %s, and this one waits for it.", folder)
+            held.acquire()
+        try:
             found = open_store(folder, asked)
             if found is None:
-                _make(folder, asked, parts(), kind, rows)
+                _make(folder, asked, parts, kind, rows, told)
                 found = open_store(folder, asked)
+        finally:
+            held.release()
     except OSError as error:
         raise no_room(folder, error) from error
     if found is None:
@@ -118,7 +136,7 @@ def no_room(folder: Path, error: OSError) -> DataError:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """That so many bytes are free where the folder will be.
+    """That so many bytes are free where the folder will be, less those that it holds already.
 
     Raises:
         DataError: naming both numbers.
@@ -127,6 +145,7 @@ def check_room(folder: Path, needed: int) -> None:
     while not there.exists() and there != there.parent:
         there = there.parent
     free = shutil.disk_usage(there).free
+    needed -= sum(path.stat().st_size for path in folder.with_name(f"{folder.name}.part").glob("*"))
     if free < needed:
         raise DataError(f"{folder} needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free; {_ADVICE}.")
 
@@ -136,7 +155,14 @@ def feature_cache() -> Path:
     return cache_dir() / "features"
 
 
-def _make(folder: Path, asked: Mapping[str, Any], parts: Sequence[Part], kind: torch.dtype, rows: int | None) -> None:
+def _make(
+    folder: Path,
+    asked: Mapping[str, Any],
+    parts: Sequence[Part],
+    kind: torch.dtype,
+    rows: int | None,
+    told: Mapping[str, str],
+) -> None:
     place = folder.with_name(f"{folder.name}.part")
     state = _state(place, asked)
     if state is None:
@@ -168,7 +194,7 @@ def _make(folder: Path, asked: Mapping[str, Any], parts: Sequence[Part], kind: t
         for file, shape, dtype in ((x_file, (count, dim), kind), (y_file, (count,), torch.int64)):
             _write_header(file, shape, dtype)
         _sync(x_file, y_file)
-    write_json(place / "about.json", state, error=DataError, advice=_ADVICE)
+    write_json(place / "about.json", state | {"shards": {**state["shards"], **told}}, error=DataError, advice=_ADVICE)
     shutil.rmtree(folder, ignore_errors=True)  # of another request, or damaged
     os.rename(place, folder)
 

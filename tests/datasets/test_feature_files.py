@@ -1,20 +1,22 @@
 """Feature files of every kind that is read, and of kinds that cannot be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest.mock import Mock
 
-import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from mobius_lib.datasets.feature_files import IMAGENET_CLIP, imagenet_clip, load_features
+from mobius_lib.datasets import feature_files, hub_files
+from mobius_lib.datasets.feature_files import IMAGENET_CLIP, imagenet_clip, load_features, published_features
+from mobius_lib.datasets.paths import sha256
 from mobius_lib.errors import DataError
+from tests.hub.stand_in import REVISION, StandIn, stand_in
 
 DRAW = np.random.default_rng(0)
 # float16 values, so that every width stores the same numbers and formats can be compared to the bit
@@ -356,42 +358,39 @@ CONFIGURATIONS = ["clip_vit_l14", "clip_vit_l14_336", "openclip_vit_l14", "clip_
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch) -> Callable[..., list[dict]]:
-    """hub("a layout", …) is a hub data set; it hands out what the patterns ask for, and notes how it was asked."""
-    import fnmatch
+def hub(tmp_path, monkeypatch) -> Iterator[Callable[..., StandIn]]:
+    """hub("a layout", …) fills a hub's data set of few rows of six numbers, and gives the hub."""
+    root = tmp_path / "train clip_vit_l14"  # the place's own path must not be taken for the data set's
+    monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_files, "ROWS", {})
+    monkeypatch.setattr(feature_files, "DIMS", {})
+    monkeypatch.setattr(hub_files, "PAUSE", 0.01)
 
-    asked: list[dict] = []
-
-    def fill(layout: str, splits=("train", "validation")) -> list[dict]:
-        root = tmp_path / "train clip_vit_l14" / "snapshot"  # the cache's own path must not be taken for the data set's
+    def fill(layout: str, splits=("train", "validation")) -> StandIn:
         for c, config in enumerate(CONFIGURATIONS):
             for s, split in enumerate(splits):
                 for i in range(2):
                     x = np.full((2, 6), 100 * c + 10 * s + i)
                     parquet(root / layout.format(config=config, split=split, i=i), x, Y[:2])
+        (root / "README.md").write_text("a card")
+        return server
 
-        def snapshot_download(repo: str, *, repo_type: str, allow_patterns: list[str]) -> str:
-            asked.append({"repo": repo, "repo_type": repo_type, "patterns": allow_patterns})
-            for path in list(root.rglob("*.parquet")):
-                name = path.relative_to(root).as_posix()
-                if not any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
-                    path.unlink()
-            return str(root)
-
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-        return asked
-
-    return fill
+    root.mkdir()
+    with stand_in(root) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        template = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield fill
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_imagenet_clip_in_any_layout(hub, layout, split):
-    asked = hub(layout)
+    there = hub(layout)
     x, y = imagenet_clip(split)
     expected = [0, 0, 1, 1] if split == "train" else [10, 10, 11, 11]
-    assert x[:, 0].tolist() == expected and x.dtype == torch.float32 and y.tolist() == Y[[0, 1, 0, 1]].tolist()
-    assert asked[0]["repo"] == IMAGENET_CLIP and asked[0]["repo_type"] == "dataset"
+    assert x[:, 0].tolist() == expected and x.dtype == torch.float16 and y.tolist() == Y[[0, 1, 0, 1]].tolist()
+    assert there.requests[0][0] == f"/api/datasets/{IMAGENET_CLIP}" and len(there.requests) == 3
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -400,44 +399,157 @@ def test_another_configuration(hub, layout):
     assert imagenet_clip("validation", "clip_vit_b16")[0][:, 0].tolist() == [310, 310, 311, 311]
 
 
-def test_only_what_is_needed_is_fetched(hub, tmp_path):
-    """Of the validation split alone, not the 4 GB beside it."""
-    hub(LAYOUTS[0])
-    imagenet_clip("validation", "clip_vit_b16")
-    assert {path.parent.name for path in tmp_path.rglob("*.parquet")} == {"clip_vit_b16"}
-    assert {path.name.split("-")[0] for path in tmp_path.rglob("*.parquet")} == {"validation"}
+def test_the_second_time_the_hub_is_not_asked(hub, tmp_path):
+    there = hub(LAYOUTS[0])
+    first = published_features("train")
+    there.always = ("status", 503)
+    again = published_features("train")
+    assert len(there.requests) == 3 and torch.equal(first.x, again.x) and again.shards == first.shards
+    hashes = {path.name: sha256(path) for path in tmp_path.rglob("clip_vit_l14/train-*.parquet")}
+    assert again.shards == {f"clip_vit_l14/{n}": h for n, h in hashes.items()} | {"revision": REVISION}
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.shards"))
 
 
 def test_imagenet_clip_that_is_not_there(hub):
     hub(LAYOUTS[0])
     refused(lambda: imagenet_clip("train", "clip_vit_h14"), "no Parquet file for 'clip_vit_h14', split 'train'")
+    refused(lambda: imagenet_clip("train", "clip_vit_h14"), "it holds", "clip_vit_b16", "clip_vit_l14_336")
     refused(lambda: imagenet_clip("test"), "'train' and 'validation', not 'test'")
 
 
-def test_a_file_that_did_not_arrive(hub, tmp_path):
-    """Without the network the hub's client is content with what an interrupted download left."""
+def test_a_file_that_is_not_on_the_hub(hub, tmp_path):
     hub(LAYOUTS[0])
     next(tmp_path.rglob("clip_vit_l14/train-00001-of-00002.parquet")).unlink()
-    refused(lambda: imagenet_clip("train"), "Only 1 of the 2 files", "connect to the network")
+    refused(lambda: imagenet_clip("train"), "1 of the 2 files", "try again later")
 
 
-def test_a_file_that_arrived_damaged(hub, tmp_path):
+def test_a_file_that_is_there_twice(hub, tmp_path):
+    hub(LAYOUTS[4])
+    path = next(tmp_path.rglob("clip_vit_l14/train/0001.parquet"))
+    path.with_name("0002.parquet").write_bytes(path.read_bytes())
+    refused(lambda: imagenet_clip("train"), "the same bytes as clip_vit_l14/train/0001.parquet", "0002.parquet")
+
+
+def test_rows_that_are_announced_and_missing(hub, monkeypatch):
+    monkeypatch.setattr(feature_files, "ROWS", {"train": 5})
     hub(LAYOUTS[0])
-    path = next(tmp_path.rglob("clip_vit_l14/train-00001-of-00002.parquet"))
-    path.write_bytes(path.read_bytes()[:-10])
-    refused(lambda: imagenet_clip("train"), str(path), "could not be read")
+    refused(lambda: imagenet_clip("train"), "4 rows in its 2 files, but 5 are announced")
+
+
+def test_vectors_that_the_network_cannot_take(hub, monkeypatch):
+    there = hub(LAYOUTS[0])
+    monkeypatch.setattr(feature_files, "DIMS", {"clip_vit_l14": 768})
+    refused(lambda: imagenet_clip("train"), "vectors of 6 numbers", "768 are needed", "--feature-column")
+    assert len(there.requests) == 2, "the second file is not fetched"
 
 
 def test_columns_of_imagenet_clip_can_be_named(hub, tmp_path):
-    hub(LAYOUTS[0])
-    for path in list(tmp_path.rglob("clip_vit_l14/train*.parquet")):
-        parquet(path, names=("features", "kind"), index=pa.array(range(11)))
-    refused(lambda: imagenet_clip("train"), "kind, index would do")
+    there = hub(LAYOUTS[0])
+    for i, path in enumerate(sorted(tmp_path.rglob("clip_vit_l14/train*.parquet"))):
+        parquet(path, X + i, names=("features", "kind"), index=pa.array(range(11)))
+    refused(lambda: imagenet_clip("train"), "kind, index would do", "--label-column")
+    assert len(there.requests) == 2, "this is decided before the rest is fetched"
     x, y = imagenet_clip("train", label_column="kind")
-    same((x, y), np.concatenate([X, X]), np.concatenate([Y, Y]))
+    assert torch.equal(x, torch.from_numpy(np.concatenate([X, X + 1]))) and torch.equal(
+        y, torch.from_numpy(np.concatenate([Y, Y]))
+    )
+    assert len(there.requests) == 4, "the first file was there"
 
 
-@pytest.mark.parametrize("failure", [ConnectionError("no route\nto host"), TimeoutError(), ValueError("401")])
-def test_no_hub(monkeypatch, failure):
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=failure))
-    refused(lambda: imagenet_clip("train"), IMAGENET_CLIP, type(failure).__name__, "network", "load_features")
+def test_labels_of_imagenet_that_count_from_one(hub, tmp_path):
+    hub(LAYOUTS[0])
+    for i, path in enumerate(tmp_path.rglob("clip_vit_l14/train*.parquet")):
+        parquet(path, X + i, np.linspace(1, 1000, 11).astype(int))
+    refused(lambda: imagenet_clip("train"), "the labels 1 to 1000", "count from 0 to 999", "subtract 1")
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [("status", 503)],
+        [("status", 429, {"Retry-After": "0"}), ("status", 500)],
+        [("reset",), ("reset",)],
+        [("none",), ("reset",), ("status", 502)],
+        [("none",), ("cut", 700), ("cut", 700), ("none",)],
+        [("none",), ("cut", 700), ("whole",)],
+        [("none",), ("flip",)],
+        [("none",), ("none",), ("cut", 99), ("flip",), ("cut", 99)],
+    ],
+    ids=lambda faults: " ".join(str(fault[0]) for fault in faults),
+)
+def test_a_hub_that_fails_costs_a_retry(hub, faults, tmp_path):
+    there = hub(LAYOUTS[0])
+    there.faults = list(faults)
+    assert imagenet_clip("train")[0][:, 0].tolist() == [0, 0, 1, 1]
+    assert not there.faults and not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.shards"))
+
+
+def test_what_has_come_is_not_asked_for_again(hub, monkeypatch):
+    monkeypatch.setattr(hub_files, "_CHUNK", 100)
+    there = hub(LAYOUTS[0])
+    there.faults = [("none",), ("cut", 500), ("cut", 100)]
+    imagenet_clip("train")
+    assert [wanted for path, wanted in there.requests if "00000-of" in path] == [
+        "bytes=0-",
+        "bytes=500-",
+        "bytes=600-",
+    ]
+
+
+def test_the_pause_is_the_one_that_the_hub_asks_for(hub, monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(hub_files.time, "sleep", pauses.append)
+    there = hub(LAYOUTS[0])
+    there.faults = [("status", 429, {"Retry-After": "7"}), ("none",), ("status", 503, {"Retry-After": "9"})]
+    imagenet_clip("train")
+    assert pauses == [7, 9]
+    there.always = ("status", 429, {"Retry-After": "86400"})
+    refused(lambda: imagenet_clip("validation"), "a pause of 1440 minutes", "after that the same command goes on")
+    assert pauses == [7, 9]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (("status", 401, {"X-Error-Code": "RepoNotFound"}), ("hf auth login", "HF_TOKEN", IMAGENET_CLIP)),
+        (("status", 403, {"X-Error-Code": "GatedRepo"}), ("accepted the licence", f"datasets/{IMAGENET_CLIP}")),
+        (("status", 404, {"X-Error-Code": "RepoNotFound"}), ("shows what is there", IMAGENET_CLIP)),
+        (("status", 500), ("connect to the network", "goes on where it was")),
+        (("reset",), ("connect to the network", "goes on where it was")),
+        (("silent", 0.3), ("timed out", "goes on where it was")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("file", [False, True])
+def test_a_hub_that_will_not(hub, monkeypatch, fault, words, file):
+    monkeypatch.setattr(hub_files, "ATTEMPTS", 2)
+    monkeypatch.setattr(hub_files, "SILENCE", 0.1)
+    there = hub(LAYOUTS[0])
+    there.faults, there.always = [("none",)] if file else [], fault
+    refused(lambda: imagenet_clip("train"), "could not be fetched", *words)
+
+
+def test_a_hub_that_lies(hub, tmp_path):
+    there = hub(LAYOUTS[0])
+    there.faults, there.always = [("none",)], ("flip",)
+    refused(lambda: imagenet_clip("train"), "three times with other bytes than its hash", "try another network")
+    there.always = None
+    assert imagenet_clip("train")[0][:, 0].tolist() == [0, 0, 1, 1]
+
+
+def test_a_damaged_file_of_an_earlier_process_is_fetched_anew(hub, tmp_path, monkeypatch):
+    there = hub(LAYOUTS[0])
+    for i, path in enumerate(tmp_path.rglob("clip_vit_l14/train*.parquet")):
+        parquet(path, X + i, names=("features", "kind"), index=pa.array(range(11)))
+    refused(lambda: imagenet_clip("train"), "kind, index would do")  # so the file stays
+    (kept,) = (tmp_path / "cache").rglob("*.parquet")
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    assert len(imagenet_clip("train", label_column="kind")[0]) == 22
+    assert [Path(path).name for path, _ in there.requests].count("train-00000-of-00002.parquet") == 2
+
+
+def test_no_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub_files, "PAUSE", 0.0)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    refused(lambda: imagenet_clip("train"), IMAGENET_CLIP, "ConnectError", "connect to the network")

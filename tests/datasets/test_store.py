@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,14 @@ import torch
 from mobius_lib.datasets import feature_files, shards, store
 from mobius_lib.datasets.feature_files import load_features
 from mobius_lib.errors import DataError
+from tests.hub.stand_in import stand_in
 
 DIM = 8
 
 
 def write(folder: Path, rows: int, files: int = 3, dim: int = DIM) -> Path:
     """Parquet shards of float32 rows; row i is of class i % 7."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     draw = np.random.default_rng(0)
     kind = pa.schema({"features": pa.list_(pa.float32(), dim), "label": pa.int64()})
     at = 0
@@ -161,15 +163,20 @@ MOMENTS = {
 
 
 KILLED = """
-import json, os, sys
+import json, os, shutil, sys
 from pathlib import Path
-from mobius_lib.datasets import feature_files, shards, store
-feature_files.RESIDENT, shards.SLICE = 0, 10
-modules = {"store": store, "os": os}
+from mobius_lib.datasets import feature_files, hub_files, shards, store
+from mobius_lib.progress import Bar
+import huggingface_hub.utils, pyarrow.parquet
+feature_files.RESIDENT, feature_files.ROWS, feature_files.DIMS, shards.SLICE, hub_files._CHUNK = 0, {}, {}, 10, 100
+modules = {"store": store, "os": os, "Bar": Bar, "shutil": shutil}
 
 def load():
     try:
-        feature_files.load_features(sys.argv[1])
+        if sys.argv[1] == "hub":
+            feature_files.imagenet_clip("train")
+        else:
+            feature_files.load_features(sys.argv[1])
     finally:
         os._exit(0)
 
@@ -199,18 +206,64 @@ print(json.dumps(ends))
 """
 
 
+FETCHING = {
+    "before the first byte": ("Bar.add", 1),
+    "at the beginning of the first file": ("Bar.add", 3),
+    "in the middle of the first file": ("Bar.add", 9),
+    "before the file has its name": ("os.replace", 0),
+    "after the file has its name": ("os.replace", 1),
+    "when the file is converted": ("store._as", 2),
+    "before the file is taken away": ("shutil.rmtree", 1),
+    "after the file is taken away": ("shutil.rmtree", 2),
+    "in the second file": ("os.replace", 3),
+    "when the last is converted": ("store._sync", 2),
+}
+
+
+def ends_of(place: Path, source: str, moments: dict, **further: str) -> dict[str, int]:
+    """Has processes killed and others go on, and tells how the first ended. They are forks of one, with torch."""
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, source, json.dumps(moments)]
+    there = {**os.environ, "HOME_OF_ALL": str(place), **further}
+    return json.loads(subprocess.run(command, env=there, capture_output=True, text=True, check=True).stdout)
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> tuple[Path, dict[str, int]]:
-    """The caches of processes that were killed and then of others that went on, and the signals that ended the first.
-
-    They are forks of one process, which imports torch once.
-    """
     place = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(write(place / "data", 66)), json.dumps(MOMENTS)]
-    done = subprocess.run(
-        command, env={**os.environ, "HOME_OF_ALL": str(place)}, capture_output=True, text=True, check=True
-    )
-    return place, json.loads(done.stdout)
+    return place, ends_of(place, str(write(place / "data", 66)), MOMENTS)
+
+
+@pytest.fixture(scope="module")
+def killed_fetching(tmp_path_factory) -> tuple[Path, dict[str, int], list]:
+    place = tmp_path_factory.mktemp("fetching")
+    write(place / "hub" / "clip_vit_l14" / "train", 66)
+    with stand_in(place / "hub") as server:
+        return place, ends_of(place, "hub", FETCHING, HF_ENDPOINT=server.address), server.requests
+
+
+@pytest.mark.parametrize("moment", FETCHING)
+def test_killed_while_fetching_it_ends_byte_equal(killed_fetching, moment):
+    place, ends, requests = killed_fetching
+    assert os.WTERMSIG(ends[moment]) == signal.SIGKILL and ends["never"] == 0
+    (stores,) = (place / moment / "features").iterdir()
+    assert content(only(stores)) == content(only(next((place / "never" / "features").iterdir())))
+    assert {path.suffix for path in stores.iterdir() if path.is_file()} == {".lock"}, "no part is left"
+    assert any(wanted not in (None, "bytes=0-") for _, wanted in requests), "what had come was asked for again"
+
+
+def test_ctrl_c_ends_it_once_while_the_hub_is_silent(tmp_path):
+    write(tmp_path / "hub" / "clip_vit_l14" / "train", 66)
+    code = "from mobius_lib.datasets import feature_files; feature_files.imagenet_clip('train')"
+    with stand_in(tmp_path / "hub") as server:
+        server.faults, server.always = [("none",)], ("silent", 300)
+        there = {**os.environ, "HF_ENDPOINT": server.address, "MOBIUS_CACHE": str(tmp_path)}
+        process = subprocess.Popen([sys.executable, "-c", code], env=there, stderr=subprocess.PIPE, text=True)
+        while len(server.requests) < 2:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=100)  # of the 300 seconds that the hub would have it wait
+    assert process.returncode == -signal.SIGINT and said.rstrip().endswith("KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
