@@ -441,11 +441,28 @@ def _node(code: types.CodeType) -> tuple[ast.AST | None, ast.AST | None]:
     return None, None
 
 
+def known_by(tensor: Tensor, name: "str | Tensor") -> Tensor:
+    """The tensor, which from now on counts by a name in place of its numbers: what was read from files whose hashes are
+    known, and is never changed, need not be read again to tell what it is.
+
+    Args:
+        tensor: the numbers.
+        name: theirs; or another tensor, whose name this one takes if it has any: the same numbers in another place or
+            shape.
+    """
+    found = getattr(name, "_known_by", None) if isinstance(name, Tensor) else name
+    if found is not None:
+        tensor._known_by = found  # type: ignore[attr-defined]
+    return tensor
+
+
 def _bytes_of(value: Tensor | np.ndarray) -> list[Part]:
     tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
     parts: list[Part] = ["tensor", str(tensor.dtype), str(tuple(tensor.shape))]
     if tensor.is_meta:
         return parts
+    if known := getattr(value, "_known_by", None):
+        return [*parts, known]
     raw = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return [*parts, hashlib.sha256(raw.data).hexdigest()]
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mobius_lib import fingerprint as module
-from mobius_lib.fingerprint import fingerprint
+from mobius_lib.fingerprint import fingerprint, known_by
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid
 from mobius_lib.training import Recipe, ResidentBatches, fit, loop
@@ -249,3 +249,13 @@ def test_nothing_that_runs_is_missed(tmp_path, which):
     beside = {("mobius_lib.twistor.nested", "_stepped")}
     missed = {each for each in called - reached - beside if each[0] != "mobius_lib.fingerprint"}
     assert len(called) > 40 and not missed
+
+
+def test_a_tensor_that_is_known_by_a_name_counts_by_it():
+    x = torch.arange(6.0)
+    plain, named = fingerprint(x), fingerprint(known_by(torch.arange(6.0), "files"))
+    assert plain != named == fingerprint(known_by(torch.zeros(6), "files")), "its numbers are not read"
+    assert named != fingerprint(known_by(torch.arange(6.0), "other files"))
+    moved = known_by(torch.arange(6.0).view(2, 3), known_by(x, "files"))
+    assert fingerprint(moved) not in (named, fingerprint(torch.arange(6.0).view(2, 3))), "its shape counts"
+    assert fingerprint(known_by(torch.arange(6.0), torch.ones(2))) == plain, "what has no name gives none"

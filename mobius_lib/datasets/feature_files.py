@@ -105,7 +105,7 @@ def _counted(shard: Shard, expected: Expected, bar: Bar) -> Callable[[int | None
 
 
 def published_features(split: str, configuration: str = "clip_vit_l14", **columns: str | None) -> Stored:
-    """The published ImageNet features of seed 001, from the hub, in half precision and mapped from the disk.
+    """The published ImageNet features of seed 001, from the hub, mapped from the disk; for training in half precision.
 
     Each shard is fetched, checked against the hub's hash, converted, and taken away, one after the other; who was
     stopped goes on where he was. What is there already is opened without asking the hub.
@@ -115,8 +115,8 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
         configuration: which encoder.
         columns: feature_column and label_column, should the names not be found.
     Returns:
-        x (N, dim) float16, whose rows differ from the published ones by at most 2^-11 of each number (6e-8 of the
-        smallest); y (N,) int64 in 0 to 999; and the hashes of the shards with the revision.
+        x (N, dim), of the validation float32 as published, to train on float16, which changes a number by at most
+        2^-11 of it (or by 3e-8); y (N,) int64 in 0 to 999; and the hashes of the shards with the revision.
     Raises:
         DataError: no network, no such configuration, no permission, no room, rows missing, or another layout than
             expected; each with the cure.
@@ -128,7 +128,7 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
     folder = feature_cache() / IMAGENET_CLIP.replace("/", "--") / re.sub(r"[^\w.-]", "-", "-".join(place))
     if (found := open_store(folder)) is not None:
         return found
-    there = listing(IMAGENET_CLIP)
+    there, kind = listing(IMAGENET_CLIP), torch.float16 if split == "train" else torch.float32
     files = [file for file in there.files if _is_shard(file.path) and _belongs(file.path, configuration, split)]
     if not files:
         others = sorted({part for file in there.files if _is_shard(file.path) for part in _encoders(file.path)})
@@ -137,10 +137,10 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
             f"{', '.join(others) or 'no Parquet files'}."
         )
     _all_there(files)
-    asked = {"repo": there.repo, "files": [(file.path, file.digest) for file in files], "kind": "float16"}
-    rows, dim = ROWS.get(split), DIMS.get(configuration)
+    asked = {"repo": there.repo, "files": [(file.path, file.digest) for file in files], "kind": str(kind)}
+    rows, dim = ROWS.get(split, 0), DIMS.get(configuration)
     shards = folder.with_name(f"{configuration}.{split}.shards")  # whatever columns are taken of them
-    check_room(folder, max(file.size for file in files) + 2 * (rows or 0) * (dim or 0))
+    check_room(folder, max(file.size for file in files) + kind.itemsize * rows * (dim or 0))
     expected = Expected(CLASSES, dim, False)
     with Bar("fetching", sum(file.size for file in files), "B") as bar:
         bar.add(0)
@@ -164,12 +164,12 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
 
         parts = [part(number, file) for number, file in enumerate(files, 1)]
         return make_store(
-            folder, asked, parts, torch.float16, rows, {"revision": there.revision}, shards.with_suffix(".lock")
+            folder, asked, parts, kind, rows or None, {"revision": there.revision}, shards.with_suffix(".lock")
         )
 
 
 def imagenet_clip(split: str, configuration: str = "clip_vit_l14", **columns: str | None) -> tuple[Tensor, Tensor]:
-    """x and y of `published_features`: (N, dim) float16 and (N,) int64."""
+    """x and y of `published_features`: (N, dim) float16 (validation: float32) and (N,) int64."""
     stored = published_features(split, configuration, **columns)
     return stored.x, stored.y
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from mobius_lib.datasets.paths import cache_dir
 from mobius_lib.errors import DataError
 from mobius_lib.files import reason, write_json
+from mobius_lib.fingerprint import fingerprint, known_by
 
 log = logging.getLogger(__name__)
 _ADVICE = "make room there, or name another folder in the environment variable MOBIUS_CACHE"
@@ -51,7 +52,11 @@ class Stored:
     x: Tensor
     y: Tensor
     shards: Mapping[str, str]
-    """Name to SHA-256."""
+    """Name to SHA-256, and the revision of a data set on the hub."""
+
+    def hashes(self, split: str) -> dict[str, str]:
+        """The same, with the split before what names no file."""
+        return {name if "/" in name or "." in name else f"{split} {name}": value for name, value in self.shards.items()}
 
 
 def open_store(folder: Path, asked: Mapping[str, Any] | None = None) -> Stored | None:
@@ -73,7 +78,8 @@ def open_store(folder: Path, asked: Mapping[str, Any] | None = None) -> Stored |
         x, y = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in "xy")
         if list(x.shape) != about["shape"] or len(y) != len(x):
             return None
-        return Stored(torch.from_numpy(x), torch.from_numpy(y), about["shards"])
+        name = fingerprint(about)
+        return Stored(*(known_by(torch.from_numpy(part), name) for part in (x, y)), about["shards"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -26,6 +26,7 @@ class Data:
     """
 
     train: tuple[Tensor, Tensor]
+    """x may be smaller than what a model takes: rows in half precision, or bytes of which `augment` makes numbers."""
     test: tuple[Tensor, Tensor]
     hashes: Mapping[str, str] = field(default_factory=dict)
     augment: Callable[[Tensor], Tensor] | None = None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mobius_lib.files import check_writable, plain, write_json, write_whole
-from mobius_lib.fingerprint import fingerprint
+from mobius_lib.fingerprint import fingerprint, known_by
 from mobius_lib.runs.about import RunError, Scale
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.computer import Computer
@@ -160,7 +160,8 @@ def loaded(run: Run, settings: Scale, place: torch.device) -> Data:
     """The data of a run, as many rows as its settings say, where it computes."""
     data = run.data().identified()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
-    return replace(data, train=(train[0].to(place), train[1].to(place)), test=(test[0].to(place), test[1].to(place)))
+    there = [tuple(known_by(part.to(place), part) for part in parts) for parts in (train, test)]
+    return replace(data, train=there[0], test=there[1])
 
 
 def changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:

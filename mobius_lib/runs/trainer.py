@@ -135,11 +135,22 @@ class Trainer:
     def cost(self) -> dict[str, Any]:
         """What a training step of each arm costs."""
         names = [name for name in self.run.timed or self.arms if self.arms[name].solve is None]
+        from mobius_lib.training import ResidentBatches
+
         if self.settings.epochs == 0:
             return {}
+        x, y = self.data.train
+        first = ResidentBatches(
+            x[: self.settings.batch_size],
+            y[: self.settings.batch_size],
+            self.settings.batch_size,
+            shuffle=False,
+            seed=0,
+            augment=None if x.is_floating_point() else self.data.augment,  # which makes numbers of bytes
+        )
         return paired_steps(
             {name: self.arms[name].make for name in names},
-            self.data.train,
+            next(first.epoch(0)),
             self.settings.batch_size,
             self.place,
             self.backend or "auto",

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mobius_lib.errors import DataError, MobiusError
-from mobius_lib.fingerprint import fingerprint
+from mobius_lib.fingerprint import fingerprint, known_by
 
 
 @runtime_checkable
@@ -75,7 +75,8 @@ class ResidentBatches:
     over one sample.
 
     Args:
-        x: samples, (N, ...), of any dtype; y: their classes, (N,), whole numbers from 0.
+        x: samples, (N, ...), of any dtype, of which float16 comes as float32; y: their classes, (N,), whole numbers
+            from 0.
         batch_size: samples per batch; the last one may be smaller.
         shuffle: draw a new order every epoch.
         seed: of the order.
@@ -105,7 +106,7 @@ class ResidentBatches:
         """The lowest and the highest."""
         check_labels(self.label_range)
         y = y.long()
-        self.x, self.y = (x, y) if device is None else (x.to(device), y.to(device))
+        self.x, self.y = (x, y) if device is None else (known_by(x.to(device), x), known_by(y.to(device), y))
         self.augment = augment
 
     def __len__(self) -> int:
@@ -119,6 +120,8 @@ class ResidentBatches:
         # To the device as a whole: a copy per batch would each time wait for it.
         for indices in self._plan.order(number).to(self.x.device).split(self._plan.batch_size):
             x = self.x[indices]
+            if x.dtype == torch.float16:  # in which large sets are kept; models compute in float32
+                x = x.float()
             yield (x if self.augment is None else self.augment(x)), self.y[indices]
 
 

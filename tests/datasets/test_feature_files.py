@@ -357,6 +357,9 @@ LAYOUTS = [
 CONFIGURATIONS = ["clip_vit_l14", "clip_vit_l14_336", "openclip_vit_l14", "clip_vit_b16"]
 
 
+KINDS = {"train": torch.float16, "validation": torch.float32}
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Iterator[Callable[..., StandIn]]:
     """hub("a layout", …) fills a hub's data set of few rows of six numbers, and gives the hub."""
@@ -389,7 +392,7 @@ def test_imagenet_clip_in_any_layout(hub, layout, split):
     there = hub(layout)
     x, y = imagenet_clip(split)
     expected = [0, 0, 1, 1] if split == "train" else [10, 10, 11, 11]
-    assert x[:, 0].tolist() == expected and x.dtype == torch.float16 and y.tolist() == Y[[0, 1, 0, 1]].tolist()
+    assert x[:, 0].tolist() == expected and x.dtype == KINDS[split] and y.tolist() == Y[[0, 1, 0, 1]].tolist()
     assert there.requests[0][0] == f"/api/datasets/{IMAGENET_CLIP}" and len(there.requests) == 3
 
 

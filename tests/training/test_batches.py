@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+from mobius_lib.datasets.made import SphereMixture
 from mobius_lib.errors import DataError
-from mobius_lib.training import Batches, LoaderBatches, ResidentBatches
+from mobius_lib.training import Batches, LoaderBatches, Recipe, ResidentBatches, fit
 
 
 class Noisy(Dataset):
@@ -149,3 +151,25 @@ def test_what_batches_are():
         assert len(set(changed)) == 4
     turned = ResidentBatches(x, y, 2, shuffle=True, seed=0, augment=torch.neg)
     assert turned.identity() != kinds[0](x, y, 0).identity()
+
+
+def test_rows_in_half_precision_come_as_float32():
+    x = torch.randn(6, 3).half()
+    batches = ResidentBatches(x, torch.arange(6), 4, shuffle=False, seed=0, augment=lambda rows: rows + 1)
+    (first, _), (last, _) = batches.epoch(0)
+    assert first.dtype == torch.float32 and torch.equal(torch.cat([first, last]), x.float() + 1)
+
+
+def test_training_does_not_notice_half_precision():
+    """The published features are kept so: the accuracy is the same to within the test set's own error."""
+    mixture = SphereMixture(classes=20, dim=64, concentration=40.0)
+    (x, y), (x_test, y_test) = mixture.draw(4_000), mixture.draw(4_000, "test")
+    found = {}
+    for kind in (torch.float32, torch.float16):
+        torch.manual_seed(0)
+        model, recipe = nn.Linear(64, 20), Recipe(epochs=8, lr=0.03, batch_size=128)
+        train = ResidentBatches(x.to(kind), y, 128, shuffle=True, seed=0)
+        test = ResidentBatches(x_test, y_test, 1_000, shuffle=False, seed=0)
+        found[kind] = fit(model, train, test, recipe, device="cpu", progress=False).final_accuracy
+    error = (found[torch.float32] * (1 - found[torch.float32]) / len(y_test)) ** 0.5
+    assert 0.5 < found[torch.float32] < 0.99 and abs(found[torch.float16] - found[torch.float32]) < error

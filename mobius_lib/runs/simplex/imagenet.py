@@ -8,7 +8,7 @@ Source: seed 002, which reports 71.40 % after 10 epochs and gives the rates of t
 batch, rate, weight decay and warm-up are those of the sibling run whose recipe is.
 """
 
-from mobius_lib.datasets.feature_files import imagenet_clip
+from mobius_lib.datasets.feature_files import published_features
 from mobius_lib.runs.base import Arm, Data, Run
 from mobius_lib.runs.simplex import ABOUT, classifiers
 from mobius_lib.runs.simplex import arms as david_arms
@@ -19,9 +19,11 @@ PUBLISHED = DavidConfig(position="batch", init="published")
 """k = 12, five scales, 1,000 classes, 512 dimensions: the defaults."""
 
 
-def load() -> Data:
-    """All of ImageNet as rows of 512."""
-    return Data(imagenet_clip("train", CONFIGURATION), imagenet_clip("validation", CONFIGURATION))
+def load(**columns: str | None) -> Data:
+    """All of ImageNet as rows of 512; those to train on in half precision, mapped from the disk."""
+    train, test = (published_features(split, CONFIGURATION, **columns) for split in ("train", "validation"))
+    hashes = train.hashes("train") | test.hashes("val")
+    return Data((train.x, train.y), (test.x, test.y), hashes)
 
 
 RUN = Run(

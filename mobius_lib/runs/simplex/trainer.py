@@ -322,7 +322,8 @@ def _checked(name: str, rows: Rows, config: DavidConfig) -> Rows:
             f"The features of {name} have {x.shape[1]} dimensions, but config.feature_dim is {config.feature_dim}; "
             "give other features or another config."
         )
-    bad = (~torch.isfinite(x).all(dim=1)).nonzero().flatten()
+    finite = [torch.isfinite(part).all(dim=1) for part in x.split(16_384)]  # of what may be mapped from the disk
+    bad = (~torch.cat(finite)).nonzero().flatten()
     if len(bad):
         raise DataError(
             f"The features of {name} hold a value that is not finite in {len(bad)} row(s), the first of them row "
@@ -335,7 +336,7 @@ def _checked(name: str, rows: Rows, config: DavidConfig) -> Rows:
             f"The labels of {name} must lie in 0 to {config.num_classes - 1}, but row {row} has {int(y[row])}; "
             "number the classes from 0, or raise config.num_classes."
         )
-    return x.float(), y
+    return x if x.dtype == torch.float16 else x.float(), y
 
 
 def _every_class(y: Tensor, classes: int) -> None:

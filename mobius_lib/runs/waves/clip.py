@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mobius_lib.datasets.feature_files import imagenet_clip
+from mobius_lib.datasets.feature_files import published_features
 from mobius_lib.datasets.paths import sha256
+from mobius_lib.datasets.store import Stored
 from mobius_lib.errors import DataError
+from mobius_lib.fingerprint import known_by
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.waves import ABOUT
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
@@ -20,16 +22,21 @@ WEIGHTS_REPO = "AbstractPhil/mobiusnet-distillations"
 WEIGHTS_FILE = "checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/checkpoints/best_model.safetensors"
 
 
-def load() -> Data:
-    """All of ImageNet as rows of 768, laid out 24 x 32."""
-    (x, y), (x_test, y_test) = imagenet_clip("train"), imagenet_clip("validation")
-    return Data((x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test))
+def load(**columns: str | None) -> Data:
+    """All of ImageNet as rows of 768, laid out 24 x 32; those to train on in half precision, mapped from the disk."""
+    train, test = published_features("train", **columns), published_features("validation", **columns)
+    return Data(_pictures(train), _pictures(test), train.hashes("train") | test.hashes("val"))
 
 
-def load_validation() -> Data:
+def load_validation(**columns: str | None) -> Data:
     """The 50,000 validation rows, as both parts."""
-    x, y = imagenet_clip("validation")
-    return Data((x.view(-1, 1, 24, 32), y), (x.view(-1, 1, 24, 32), y))
+    test = published_features("validation", **columns)
+    rows = _pictures(test)
+    return Data(rows, rows, test.hashes("val"))
+
+
+def _pictures(stored: Stored) -> tuple[Tensor, Tensor]:
+    return known_by(stored.x.view(-1, 1, 24, 32), stored.x), stored.y
 
 
 def lens() -> nn.Module:

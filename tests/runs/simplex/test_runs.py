@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from mobius_lib.datasets import features
+from mobius_lib.datasets.store import Stored
 from mobius_lib.runs import RUNS, execute, get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.simplex import arms as david_arms
@@ -267,7 +268,11 @@ def test_imagenet_is_the_seeds_recipe(monkeypatch):
     assert (full.epochs, full.batch_size, full.lr, run.weight_decay, run.warmup_epochs) == (10, 1024, 0.01, 1e-5, 3)
     assert david_arms.size_of(simplex_imagenet.PUBLISHED) == 63_053_342
     data = {
-        split: (rows(n, 512), torch.randint(1000, (n,), generator=torch.Generator().manual_seed(n)))
+        split: Stored(
+            rows(n, 512).to(torch.float16 if split == "train" else torch.float32),
+            torch.randint(1000, (n,), generator=torch.Generator().manual_seed(n)),
+            {},
+        )
         for split, n in {"train": 12, "validation": 6}.items()
     }
     asked = []
@@ -276,7 +281,7 @@ def test_imagenet_is_the_seeds_recipe(monkeypatch):
         asked.append(configuration)
         return data[split]
 
-    monkeypatch.setattr(simplex_imagenet, "imagenet_clip", fetch)
+    monkeypatch.setattr(simplex_imagenet, "published_features", fetch)
     small = DavidConfig(k=2, scales=(4, 6))
     arms = {name: david_arms.david(small) for name in ("published", "david")} | {"linear": run.arms["linear"]}
     record = execute(replace(run, arms=arms), "full", epochs=1, device="cpu", progress=False)
