@@ -102,11 +102,12 @@ def overlay(config: dict[str, Any]) -> dict[str, Any]:
     sphinx = config.setdefault("sphinx", {}).setdefault("config", {})
     sphinx["html_static_path"] = [*sphinx.get("html_static_path", []), f"{BUILD}/vendor"]
     sphinx["mathjax_path"] = "mathjax/tex-mml-chtml.js"
+    late = {"defer": "defer"}  # 3.6 MB: the text is there before them
     sphinx["nb_ipywidgets_js"] = {
-        "widget-host.js": {},
-        "require.min.js": {},
+        "widget-host.js": late,
+        "require.min.js": late,
         # A widget that is not in `paths` above would be looked for here, in vain, and not on a CDN.
-        "embed-amd.js": {"data-jupyter-widgets-cdn": "_static/npm/"},
+        "embed-amd.js": {"data-jupyter-widgets-cdn": "_static/npm/", **late},
     }
     return config
 

@@ -129,6 +129,13 @@ def test_no_code_is_cut_off(read: Visit):
     assert not read.page.evaluate(CUT_CODE)
 
 
+def test_text_waits_for_no_large_script(read: Visit, site: str, book: Book):
+    scripts = "() => [...document.querySelectorAll('script[src]:not([defer], [async], [type=module])')].map(e => e.src)"
+    sizes = {url: (book.html / urlparse(url).path.lstrip("/")).stat().st_size for url in read.page.evaluate(scripts)}
+    index = f"{site}/searchindex.js"
+    assert not [url for url, size in sizes.items() if size > 50_000 and not url.startswith(index)], sizes
+
+
 def test_nothing_in_the_source_of_a_page_was_misread(read: Visit):
     assert read.page.locator("article .system-message, article .problematic").count() == 0
 
