@@ -196,6 +196,33 @@ def predict(
 
 
 @app.command()
+def probe(
+    weights: Annotated[Path, typer.Argument(help="of a GeoFractalDavid: .safetensors, .pt, or the folder of a run")],
+    output: Annotated[Path | None, typer.Option(help="folder of the pictures [default: that of the weights]")] = None,
+    form: Annotated[str, typer.Option("--format", help="png or svg")] = "png",
+    data: Annotated[Path | None, typer.Option(help="features, on whose held-out rows each scale is judged")] = None,
+    position: Annotated[str | None, typer.Option(help="of the staircase; batch for published weights")] = None,
+) -> None:
+    """Show what a saved David has learned: a table of its scales, and three pictures of its Cantor prototypes."""
+    from mobius_lib.datasets.own import own_features
+    from mobius_lib.runs.simplex.probe import probe as probed
+
+    rows = None if data is None else own_features(data)
+    found = probed(weights, output, form=form, data=rows, position=position)
+    names = list(next(iter(found.scales.values())))
+    table = Table("scale", *names, title=f"alpha {found.alpha:.4f}")
+    for scale, values in found.scales.items():
+        table.add_row(
+            str(scale), *(f"{values[name]:.1%}" if name == "accuracy" else f"{values[name]:.4f}" for name in names)
+        )
+    console.print(table)
+    if rows is not None:
+        console.print(f"All scales together: {found.accuracy:.1%} of {len(rows.test[1]):,} held-out rows.")
+    for path in found.pictures:
+        console.print(Text(str(path)), soft_wrap=True)
+
+
+@app.command()
 def ledger(
     names: Annotated[list[str] | None, typer.Argument(help="claims to show in full; * and ? are wildcards")] = None,
     chapter: Annotated[int | None, typer.Option(help="only this chapter")] = None,

@@ -221,12 +221,13 @@ class _Place:
         }
 
 
-def plot_prototypes(model: GeoFractalDavid, folder: Path | str) -> list[Path]:
+def plot_prototypes(model: GeoFractalDavid, folder: Path | str, form: str = "png") -> list[Path]:
     """The seed's three pictures of a model's Cantor prototypes and mixing weights.
 
     Args:
         model: trained.
-        folder: where the .png files go; it exists.
+        folder: where the files go; it exists.
+        form: "png" or "svg".
     Returns:
         the files: distribution (a histogram per scale), sorted (each scale's prototypes in ascending order),
         cross_scale (mean and deviation per scale; mixing weights per scale).
@@ -245,8 +246,8 @@ def plot_prototypes(model: GeoFractalDavid, folder: Path | str) -> list[Path]:
     def save(figure: Figure, name: str) -> Path:
         buffer = io.BytesIO()
         FigureCanvasAgg(figure)  # no window, whatever the backend of the caller
-        figure.savefig(buffer, format="png", dpi=120)
-        path = folder / f"cantor_prototypes_{name}.png"
+        figure.savefig(buffer, format=form, dpi=120, metadata={"Date": None} if form == "svg" else None)
+        path = folder / f"cantor_prototypes_{name}.{form}"
         write_whole(path, buffer.getvalue())
         return path
 
