@@ -84,7 +84,7 @@ def fit(
     progress: bool = True,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
-    """Trains a classifier with AdamW, cosine schedule and gradient clipping; leaves the last weights in it.
+    """Trains a classifier with AdamW, a schedule and gradient clipping; leaves the last weights in it.
 
     A batch with a NaN or an infinity in it, in its loss or in its gradients changes nothing: not the weights, not the
     optimiser, not the buffers of batch norm. It is counted. (With "fp16" so are the first few, where the scale of the
@@ -275,9 +275,9 @@ class _Run:
         state = source.final() or source.newest()
         stored = state or source.read_config()
         for name, asked in asdict(self.recipe).items():
-            was = stored["recipe"].get(name)
+            was = stored["recipe"].get(name, getattr(Recipe, name, None))  # what runs had before there was a choice
             if was != asked and name != "save_every_n_epochs":
-                why = ", on which the whole cosine schedule depends" if name == "epochs" else ""
+                why = ", on which the whole schedule depends" if name == "epochs" else ""
                 raise CheckpointError(
                     f"The run in {source.path} was begun with {name}={was!r}{why}, but now {name}={asked!r} is asked "
                     f"for: pass {name}={was!r} to continue it, or start anew in another folder."

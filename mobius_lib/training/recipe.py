@@ -9,6 +9,7 @@ import numpy as np
 from mobius_lib.errors import MobiusError
 
 PRECISIONS = ("no", "bf16", "fp16")
+SCHEDULES = ("cosine", "cosine_restarts", "linear", "constant")
 
 
 class RecipeError(MobiusError, ValueError):
@@ -26,7 +27,7 @@ class Recipe:
     """
 
     epochs: int
-    """Passes over the training data. The cosine ends here, so it cannot be changed once a run has begun."""
+    """Passes over the training data. The schedule ends here, so it cannot be changed once a run has begun."""
     lr: float
     """Highest learning rate. 3e-4 in the published Tiny ImageNet run, 1e-3 in seed 001's run on features."""
     weight_decay: float = 0.05
@@ -40,11 +41,16 @@ class Recipe:
     seed: int = 0
     """Of the data order and of all random draws while training (the model's own start is the caller's)."""
     warmup_epochs: int = 0
-    """Epochs of linear ascent before the cosine. The published runs have none; large batches want a few."""
+    """Epochs of linear ascent before the schedule. The published runs have none; large batches want a few."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
     save_every_n_epochs: int = 10
     """Epochs between checkpoints: what a killed run has to do again at most. The only field free to change later."""
+    schedule: str = "cosine"
+    """Of the learning rate after the warm-up: seed 001's half of a cosine down to 0; "cosine_restarts", one after the
+    other; "linear" down to 0; "constant". Seed 002 has a scheduler_type, and does not say which."""
+    restart_epochs: int = 10
+    """Of the first cosine of "cosine_restarts"; each next is twice as long."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -76,16 +82,32 @@ class Recipe:
             self.label_smoothing,
             "at least 0 and below 1",
         )
+        _require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
+        _require(
+            _is_int(self.restart_epochs) and self.restart_epochs >= 1,
+            "restart_epochs",
+            self.restart_epochs,
+            "a whole number from 1 on",
+        )
 
     def lr_factor(self, epoch: int) -> float:
-        """What `lr` is multiplied by in an epoch (from 0): a linear ascent, then half a cosine from 1 down to 0.
+        """What `lr` is multiplied by in an epoch (from 0): a linear ascent, then the schedule.
 
-        Equal to torch's CosineAnnealingLR over `epochs` stepped once per epoch, when there is no warm-up.
+        Without a warm-up equal to torch's CosineAnnealingLR over `epochs`, CosineAnnealingWarmRestarts with T_mult 2,
+        and LinearLR from 1 to 0, stepped once per epoch.
         """
         if epoch < self.warmup_epochs:
             return (epoch + 1) / (self.warmup_epochs + 1)
-        done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
-        return (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "constant":
+            return 1.0
+        done, length = epoch - self.warmup_epochs, self.epochs - self.warmup_epochs
+        if self.schedule == "cosine_restarts":
+            length = self.restart_epochs
+            while done >= length:
+                done, length = done - length, 2 * length
+        if self.schedule == "linear":
+            return 1 - done / length
+        return (1 + math.cos(math.pi * (done / length))) / 2
 
 
 def _is_int(value: object) -> bool:

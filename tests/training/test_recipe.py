@@ -8,18 +8,31 @@ import torch
 
 from mobius_lib.errors import MobiusError
 from mobius_lib.training import Recipe, RecipeError
+from mobius_lib.training.recipe import SCHEDULES
 
 
+def torchs(schedule, optimizer, epochs):
+    """The same by torch; it has no schedule that is none."""
+    schedulers = torch.optim.lr_scheduler
+    return {
+        "cosine": lambda: schedulers.CosineAnnealingLR(optimizer, T_max=epochs),
+        "cosine_restarts": lambda: schedulers.CosineAnnealingWarmRestarts(optimizer, T_0=3, T_mult=2),
+        "linear": lambda: schedulers.LinearLR(optimizer, 1.0, 0.0, total_iters=epochs),
+        "constant": lambda: schedulers.LambdaLR(optimizer, lambda epoch: 1.0),
+    }[schedule]()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("epochs", [1, 2, 3, 7, 50, 200])
-def test_schedule_is_torchs_cosine(epochs):
+def test_schedules_are_torchs(epochs, schedule):
     """Our closed form and torch's recursion: each step of the latter rounds, so 1e-12 relative to the largest."""
-    recipe = Recipe(epochs=epochs, lr=3e-4)
+    recipe = Recipe(epochs=epochs, lr=3e-4, schedule=schedule, restart_epochs=3)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    other = torchs(schedule, optimizer, epochs)
     for epoch in range(epochs + 1):
-        assert recipe.lr * recipe.lr_factor(epoch) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12 * recipe.lr)
+        assert recipe.lr * recipe.lr_factor(epoch) == pytest.approx(other.get_last_lr()[0], abs=1e-12 * recipe.lr)
         optimizer.step()
-        schedule.step()
+        other.step()
 
 
 def test_warm_up_then_cosine():
@@ -28,11 +41,22 @@ def test_warm_up_then_cosine():
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[4:] == pytest.approx([(1 + math.cos(math.pi * i / 6)) / 2 for i in range(7)])
     assert factors[-1] == 0
+    ascent = factors[:4]
+    for schedule in SCHEDULES:
+        other = Recipe(epochs=10, lr=1.0, warmup_epochs=4, schedule=schedule, restart_epochs=2)
+        found = [other.lr_factor(epoch) for epoch in range(10)]
+        assert found[:4] == ascent and found[4] == 1.0, schedule
+    restarts = Recipe(epochs=10, lr=1.0, warmup_epochs=4, schedule="cosine_restarts", restart_epochs=2)
+    assert [restarts.lr_factor(epoch) for epoch in range(4, 10)] == pytest.approx(
+        [1.0, 0.5, 1.0, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]
+    )
 
 
-def test_used_by_fit(task):
-    history = task.fit(changes={"epochs": 6, "warmup_epochs": 2}).outcome.history
-    recipe = task.recipe(epochs=6, warmup_epochs=2)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_used_by_fit(task, schedule):
+    changes = {"epochs": 6, "warmup_epochs": 2, "schedule": schedule, "restart_epochs": 2}
+    history = task.fit(changes=changes).outcome.history
+    recipe = task.recipe(**changes)
     # LambdaLR multiplies as we do here: equal to the bit.
     assert [record["lr"] for record in history] == [recipe.lr * recipe.lr_factor(epoch) for epoch in range(6)]
 
@@ -59,6 +83,8 @@ def test_used_by_fit(task):
         {"warmup_epochs": -1},
         {"label_smoothing": 1.0},
         {"save_every_n_epochs": 0},
+        {"schedule": "plateau"},
+        {"restart_epochs": 0},
     ],
     ids=str,
 )

@@ -239,7 +239,8 @@ def test_another_models_checkpoint(task, tmp_path):
     ("name", "value", "words"),
     [
         ("lr", 0.02, r"begun with lr=0\.01, but now lr=0\.02 is asked"),
-        ("epochs", 5, "begun with epochs=4, on which the whole cosine schedule depends, but now epochs=5"),
+        ("epochs", 5, "begun with epochs=4, on which the whole schedule depends, but now epochs=5"),
+        ("schedule", "linear", "begun with schedule='cosine', but now schedule='linear'"),
         ("seed", 1, "pass seed=0 to continue it, or start anew in another folder"),
         ("grad_clip", None, r"grad_clip=1\.0, but now grad_clip=None"),
     ],
@@ -250,6 +251,19 @@ def test_another_recipe(task, tmp_path, name, value, words, stopped):
         task.fit(tmp_path, on_epoch=stop_after(stopped))
     with pytest.raises(CheckpointError, match=words):
         task.fit(tmp_path, changes={name: value})
+
+
+def test_a_run_from_before_there_was_a_choice_of_schedule_had_the_default(task, tmp_path):
+    with pytest.raises(Stop):
+        task.fit(tmp_path, on_epoch=stop_after(3))
+    for path in (tmp_path / "checkpoints").glob("*.pt"):
+        state = torch.load(path, weights_only=True)
+        for name in ("schedule", "restart_epochs"):
+            del state["recipe"][name]
+        torch.save(state, path)
+    with pytest.raises(CheckpointError, match="begun with schedule='cosine', but now schedule='constant'"):
+        task.fit(tmp_path, changes={"schedule": "constant"})
+    assert len(task.fit(tmp_path).outcome.history) == 4
 
 
 def halves(model):

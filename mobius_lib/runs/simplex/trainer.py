@@ -35,6 +35,7 @@ def train_david(
     batch_size: int = 1024,
     gradient_clip: float | None = 1.0,
     warmup_epochs: int = 3,
+    scheduler_type: str = "cosine",
     seed: int = 0,
     precision: str = "no",
     save_every_n_epochs: int = 1,
@@ -67,6 +68,8 @@ def train_david(
         loss: which terms, how strong; None is all.
         epochs, lr, weight_decay, batch_size, warmup_epochs, seed, precision, save_every_n_epochs: the `Recipe`. The
             rate is that of the heads; fusion weights learn at half of it, the staircase at a tenth.
+        scheduler_type: the recipe's `schedule`: cosine, cosine_restarts, linear or constant. The card has a setting of
+            this name, and does not say which it was.
         gradient_clip: largest gradient norm; None leaves them.
         output_dir: the folder that holds all runs.
         model_name: None is GeoFractalDavid-Basin-k{k}.
@@ -98,6 +101,7 @@ def train_david(
         precision=precision,
         seed=seed,
         warmup_epochs=warmup_epochs,
+        schedule=scheduler_type,
         save_every_n_epochs=save_every_n_epochs,
     )
     loss = loss or BasinLoss()

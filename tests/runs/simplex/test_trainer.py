@@ -42,6 +42,15 @@ def train(tmp_path: Path):
     return call
 
 
+def test_schedulers_by_name(train, tmp_path):
+    """As the card's configuration has one."""
+    train(scheduler_type="cosine_restarts", epochs=2, warmup_epochs=0)
+    config = json.loads((tmp_path / "weights" / NAME / "one" / "train_config.json").read_text())
+    assert config["recipe"]["schedule"] == "cosine_restarts"
+    with pytest.raises(MobiusError, match=r"schedule must be one of cosine, cosine_restarts, .*, not 'step'"):
+        train(scheduler_type="step")
+
+
 class Stop(Exception):
     pass
 
