@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -33,6 +34,9 @@ FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 SPARED = {"-fopenmp": ("openmp", "omp"), "-march=native": ("march", "mcpu", "cpu")}
 """Flags that a compiler may lack, as Apple's clang lacks OpenMP, and how it names them when it complains: without them
 a kernel is slower (on one thread, or without wide registers), and its numbers are the same."""
+
+RUNTIME = re.compile(r"/lib(gomp|omp|iomp5)\b[^/]*$")
+"""An OpenMP runtime, by the end of its path."""
 
 
 class NoCompiler(RuntimeError):
@@ -190,6 +194,32 @@ def kept_as(name: str, source: bytes, *words: str) -> Path:
     return folder / "kernels" / f"{name}-{print_of.hexdigest()[:16]}.so"
 
 
+def openmp() -> Path | None:
+    """The OpenMP runtime that this process's torch computes with, where it can be told (Linux)."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return None
+    loaded = [Path(line.split(maxsplit=5)[5]) for line in lines if RUNTIME.search(line)]
+    home = Path(torch.__file__).resolve().parent
+    # other packages may have brought theirs
+    own = [path for path in loaded if {home, home.with_name("torch.libs")} & set(path.parents)]
+    return own[0] if own else loaded[0] if len(set(loaded)) == 1 else None
+
+
+def one_openmp() -> list[str]:
+    """What makes a kernel take torch's OpenMP runtime, so that one pool of threads serves both.
+
+    The loader has a library once for each name. Under the usual one a kernel finds torch's by itself; some wheels gave
+    theirs another (libgomp-a34b3233.so.1), and the kernel's threads would fight with torch's for the processors.
+    """
+    runtime = openmp()
+    if runtime is None or runtime.name == "libgomp.so.1":
+        return []
+    # as needed: the compiler's own, which comes after it, has nothing left to give, and is left out
+    return ["-Wl,--as-needed", f"-Wl,-rpath,{runtime.parent}", str(runtime)]
+
+
 def build_once(command: list[str], target: Path, told: bool = False) -> ctypes.CDLL:
     """The library that a command builds, from the disk where it has been built before.
 
@@ -232,13 +262,13 @@ _failed: dict[Path, str] = {}
 
 def _recipe(source: Path) -> tuple[list[str], Path]:
     """The compiler's command, without its output, and the file that it makes."""
-    command = [*compiler(), *FLAGS, str(source)]
+    before, after = [*compiler(), *FLAGS], one_openmp()
     headers = b"".join(header.read_bytes() for header in sorted(source.parent.glob("*.h")))
-    return command, kept_as(source.stem, source.read_bytes() + headers, *command[:-1])
+    return [*before, str(source), *after], kept_as(source.stem, source.read_bytes() + headers, *before, *after)
 
 
 def _compile(command: list[str], made: Path) -> None:
-    """Run the compiler, once more without those flags of `SPARED` that it does not know."""
+    """Run the compiler, once more without those flags of `SPARED` that it does not know, or torch's OpenMP."""
     while True:
         try:
             done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, errors="replace")
@@ -249,7 +279,9 @@ def _compile(command: list[str], made: Path) -> None:
         lines = done.stderr.splitlines()
         errors = [line for line in lines if "error" in line.lower()] or lines or ["no message"]
         text = " ".join(errors).lower()
-        spared = next((flag for flag in SPARED if flag in command and any(w in text for w in SPARED[flag])), None)
+        spared = next((word for word in command if RUNTIME.search(word) and word.lower() in text), None)
+        if spared is None:
+            spared = next((flag for flag in SPARED if flag in command and any(w in text for w in SPARED[flag])), None)
         if spared is None:
             raise RuntimeError(f"{command[0]} could not build {_source(command)}: {errors[0]}")
         command = [word for word in command if word != spared]

@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib import native
+from tools.house import ROOT
 
 
 class Wrapped(torch.Tensor):
@@ -229,6 +232,90 @@ def test_a_damaged_kernel_is_built_anew(source, tmp_path):
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"no library")
     assert native.build(source).twice(2) == 4
+
+
+# --- one OpenMP runtime -----------------------------------------------------------------------------------------------
+
+THREADS = """
+import os, re, torch
+torch.set_num_threads(2)
+from mobius_lib.twistor.fast import memory, nested, scan, step, turn
+from mobius_lib.waves import MobiusLens, use_backend
+from mobius_lib.waves.fast.native import library
+
+def state():
+    with open("/proc/self/maps") as maps:
+        runtimes = set(re.findall(r"/\\S*/lib(?:gomp|omp|iomp5)[^/\\n]*", maps.read()))
+    return sorted(runtimes), len(os.listdir("/proc/self/task"))
+
+x = torch.randn(4096, 64, requires_grad=True)
+((x @ torch.randn(64, 64)).sin() ** 2).sum().backward()  # torch's own threads, and its pool
+before = state()
+for each in (memory, nested, scan, step, turn):
+    each.library()
+use_backend(MobiusLens(64, 1, 6), "native")(x).sum().backward()
+z = torch.randn(4096, 32, requires_grad=True)
+turn.turn(z, torch.randn(4, 4, 8)).sum().backward()
+assert library() and state() == before and len(before[0]) == 1, (before, state())
+"""
+
+
+@pytest.fixture
+def runtime() -> Path:
+    """Torch's OpenMP."""
+    found = native.openmp()
+    if found is None or not found.name.startswith("libgomp"):
+        pytest.skip("torch computes without GNU's OpenMP here, or does not show it")
+    return found
+
+
+@pytest.mark.compiler
+def test_kernels_and_torch_have_one_openmp_and_one_pool_of_threads(runtime):
+    run = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def renamed(runtime: Path, folder: Path) -> Path:
+    """As wheels have it: the same under another name, of the same length."""
+    folder.mkdir()
+    copy = folder / "libgomp.so.7"
+    copy.write_bytes(runtime.read_bytes().replace(b"libgomp.so.1\0", b"libgomp.so.7\0"))
+    return copy
+
+
+@pytest.mark.compiler
+def test_a_kernel_takes_the_openmp_of_torch_under_any_name(source, runtime, tmp_path, monkeypatch):
+    usual = native._recipe(source)[1]
+    copy = renamed(runtime, tmp_path / "lib")
+    monkeypatch.setattr(native, "openmp", lambda: copy)
+    assert native.build(source).twice(3) == 6
+    (made,) = (tmp_path / "cache").rglob("*.so")
+    assert b"\0libgomp.so.7\0" in made.read_bytes() and b"\0libgomp.so.1\0" not in made.read_bytes()
+    assert made.name != usual.name, "a kernel of another OpenMP would be taken"
+
+
+@pytest.mark.compiler
+def test_an_openmp_that_cannot_be_linked_is_done_without(source, tmp_path, monkeypatch):
+    broken = tmp_path / "libgomp-0123.so.1"
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr(native, "openmp", lambda: broken)
+    assert native.build(source).twice(3) == 6
+
+
+def test_torchs_openmp_is_told_from_those_of_others(monkeypatch):
+    home = Path(torch.__file__).resolve().parent
+    line = "7f00-7f01 r-xp 00000000 08:01 77    {}\n"
+    own, hashed = home / "lib" / "libgomp.so.1", home.with_name("torch.libs") / "libgomp-a34b.so.1.0.0"
+    others = home.with_name("scikit_learn.libs") / "libgomp-e985.so.1.0.0", Path("/opt/a b/lib/libiomp5.so")
+    for given, expected in (
+        ((others[0], own), own), ((others[0], hashed, others[1]), hashed), (others[1:], others[1]), (others, None),
+        ((home / "lib" / "libomptarget.so", home / "lib" / "libgompy.so"), None), ((), None),
+    ):  # fmt: skip
+        text = "".join(line.format(path) for path in given)
+        monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
+        assert native.openmp() == expected
+    monkeypatch.setattr(native, "openmp", lambda: own)
+    assert native.one_openmp() == []
 
 
 def test_a_processor_is_told_by_what_it_can(monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mobius_lib.native import addresses, build_once, compiler, kept_as, ready
+from mobius_lib.native import addresses, build_once, compiler, kept_as, one_openmp, ready
 from mobius_lib.waves.fast.function import SUMS, Kernel
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
@@ -75,6 +75,6 @@ def recipe() -> tuple[list[str], Path]:
         flags += ["-march=native", f"-DCPU_CAPABILITY_{capability}"]
     home = Path(torch.__file__).parent
     flags += [f"-I{home / 'include'}", str(SOURCE), f"-L{home / 'lib'}", f"-Wl,-rpath,{home / 'lib'}"]
-    flags += ["-lc10", "-ltorch_cpu"]
+    flags += ["-lc10", "-ltorch_cpu", *one_openmp()]
     command = [*compiler(), *flags]
     return command, kept_as("lens", SOURCE.read_bytes(), *command, torch.__version__)
