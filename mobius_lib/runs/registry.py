@@ -15,6 +15,7 @@ from mobius_lib.runs.simplex import features as simplex_features
 from mobius_lib.runs.simplex import imagenet as simplex_imagenet
 from mobius_lib.runs.simplex import mixture as simplex_mixture
 from mobius_lib.runs.simplex import robustness as simplex_robustness
+from mobius_lib.runs.simplex import tiny_features as simplex_tiny_features
 from mobius_lib.runs.twistor import continual as twistor_continual
 from mobius_lib.runs.twistor import length as twistor_length
 from mobius_lib.runs.twistor import maps as twistor_maps
@@ -22,6 +23,7 @@ from mobius_lib.runs.twistor import text as twistor_text
 from mobius_lib.runs.waves import clip as waves_clip
 from mobius_lib.runs.waves import features as waves_features
 from mobius_lib.runs.waves import images as waves_images
+from mobius_lib.runs.waves import tiny_features as waves_tiny_features
 from mobius_lib.runs.waves import tiny_imagenet as waves_tiny_imagenet
 
 RUNS: dict[str, Run] = {
@@ -29,6 +31,7 @@ RUNS: dict[str, Run] = {
     for run in (
         waves_features.RUN,
         waves_images.RUN,
+        waves_tiny_features.RUN,
         waves_tiny_imagenet.RUN,
         waves_clip.RUN,
         waves_clip.RUN_WEIGHTS,
@@ -38,6 +41,7 @@ RUNS: dict[str, Run] = {
         simplex_mixture.RUN,
         simplex_mixture.RUN_MODES,
         simplex_robustness.RUN,
+        simplex_tiny_features.RUN,
         simplex_imagenet.RUN,
         gauge_cooccurrence.RUN,
         gauge_network.RUN,

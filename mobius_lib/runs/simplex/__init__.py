@@ -1,6 +1,7 @@
 """Runs of chapter 3."""
 
 from mobius_lib.runs.about import About, Scale, by_name
+from mobius_lib.runs.waves import FOLDER
 
 MIXTURES = {1: "simplex-mixture", 4: "simplex-mixture-modes"}
 """Modes of each class to the run's name."""
@@ -23,6 +24,24 @@ ABOUT = by_name(
                 epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some three minutes a seed on two CPU cores"
             ),
             "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
+        },
+    ),
+    About(
+        name="simplex-tiny-features",
+        chapter=3,
+        summary="the same on features of Tiny ImageNet, 200 classes, and what is published taken apart",
+        scales={
+            "quick": Scale(
+                epochs=1, batch_size=64, lr=3e-3, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"
+            ),
+            "short": Scale(
+                epochs=8,
+                batch_size=128,
+                lr=3e-3,
+                train_samples=40_000,
+                note=f"needs the data ({FOLDER}); 4 hours on one core for three seeds",
+            ),
+            "full": Scale(epochs=20, batch_size=128, lr=3e-3, note=f"needs the data ({FOLDER}); a day on one core"),
         },
     ),
     *(

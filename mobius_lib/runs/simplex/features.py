@@ -9,6 +9,8 @@ Source: seed 002 for the model; the comparison is ours. Its five scales are kept
 mixing weights per scale can be laid beside its table.
 """
 
+from functools import partial
+
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.runs.base import Arm, Data, Run
@@ -33,29 +35,30 @@ def load() -> Data:
     return Data(features("train", DIM), features("test", DIM), digests("features"))
 
 
-def config(scale: str, **changes: object) -> DavidConfig:
+def config(scale: str, classes: int = CLASSES, **changes: object) -> DavidConfig:
     """David's sizes at a scale of the run."""
-    return DavidConfig(feature_dim=DIM, num_classes=CLASSES, k=K[scale], scales=SCALES[scale], **changes)
+    return DavidConfig(feature_dim=DIM, num_classes=classes, k=K[scale], scales=SCALES[scale], **changes)
 
 
-def arms(scale: str) -> dict[str, Arm]:
+def arms(scale: str, classes: int = CLASSES) -> dict[str, Arm]:
     """David, its rivals, and its ablations."""
+    sized = partial(config, scale, classes)
     searched = scale != "quick"
     deep = david_arms.candidates(david_arms.DEEP_RATES, searched)
-    plain = david_arms.baselines(DIM, CLASSES, david_arms.size_of(config(scale)), searched)
+    plain = david_arms.baselines(DIM, classes, david_arms.size_of(sized()), searched)
     ablation = {"rate_of": "david"}
     return {
-        "david": david_arms.david(config(scale), rates=deep),
+        "david": david_arms.david(sized(), rates=deep),
         **plain,
         "mlp longer": Arm(plain["mlp"].make, rate_of="mlp", epochs=LONGER),
         **{
-            f"no {term}": david_arms.david(config(scale, terms=[each for each in TERMS if each != term]), **ablation)
+            f"no {term}": david_arms.david(sized(terms=[each for each in TERMS if each != term]), **ablation)
             for term in TERMS
         },
-        **{f"no {part}": david_arms.david(config(scale), BasinLoss(**{part: 0.0}), **ablation) for part in PARTS},
-        "contrastive only": david_arms.david(config(scale), BasinLoss(**dict.fromkeys(PARTS, 0.0)), **ablation),
-        "cross-entropy": david_arms.david(config(scale), objective=david_arms.cross_entropy, rates=deep),
-        "published": david_arms.david(config(scale, position="batch", init="published"), **ablation),
+        **{f"no {part}": david_arms.david(sized(), BasinLoss(**{part: 0.0}), **ablation) for part in PARTS},
+        "contrastive only": david_arms.david(sized(), BasinLoss(**dict.fromkeys(PARTS, 0.0)), **ablation),
+        "cross-entropy": david_arms.david(sized(), objective=david_arms.cross_entropy, rates=deep),
+        "published": david_arms.david(sized(position="batch", init="published"), **ablation),
     }
 
 

@@ -58,6 +58,24 @@ ABOUT = by_name(
         },
     ),
     About(
+        name="waves-tiny-features",
+        chapter=1,
+        summary="lens, GELU twin, plain gate, MLP and linear layer on features of Tiny ImageNet, 200 classes",
+        scales={
+            "quick": Scale(
+                epochs=1, batch_size=64, lr=1e-3, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"
+            ),
+            "short": Scale(
+                epochs=8,
+                batch_size=64,
+                lr=1e-3,
+                train_samples=20_000,
+                note=f"needs the data ({FOLDER}); 6 hours on one core for three seeds",
+            ),
+            "full": Scale(epochs=30, batch_size=256, lr=1e-3, note=f"needs the data ({FOLDER}); days on two CPU cores"),
+        },
+    ),
+    About(
         name="waves-tiny-imagenet",
         chapter=1,
         summary="seed 000's recipe on Tiny ImageNet: mobius_base and its GELU twin",

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mobius_lib.runs.about import OWN, RunError, Scale
 from mobius_lib.runs.base import Arm, Run, nothing
 from mobius_lib.runs.waves import ABOUT
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.waves.arms import readings, state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
 
 SMALLEST = 4
 """Height of a picture of features: two stages halve it."""
@@ -60,7 +61,7 @@ def run(dim: int, classes: int) -> Run:
             "linear": Arm(lambda: nn.Sequential(nn.Flatten(), nn.Linear(dim, classes)), rates=(LINEAR_RATE,)),
         },
         data=nothing,
-        state=lambda model: lens_state(model) if isinstance(model, MobiusNet) else {},
-        readings=lambda model, x: lens_readings(model, x) if isinstance(model, MobiusNet) else {},
+        state=state,
+        readings=readings,
         timed=("linear",),  # what a lens costs is `mobius bench`'s to say, and takes it a minute
     )
