@@ -6,7 +6,7 @@ from mobius_lib.gauge.bridge import PRODUCTS, MobiusHarmonicBridge, Step
 from mobius_lib.gauge.codes import GaugeTensor, IntegerNormal, gauge_tensor, integer_normal
 from mobius_lib.gauge.compress import RUNGS, Compressed, compress
 from mobius_lib.gauge.cooccurrence import cooccurrence_counts, log_cooccurrence, pair_counts
-from mobius_lib.gauge.cosmic import CosmicLinear, FibreVAE, fibres_of
+from mobius_lib.gauge.cosmic import CosmicLinear, FibreVAE, FractalVAEStack, fibres_of, train_stack
 from mobius_lib.gauge.harmonic import FractalHarmonicLinear, HarmonicLinear, TriLevelHarmonicLinear
 from mobius_lib.gauge.math import (
     KPZ,
@@ -23,7 +23,7 @@ from mobius_lib.gauge.math import (
     power_law,
     transport_first_order,
 )
-from mobius_lib.gauge.meta import WINDOWS, MetaMobiusLinear, connection_count, seed_count
+from mobius_lib.gauge.meta import WINDOWS, Bundle, MetaMobiusLinear, bundle, connection_count, seed_count
 
 __all__ = [
     "BASELINES",
@@ -31,11 +31,13 @@ __all__ = [
     "PRODUCTS",
     "RUNGS",
     "WINDOWS",
+    "Bundle",
     "Compressed",
     "Compression",
     "CosmicLinear",
     "FibreVAE",
     "FractalHarmonicLinear",
+    "FractalVAEStack",
     "GaugeTensor",
     "HarmonicLinear",
     "IntegerNormal",
@@ -45,6 +47,7 @@ __all__ = [
     "Step",
     "TriLevelHarmonicLinear",
     "at_bits",
+    "bundle",
     "cascade",
     "circulant",
     "circular_convolution",
@@ -66,5 +69,6 @@ __all__ = [
     "power_law",
     "relative_error",
     "seed_count",
+    "train_stack",
     "transport_first_order",
 ]

@@ -59,7 +59,7 @@ class Step(NamedTuple):
     two, what is left of the product."""
 
 
-def resolve(w: Tensor, terms: int, *, sort: bool = True) -> Resolution:
+def resolve(w: Tensor, terms: int, *, sort: bool = True, exponent: float = gauge.KPZ) -> Resolution:
     """The steps from a matrix to {hw, mu, sigma}: integer normal, KPZ scaling, normal cascade, amplitudes.
 
     The source names these steps and prints no formula, so each is ours:
@@ -75,12 +75,13 @@ def resolve(w: Tensor, terms: int, *, sort: bool = True) -> Resolution:
         w: (M, V), checked.
         terms: N.
         sort: False leaves the columns where they are.
+        exponent: of the widths, in the place of 1/3.
     """
     placed, places = _placed(w, terms, sort)
-    tried = _scaled(placed, terms)
+    tried = _scaled(placed, terms, exponent)
     first = min(tried, key=lambda each: tried[each][1])
     mu, sigma_0 = tried[first][0].mu.to(w.dtype), torch.tensor(first, dtype=w.dtype)
-    g = gauge.gaussians(mu, gauge.kpz_widths(sigma_0, terms), places.to(w.dtype))
+    g = gauge.gaussians(mu, gauge.kpz_widths(sigma_0, terms, exponent), places.to(w.dtype))
     return Resolution(gauge.amplitudes(w, g), mu, sigma_0, places)
 
 
@@ -91,9 +92,9 @@ def _placed(w: Tensor, terms: int, sort: bool = True) -> tuple[Tensor, Tensor]:
     return moved(core, places), places
 
 
-def _scaled(placed: Tensor, terms: int) -> dict[float, tuple[Cascade, float]]:
+def _scaled(placed: Tensor, terms: int, exponent: float = gauge.KPZ) -> dict[float, tuple[Cascade, float]]:
     """By each first width that is tried, its cascade and the squared error that it leaves."""
-    k = gauge.kpz_widths(1.0, terms).double()
+    k = gauge.kpz_widths(1.0, terms, exponent).double()
     return {
         first: pursue_shared(placed, list((first * k).split(1)))
         for first in width_grid(placed.shape[1]).tolist()

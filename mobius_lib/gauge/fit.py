@@ -40,7 +40,7 @@ class Cascade(NamedTuple):
     """What a pursuit finds."""
 
     mu: Tensor
-    """(N,), or (M, N) where each row has its own: whole columns, as int64."""
+    """(N,), or (M, N) where each row has its own: whole columns, as int64; of `refined`, float64."""
     sigma: Tensor
     """(N,)."""
 
@@ -98,6 +98,47 @@ def pursue_shared(essence: Tensor, widths: Sequence[Tensor], sweeps: int = 1) ->
     basis = _basis(mu, sigma, essence)
     left = (essence - essence @ basis.mT @ basis).square().sum().item()
     return Cascade(mu, sigma.to(essence.dtype)), left
+
+
+def refined(essence: Tensor, found: Cascade, steps: int = 100) -> tuple[Cascade, float]:
+    """A shared cascade whose places and widths leave the lists that they came from: moved continuously, to where no
+    small change leaves less. Widths have no bounds but 0 and infinity, since their logarithms are moved.
+
+    L-BFGS on the squared error that is left when heights are the best (variable projection: Golub and Pereyra, 1973),
+    in float64.
+
+    Args:
+        essence: (r, V), columns already in their places.
+        found: where to begin.
+        steps: of L-BFGS, at most.
+    Returns:
+        the cascade, mu and sigma in float64; and the squared error that is left of the essence.
+    """
+    core, places = essence.double(), torch.arange(essence.shape[1], dtype=torch.float64)
+    mu, sigma, size = found.mu.double(), found.sigma.double(), core.square().sum().clamp_min(1e-300)
+    moves = torch.zeros(2, len(mu), dtype=torch.float64, requires_grad=True)
+
+    def left() -> Tensor:
+        g = gauge.gaussians(mu + sigma * moves[0], sigma * moves[1].exp(), places)
+        g = g / g.square().sum(1, keepdim=True).clamp_min(1e-300).sqrt()
+        gram, right = g @ g.mT + 1e-10 * torch.eye(len(g), dtype=g.dtype), g @ core.mT  # the ridge parts equal ones
+        return 1 - (right * torch.cholesky_solve(right, torch.linalg.cholesky(gram))).sum() / size
+
+    optimizer = torch.optim.LBFGS(
+        [moves], max_iter=steps, history_size=20, tolerance_grad=1e-10, tolerance_change=1e-13,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = left()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    with torch.no_grad():
+        return Cascade(mu + sigma * moves[0], sigma * moves[1].exp()), (left() * size).item()
 
 
 def pursue_rows(w: Tensor, widths: Sequence[Tensor]) -> tuple[Cascade, Tensor]:

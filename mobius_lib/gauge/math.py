@@ -55,7 +55,7 @@ def cascade(amplitudes: Tensor, mu: Tensor, sigma: Tensor, places: Tensor) -> Te
     return (amplitudes.unsqueeze(-2) @ gaussians(mu, sigma, places)).squeeze(-2)
 
 
-def kpz_widths(sigma_0: Tensor | float, terms: int, exponent: float = KPZ) -> Tensor:
+def kpz_widths(sigma_0: Tensor | float, terms: int, exponent: Tensor | float = KPZ) -> Tensor:
     """sigma_k = sigma_0 k^(1/3), k = 1 ... N.
 
     Law: `power_law` of it is the exponent, exactly.
@@ -63,13 +63,13 @@ def kpz_widths(sigma_0: Tensor | float, terms: int, exponent: float = KPZ) -> Te
     Args:
         sigma_0: (...,), width of the first.
         terms: N.
-        exponent: another one, to compare with.
+        exponent: another one, or (...,) one for each.
     Returns:
         (..., N).
     """
     first = torch.as_tensor(sigma_0)
     k = torch.arange(1, terms + 1, dtype=first.dtype if first.is_floating_point() else None, device=first.device)
-    return first.unsqueeze(-1) * k**exponent
+    return first.unsqueeze(-1) * k ** (exponent.unsqueeze(-1) if isinstance(exponent, Tensor) else exponent)
 
 
 def power_law(x: Tensor, y: Tensor) -> tuple[float, float]:

@@ -1,21 +1,36 @@
 """L5: three scales at once, each carried into a common fibre and weighted by attention."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.base import Rung, Stored, at_any_scale, check_terms
+from mobius_lib.gauge.base import Rung, Stored, at_any_scale, check_matrix, check_terms, check_whole
 from mobius_lib.gauge.bits import permutation_bits
-from mobius_lib.gauge.bridge import MobiusHarmonicBridge, resolve
+from mobius_lib.gauge.bridge import MobiusHarmonicBridge, Resolution, resolve
 from mobius_lib.gauge.harmonic import spread_positions
 
 WINDOWS = (5, 15, 50)
 HIDDEN = 32
 """Width of the connection's middle layer, as in the seed."""
 ACTIVATIONS = ("linear", "tanh")
+ROUTES = ("direct", "steps", "path")
+"""How a scale's vector gets into the common fibre; `MetaMobiusLinear` says what each is."""
+PIECES = 8
+"""Into which a link is cut where its connection bends: steps of Runge and Kutta's fourth order."""
+BETAS = ("kpz", "root", "free")
+EXPONENTS = (0.0, 1 / 6, gauge.KPZ, 1 / 2, 2 / 3, 1.0)
+"""Tried for each scale in `from_dense` where its exponent is free."""
+PARTS: dict[str, tuple[str, ...]] = {
+    "connection": ("down", "down_bias", "up", "up_bias"),
+    "attention": ("query", "keys"),
+    "cascade": ("mu", "sigma_0", "beta"),
+    "heights": ("hw",),
+}
+"""What `learn` can train, by name."""
 
 
 class MetaMobiusLinear(Rung):
@@ -34,6 +49,13 @@ class MetaMobiusLinear(Rung):
         It says neither what A_s does between its two maps nor how y stays linear. "linear" does nothing, so A_s is in
         gl(N) as printed; "tanh" is the perceptron that it also speaks of.
         Keys are drawn at random and W_q starts as zero, so every alpha_s starts as 1 / 3.
+        It speaks of transport between scales, of a path-ordered exponential, and prints f + A(f). `route` has all
+        three. "direct": the printed step from each scale to the common fibre. "steps" and "path": A_s is the connection
+        between one window and the next wider one (of the widest, the common fibre), and a vector goes 5 -> 15 -> 50 ->
+        common, in each link by the printed step, or by the exponential, exp(A_s) for a linear connection and else the
+        flow df/dx = A_s(f) from 0 to 1: the path-ordered product. (With the seed's minus sign, its A is minus this.)
+        It ties all widths to k^(1/3), and its exponents to beta_0 / sqrt(s). `beta` has both, and one of its own for
+        each scale: "kpz", "root", "free".
 
     With the connection linear and W_q zero, as `from_dense` and `from_l4_bridges` leave them, this is a linear map and
     `to_dense` its matrix. **Then the transport is pure gauge: hw_s (1 + A_s) is a free out x N matrix with or without
@@ -43,24 +65,32 @@ class MetaMobiusLinear(Rung):
         in_features, out_features, terms, bias, device, dtype: as `Rung`; terms is N.
         windows: s, a name for each scale.
         activation: "linear" or "tanh".
+        route: "direct", "steps" or "path".
+        beta: "kpz" for widths sigma_0 k^(1/3), and nothing to store; "root" for k^(beta_0 / sqrt(s)), one number, with
+            which the narrowest window starts at 1/3; "free" for k^(beta_s), a number for each scale.
     Raises:
-        ValueError: as `Rung`; no window, a window twice, or an unknown activation.
+        ValueError: as `Rung`; no window, a window twice, or an unknown activation, route or beta.
     Source:
         seed 003; what is ours is said above.
     """
 
     level = "L5"
     places: Tensor
+    beta: nn.Parameter | None
 
     def __init__(
         self, in_features: int, out_features: int, terms: int = 8, *, windows: Sequence[int] = WINDOWS,
-        activation: str = "linear", bias: bool = False, device: Any = None, dtype: torch.dtype | None = None,
+        activation: str = "linear", route: str = "direct", beta: str = "kpz", bias: bool = False, device: Any = None,
+        dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_features, out_features, terms, bias=bias)
         _check_windows(windows)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"There is no activation={activation!r}; there is {' and '.join(ACTIVATIONS)}.")
-        self.windows, self.activation = tuple(windows), activation
+        for name, value, known in (
+            ("activation", activation, ACTIVATIONS), ("route", route, ROUTES), ("beta", beta, BETAS)
+        ):  # fmt: skip
+            if value not in known:
+                raise ValueError(f"There is no {name}={value!r}; there is {' and '.join(known)}.")
+        self.windows, self.activation, self.route, self.law = tuple(windows), activation, route, beta
         scales = len(self.windows)
         width = torch.tensor([in_features / (2.0 * terms)])
         self.hw = nn.Parameter(torch.randn(scales, out_features, terms) * in_features**-0.5)
@@ -72,6 +102,8 @@ class MetaMobiusLinear(Rung):
         nn.init.normal_(self.down, std=terms**-0.5)  # up is zero: tau starts as the identity, and can be learned
         self.query = nn.Parameter(torch.zeros(terms, terms))
         self.keys = nn.Parameter(torch.randn(scales, terms))
+        first = {"root": torch.tensor(gauge.KPZ * min(windows) ** 0.5), "free": torch.full((scales,), gauge.KPZ)}
+        self.register_parameter("beta", nn.Parameter(first[beta]) if beta in first else None)
         self.to(device, dtype or torch.get_default_dtype())
 
     @property
@@ -81,9 +113,16 @@ class MetaMobiusLinear(Rung):
         bent = self.activation != "linear" and bool(self.up.any())
         return not (offset or bent or self.query.any())
 
+    def exponents(self) -> Tensor:
+        """beta_s, by which the widths of each scale grow: (S,)."""
+        if self.beta is None:
+            return torch.full_like(self.sigma_0, gauge.KPZ)
+        roots = torch.tensor(self.windows, dtype=self.beta.dtype, device=self.beta.device).sqrt()
+        return self.beta / roots if self.law == "root" else self.beta
+
     def frames(self) -> Tensor:
         """G of every scale, columns in their own order: (S, N, V)."""
-        sigma = gauge.kpz_widths(self.sigma_0, self.terms)
+        sigma = gauge.kpz_widths(self.sigma_0, self.terms, gauge.KPZ if self.beta is None else self.exponents())
         return gauge.gaussians(self.mu, sigma, self.places.to(self.mu.dtype).unsqueeze(1))
 
     def coordinates(self, x: Tensor) -> Tensor:
@@ -96,15 +135,75 @@ class MetaMobiusLinear(Rung):
         return torch.softmax(q @ self.keys.mT / self.terms**0.5, dim=-1)
 
     def transport(self, z: Tensor) -> Tensor:
-        """tau_s(z_s) = z_s + A_s(z_s): (..., S, N) to the same."""
+        """tau_s(z_s), of the printed route z_s + A_s(z_s): (..., S, N) to the same."""
+        if self.route != "direct":
+            vectors = list(z.unbind(-2))
+            for at, scale in enumerate(self._path()):
+                for way in self._path()[: at + 1]:
+                    vectors[way] = self._follow(vectors[way], scale)
+            return torch.stack(vectors, dim=-2)
         h = torch.einsum("...sn,shn->...sh", z, self.down) + self.down_bias
         if self.activation == "tanh":
             h = torch.tanh(h)
         return z + torch.einsum("...sh,snh->...sn", h, self.up) + self.up_bias
 
+    def _path(self) -> list[int]:
+        """The scales from the narrowest window to the widest."""
+        return sorted(range(len(self.windows)), key=self.windows.__getitem__)
+
+    def _follow(self, f: Tensor, scale: int) -> Tensor:
+        """Along the link that begins at a scale: (..., N) to the same."""
+
+        def connection(f: Tensor) -> Tensor:
+            h = f @ self.down[scale].mT + self.down_bias[scale]
+            return (h if self.activation == "linear" else torch.tanh(h)) @ self.up[scale].mT + self.up_bias[scale]
+
+        if self.route == "steps":
+            return f + connection(f)
+        if self.activation == "linear":  # df/dx = A f + a, solved: the exponential of A with a column more
+            n, offset = self.terms, self.up[scale] @ self.down_bias[scale] + self.up_bias[scale]
+            flow = torch.cat((self.up[scale] @ self.down[scale], offset.unsqueeze(1)), 1)
+            exact = torch.linalg.matrix_exp(nn.functional.pad(flow, (0, 0, 0, 1)))
+            return f @ exact[:n, :n].mT + exact[:n, n]
+        dx = 1 / PIECES
+        for _ in range(PIECES):
+            first = connection(f)
+            second = connection(f + dx / 2 * first)
+            third = connection(f + dx / 2 * second)
+            f = f + dx / 6 * (first + 2 * second + 2 * third + connection(f + dx * third))
+        return f
+
     def links(self) -> Tensor:
-        """1 + A_s without activation and offset, the matrix of each transport: (S, N, N)."""
-        return torch.eye(self.terms, dtype=self.up.dtype, device=self.up.device) + self.up @ self.down
+        """The matrix of each scale's transport, without activation and offset; 1 + A_s if direct: (S, N, N)."""
+        a, one = self.up @ self.down, torch.eye(self.terms, dtype=self.up.dtype, device=self.up.device)
+        if self.route == "direct":
+            return one + a
+        path = self._path()
+        found = {
+            scale: gauge.path_ordered(-a[path[at:]])
+            if self.route == "path"
+            else gauge.holonomy([one + a[each] for each in path[at:]])
+            for at, scale in enumerate(path)
+        }
+        return torch.stack([found[scale] for scale in range(len(path))])
+
+    def between(self, first: int, second: int) -> Tensor:
+        """tau from one window to another, by way of the common fibre, without activation and offset: (N, N).
+
+        Laws: 1 from a window to itself; from 5 to 50 it is that from 15 to 50 times that from 5 to 15; the way back is
+        the inverse.
+
+        Args:
+            first, second: windows.
+        Raises:
+            ValueError: for a window that the layer does not have.
+        """
+        for window in (first, second):
+            if window not in self.windows:
+                raise ValueError(f"There is no window {window}; the layer has {', '.join(map(str, self.windows))}.")
+        links = self.links()
+        start, end = (links[self.windows.index(window)] for window in (first, second))
+        return torch.linalg.solve(end, start)
 
     def weight_free_forward(self, x: Tensor) -> Tensor:
         z = self.coordinates(x)
@@ -133,11 +232,15 @@ class MetaMobiusLinear(Rung):
             "permutations": Stored(scales * self.in_features, scales * permutation_bits(self.in_features)),
             "connections": Stored(connection_count(n, scales)),
             "attention": Stored(scales * n + n * n),
+            **({} if self.beta is None else {"beta": Stored(self.beta.numel())}),
         }
 
     @classmethod
     @at_any_scale
-    def from_dense(cls, w: Tensor, terms: int = 8, *, windows: Sequence[int] = WINDOWS) -> Self:
+    def from_dense(
+        cls, w: Tensor, terms: int = 8, *, windows: Sequence[int] = WINDOWS, activation: str = "linear",
+        route: str = "direct", beta: str = "kpz",
+    ) -> Self:  # fmt: skip
         """Of a matrix. Scale after scale, widest window first, is resolved as an L4 from what the others have left (so
         each sorts the columns its own way); at the end all amplitudes together by least squares. The connection stays
         zero, because no other would be nearer.
@@ -146,18 +249,26 @@ class MetaMobiusLinear(Rung):
             w: (out_features, in_features).
             terms: N.
             windows: s, a name for each scale.
+            activation, route, beta: as the class. Free exponents are the best of `EXPONENTS`, scale by scale.
         Raises:
             ValueError: as the class, and for a matrix that is empty or not finite.
         """
         check_terms(terms, w.shape[1])
         _check_windows(windows)
-        rung = cls(w.shape[1], w.shape[0], terms, windows=windows).to(w)
+        rung = cls(
+            w.shape[1], w.shape[0], terms, windows=windows, activation=activation, route=route, beta=beta
+        ).to(w)  # fmt: skip
         rest = w
         with torch.no_grad():
             for scale in sorted(range(len(windows)), key=lambda each: -windows[each]):
-                found = resolve(rest, terms)
-                rung.mu[scale], rung.sigma_0[scale], rung.places[scale] = found.mu, found.sigma_0, found.places
-                rest = rest - found.hw @ rung.frames()[scale]
+                tried = (
+                    EXPONENTS if beta == "free" else (rung.exponents()[scale].item() if beta == "root" else gauge.KPZ,)
+                )
+                found, exponent, rest = min(
+                    (rung._resolved(scale, rest, exponent) for exponent in tried),
+                    key=lambda each: each[2].norm().item(),
+                )
+                rung._place(scale, found, exponent)
             rung._set_readout(gauge.amplitudes(w, rung.frames().flatten(0, 1)))
         return rung
 
@@ -209,14 +320,112 @@ class MetaMobiusLinear(Rung):
         Args:
             bases: (S, N, N), invertible; N <= 32, else the connection's middle is too narrow to hold them.
         Raises:
-            ValueError: when N is too large, or the layer is not linear.
+            ValueError: when N is too large, or the layer is not linear, or goes another route than the direct one.
         """
-        if self.terms > HIDDEN or not self.linear:
-            raise ValueError(f"change_gauge needs a linear layer of at most {HIDDEN} terms.")
+        if self.terms > HIDDEN or not self.linear or self.route != "direct":
+            raise ValueError(f"change_gauge needs a linear layer of at most {HIDDEN} terms and route='direct'.")
         links = bases @ self.links()
         self.hw.copy_(torch.linalg.solve(bases, self.hw, left=False))
         self._set_links(links)
         return self
+
+    @torch.no_grad()
+    def solve(self, x: Tensor | np.ndarray, y: Tensor | np.ndarray) -> float:
+        """The heights hw that bring the layer nearest to y on rows x, by least squares, in place: the closed form.
+
+        Attention and transport stay as they are; y is linear in hw whatever these do to x. A bias stays, too.
+
+        Args:
+            x: (T, in_features), T at least the S N heights of an output.
+            y: (T, out_features).
+        Returns:
+            the mean squared error that is left.
+        Raises:
+            ValueError: for other shapes, or what is not finite.
+        """
+        x, y = self._pairs(x, y)
+        z = self.coordinates(x)
+        features = (self.attention(z).unsqueeze(-1) * self.transport(z)).flatten(-2)
+        aim = y if self.bias is None else y - self.bias.to(y.dtype)
+        heights = gauge.amplitudes(aim.mT, features.mT)
+        self.hw.copy_(heights.unflatten(1, (len(self.windows), self.terms)).permute(1, 0, 2))
+        return self._loss(x, y).item()
+
+    def learn(
+        self, x: Tensor | np.ndarray, y: Tensor | np.ndarray, parts: Collection[str] = ("connection", "attention"), *,
+        steps: int = 300, lr: float = 0.01,
+    ) -> list[float]:  # fmt: skip
+        """Train some parts of the layer to give y for rows x, in place, by Adam on all rows at once.
+
+        The rest of the layer stays as it is. What was best on the way is kept, so it gets no worse on these rows. The
+        same call gives the same: nothing is drawn.
+
+        Args:
+            x: (T, in_features).
+            y: (T, out_features).
+            parts: of `PARTS`.
+            steps: of Adam, whose rate falls to 0 along a cosine.
+            lr: its first rate; heights and places learn at this rate, too.
+        Returns:
+            the mean squared error before each step, and what is left.
+        Raises:
+            ValueError: for other shapes, what is not finite, or an unknown part.
+        """
+        if not parts or not set(parts) <= set(PARTS):
+            raise ValueError(f"parts must name some of {', '.join(PARTS)}, not {', '.join(map(str, parts))}.")
+        x, y = self._pairs(x, y)
+        check_whole("steps", steps)
+        named = [getattr(self, name) for part in parts for name in PARTS[part]]
+        trained = [each for each in named if each is not None and each.requires_grad]
+        if not trained:
+            raise ValueError(f"Nothing can be trained of {', '.join(parts)}: call requires_grad_() first.")
+        gradients_before = [each.grad for each in trained]
+        optimizer = torch.optim.Adam(trained, lr=lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        losses: list[float] = []
+        best, kept = float("inf"), [each.detach().clone() for each in trained]
+        for step in range(steps + 1):
+            with torch.enable_grad():
+                loss = self._loss(x, y)
+            losses.append(loss.item())
+            if losses[-1] < best:
+                best, kept = losses[-1], [each.detach().clone() for each in trained]
+            if step < steps:
+                gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+                for each, gradient in zip(trained, gradients, strict=True):
+                    each.grad = gradient
+                optimizer.step()
+                schedule.step()
+        with torch.no_grad():
+            for each, value, gradient in zip(trained, kept, gradients_before, strict=True):
+                each.copy_(value)
+                each.grad = gradient
+        losses[-1] = best
+        return losses
+
+    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return (self._wide_forward(x) - y).square().mean()
+
+    def _pairs(self, x: Tensor | np.ndarray, y: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+        x, y = check_matrix(x, "x").to(self.hw), check_matrix(y, "y").to(self.hw)
+        if x.shape[1] != self.in_features or y.shape != (len(x), self.out_features):
+            raise ValueError(
+                f"x must be (T, {self.in_features}) and y (T, {self.out_features}), not {tuple(x.shape)} and "
+                f"{tuple(y.shape)}."
+            )
+        return x, y
+
+    def _place(self, scale: int, found: Resolution, exponent: float) -> None:
+        """The cascade of one scale."""
+        self.mu[scale], self.sigma_0[scale], self.places[scale] = found.mu, found.sigma_0, found.places
+        if self.beta is not None and self.law == "free":
+            self.beta[scale] = exponent
+
+    def _resolved(self, scale: int, w: Tensor, exponent: float) -> tuple[Resolution, float, Tensor]:
+        """The cascade of one scale for a matrix, with these widths; and what it leaves."""
+        found = resolve(w, self.terms, exponent=exponent)
+        self._place(scale, found, exponent)
+        return found, exponent, w - found.hw @ self.frames()[scale]
 
     def _readout(self) -> Tensor:
         """alpha_s hw_s (1 + A_s), the amplitudes of the Gaussians themselves: (S, out, N)."""
@@ -255,7 +464,37 @@ class MetaMobiusLinear(Rung):
         self._set_links(links.to(self.hw))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, windows={self.windows}, activation={self.activation!r}"
+        said = f"{super().extra_repr()}, windows={self.windows}, activation={self.activation!r}"
+        return f"{said}, route={self.route!r}, beta={self.law!r}"
+
+
+class Bundle(NamedTuple):
+    """Dimensions of what the seed calls the product bundle, and of what stands for it here."""
+
+    base: int
+    """A circle for each scale."""
+    fibre_sum: int
+    """3N numbers of each scale, side by side: what is stored of one output."""
+    fibre: int
+    """Of the tensor product of the fibres, as printed: (3N)^S."""
+    algebra: int
+    """Of gl of that fibre, in which a connection 1-form takes its values, for each direction of the base."""
+    algebra_of_scales: int
+    """Of gl(3N), as the seed says of A, once for each scale."""
+    connection: int
+    """Numbers of the connections that the layer has: `connection_count`."""
+
+
+def bundle(terms: int = 8, scales: int = 3) -> Bundle:
+    """The dimensions of E = tensor_s E_s, E_s = S^1 x R^(3N). For N = 8 the fibre has 13,824.
+
+    Source:
+        seed 003 prints S^1, R^(3N), the tensor product and gl(3N), and counts none of them.
+    """
+    fibre = 3 * terms
+    return Bundle(
+        scales, scales * fibre, fibre**scales, fibre ** (2 * scales), scales * fibre**2, connection_count(terms, scales)
+    )
 
 
 def connection_count(terms: int, scales: int = 3) -> int:

@@ -9,6 +9,7 @@ from mobius_lib.runs.cantor import alpha as cantor_alpha
 from mobius_lib.runs.cantor import mask as cantor_mask
 from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
 from mobius_lib.runs.gauge import encoder as gauge_encoder
+from mobius_lib.runs.gauge import kpz as gauge_kpz
 from mobius_lib.runs.gauge import lens as gauge_lens
 from mobius_lib.runs.gauge import network as gauge_network
 from mobius_lib.runs.simplex import features as simplex_features
@@ -47,6 +48,7 @@ RUNS: dict[str, Run] = {
         gauge_network.RUN,
         gauge_lens.RUN,
         gauge_encoder.RUN,
+        gauge_kpz.RUN,
         twistor_text.RUN,
         twistor_maps.RUN,
         twistor_continual.RUN,
@@ -59,6 +61,7 @@ CELLS: dict[str, Callable[[Run, Data, Mapping[str, Mapping[str, Any]]], Mapping[
     "gauge-network": gauge_network.cell,
     "gauge-lens": gauge_lens.cell,
     "gauge-encoder": gauge_encoder.cell,
+    "gauge-kpz": gauge_kpz.cell,
     "twistor-text": twistor_text.cell,
     "twistor-maps": twistor_maps.cell,
     "twistor-continual": twistor_continual.cell,

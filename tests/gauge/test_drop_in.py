@@ -91,6 +91,36 @@ def test_half_precision_errs_no_more_than_a_rounded_matrix(level, dtype, smooth_
         assert each(x).dtype == each.weight.dtype == each.bias.dtype == dtype
 
 
+OPTIONS = [
+    ("L5", {"route": "path", "beta": "root"}),
+    ("L5", {"route": "steps", "beta": "free"}),
+    ("L6", {"stack": True}),
+]
+"""What a rung can be made with beside its sizes."""
+
+
+@pytest.mark.parametrize(("level", "options"), OPTIONS)
+def test_options_are_drop_ins_too(level, options, smooth_matrix):
+    meta = RUNGS[level](30, 20, 3, bias=True, device="meta", **options)
+    assert {each.device.type for each in (*meta.parameters(), *meta.buffers())} == {"meta"}
+    assert meta(torch.zeros(2, 30, device="meta")).shape == (2, 20)
+    w = smooth_matrix(60, 300, noise=0.02) / 8
+    rung = RUNGS[level].from_dense(w, 3, **options, **({"steps": 20} if level == "L6" else {}))
+    x = torch.randn(64, 300, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        if level == "L5":
+            rung.up.normal_(std=0.02, generator=torch.Generator().manual_seed(2))
+        y, matrix = x @ rung.to_dense().mT, rung.to_dense()
+        torch.testing.assert_close(rung.double()(x.double()).float(), y, rtol=0, atol=1e-4)
+    for dtype in (torch.bfloat16, torch.float16):
+        plain = relative_error(y, (x.to(dtype) @ matrix.to(dtype).mT).float())
+        half = rung.float().to(dtype)
+        found = half(x.to(dtype))
+        assert found.dtype == dtype == half.weight.dtype
+        assert relative_error(y, found.detach().float()) < 1.05 * plain  # a sample of 3,840 numbers
+        assert all(each.dtype == torch.float32 for each in half.parameters())
+
+
 def test_numpy_where_a_tensor_is(smooth_matrix, fit, tokens):
     w = smooth_matrix()
     array = w.double().numpy()
@@ -108,6 +138,9 @@ def test_numpy_where_a_tensor_is(smooth_matrix, fit, tokens):
         MobiusHarmonicBridge().derive(*given) for given in ((stream, 25, k0), (stream.numpy(), 25, k0.numpy()))
     )
     assert torch.equal(bridge.to_dense(), other.to_dense())
+    rows = np.random.default_rng(0).normal(size=(30, 60))
+    layer = RUNGS["L5"](60, 40, 2)
+    assert layer.solve(rows, rows @ array.T) == layer.solve(torch.tensor(rows), torch.tensor(rows @ array.T))
     with pytest.raises(ValueError, match=r"w must be a matrix .* not ndarray"):
         fit("L3", np.array([["a", "b"]]))
     with pytest.raises(ValueError, match="w must hold real numbers"):

@@ -9,12 +9,14 @@ from torch import nn
 from mobius_lib.gauge import (
     MetaMobiusLinear,
     MobiusHarmonicBridge,
+    bundle,
     connection_count,
     log_cooccurrence,
     relative_error,
     seed_count,
 )
 from mobius_lib.gauge import math as gauge
+from mobius_lib.gauge.meta import PARTS
 
 
 def test_both_usages_of_the_seed(tokens):
@@ -111,6 +113,162 @@ def test_what_makes_it_bend():
     assert not layer.linear
 
 
+def moved(layer, seed=2, size=0.3, parts=("connection",)):
+    """The same with other numbers in some parts."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in (name for part in parts for name in PARTS[part]):
+            parameter = getattr(layer, name)
+            if parameter is not None:
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter += size * noise.to(parameter)
+    return layer
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+def test_routes_against_the_differential_equation(activation):
+    """Through 5, 15 and 50 to the common fibre, windows in any order: in a hundred small steps of each link."""
+    layer, printed_one = (
+        MetaMobiusLinear(12, 7, 3, windows=(15, 50, 5), activation=activation, route=route).double()
+        for route in ("path", "steps")
+    )
+    printed_one.load_state_dict(moved(layer, size=0.1).state_dict())
+    z = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        found, one = layer.transport(z), printed_one.transport(z)
+    layer.requires_grad_(False)
+    for scale, links in enumerate(([0, 1], [1], [2, 0, 1])):
+        small, printed = z[:, scale], z[:, scale]
+        for link in links:
+
+            def connection(f, link=link):
+                h = f @ layer.down[link].mT + layer.down_bias[link]
+                return (torch.tanh(h) if activation == "tanh" else h) @ layer.up[link].mT + layer.up_bias[link]
+
+            printed = printed + connection(printed)
+            for _ in range(100):
+                small = small + connection(small + connection(small) / 200) / 100
+        torch.testing.assert_close(one[:, scale], printed)
+        # the middle rule errs by the square of its step, and eight steps of fourth order by the fourth power of theirs
+        torch.testing.assert_close(found[:, scale], small, rtol=0, atol=1e-3 if activation == "tanh" else 1e-4)
+        assert (found[:, scale] - printed).abs().max() > 0.05, "and it is another thing than the printed step"
+
+
+@pytest.mark.parametrize("route", ["direct", "steps", "path"])
+def test_transport_between_windows(route, smooth_matrix):
+    layer = MetaMobiusLinear.from_dense(smooth_matrix(dtype=torch.float64), 4, route=route)
+    with torch.no_grad():
+        layer.up.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+        assert layer.linear
+        torch.testing.assert_close(layer(torch.eye(60, dtype=torch.float64)), layer.to_dense().mT)
+        one, there = torch.eye(4, dtype=torch.float64), layer.between(5, 50)
+        torch.testing.assert_close(layer.between(15, 15), one)
+        torch.testing.assert_close(layer.between(15, 50) @ layer.between(5, 15), there)
+        torch.testing.assert_close(layer.between(50, 5) @ there, one)
+        assert (there - one).abs().max() > 0.1
+        a = layer.up @ layer.down
+        if route == "path":
+            torch.testing.assert_close(layer.between(5, 50), gauge.path_ordered(-a[:2]))
+        elif route == "steps":
+            torch.testing.assert_close(layer.between(5, 15), one + a[0])
+            assert (layer.between(5, 50) - (one + a[0]) @ (one + a[1])).abs().max() > 1e-3, "the first stands right"
+    if route != "direct":
+        with pytest.raises(ValueError, match=r"change_gauge needs .* route='direct'"):
+            layer.change_gauge(one.expand(3, 4, 4))
+    with pytest.raises(ValueError, match="There is no window 7; the layer has 5, 15, 50"):
+        layer.between(5, 7)
+
+
+def test_exponents_of_the_scales(smooth_matrix):
+    plain, root, free = (MetaMobiusLinear(60, 40, 4, beta=beta) for beta in ("kpz", "root", "free"))
+    assert root.storage()["beta"].numbers == 1 and free.storage()["beta"].numbers == 3
+    assert "beta" not in plain.storage() and "beta" not in plain.state_dict()
+    torch.testing.assert_close(root.exponents(), torch.tensor([1, 3**-0.5, 10**-0.5]) / 3)
+    torch.testing.assert_close(free.exponents(), torch.full((3,), 1 / 3))
+    for layer in (root, free):
+        sigma = layer.sigma_0.unsqueeze(1) * torch.arange(1, 5) ** layer.exponents().unsqueeze(1)
+        places = layer.places.float().unsqueeze(1)
+        torch.testing.assert_close(layer.frames(), gauge.gaussians(layer.mu, sigma, places))
+    w = smooth_matrix(noise=0.02)
+    tied, own = (MetaMobiusLinear.from_dense(w, 4, beta=beta) for beta in ("root", "free"))
+    assert len(set(own.exponents().tolist())) > 1 and relative_error(w, own.to_dense()) < 1
+    x = torch.randn(200, 60, generator=torch.Generator().manual_seed(0))
+    for layer in (tied, own):
+        before = layer.exponents().detach().clone()
+        losses = layer.learn(x, x @ w.mT, ["cascade"], steps=20)
+        assert losses[-1] < losses[0] and (layer.exponents() - before).abs().min() > 1e-4
+
+
+def taught(parts, rows=600, seed=0):
+    """A layer that bends, whose answers another one is to learn: (its rows, its answers)."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    teacher = moved(MetaMobiusLinear(24, 6, 3, activation="tanh"), seed, 1.0, parts)
+    # scales that see x differently, as fitted ones do, and inputs with a mean: else query = 0 is a saddle
+    teacher.places.copy_(torch.stack([torch.randperm(24, generator=generator) for _ in teacher.windows]))
+    x = torch.randn(rows, 24, generator=generator) + 0.5
+    return teacher, x, teacher(x).detach()
+
+
+@pytest.mark.parametrize("route", ["direct", "path"])
+@pytest.mark.parametrize("part", ["connection"])
+def test_what_is_trained_beats_the_closed_form_at_the_same_bits(part, route):
+    """The closed form has the best heights that there are for its zero connection and equal attention."""
+    teacher, x, y = taught([part])
+    layer = MetaMobiusLinear(24, 6, 3, activation="tanh", route=route)
+    layer.load_state_dict(teacher.state_dict())
+    with torch.no_grad():
+        for name in ("up", "up_bias", "query"):
+            getattr(layer, name).zero_()
+    bits, (train, test) = layer.stored_bits(), ((x[:400], y[:400]), (x[400:], y[400:]))
+    layer.solve(*train)
+    closed = (layer(test[0]) - test[1]).square().mean().item()
+    # nothing linear does better on these rows: the heights of all Gaussians are free
+    with torch.no_grad():
+        before = (layer(train[0]) - train[1]).square().mean().item()
+        layer.hw += 0.01
+        assert (layer(train[0]) - train[1]).square().mean().item() > before
+        layer.hw -= 0.01
+    losses = layer.learn(*train, [part], steps=150, lr=0.03)
+    assert layer.solve(*train) <= losses[-1] * (1 + 1e-5)
+    trained = (layer(test[0]) - test[1]).square().mean().item()
+    assert losses[0] == pytest.approx(before, rel=1e-4) and losses[-1] < 0.7 * before
+    assert trained < 0.8 * closed, "and on rows that it has not seen"
+    assert layer.stored_bits() == bits and not layer.linear
+    if part == "attention":
+        weights = layer.attention(layer.coordinates(x))
+        assert weights.std(0).max() > 0.05, "another input, other weights"
+
+
+def test_training_is_the_same_each_time_and_touches_nothing_else():
+    _, x, y = taught(["connection"])
+    made = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        layer = MetaMobiusLinear(24, 6, 3, activation="tanh", bias=True)
+        before = {name: value.clone() for name, value in layer.state_dict().items()}
+        state = torch.random.get_rng_state()
+        with torch.no_grad():
+            losses = layer.learn(x, y, steps=5)
+        assert torch.equal(torch.random.get_rng_state(), state) and losses[-1] == min(losses) < losses[0]
+        changed = {name for name, value in layer.state_dict().items() if not torch.equal(value, before[name])}
+        assert changed == {*PARTS["connection"], *PARTS["attention"]}
+        assert all(each.grad is None and each.requires_grad for each in layer.parameters())
+        made.append(losses)
+    assert made[0] == made[1]
+
+
+def test_the_dimensions_of_the_bundle():
+    """A product of vectors of each fibre is a vector of the product fibre, and the printed Lie algebra acts on that."""
+    for terms, scales in ((1, 2), (2, 3)):
+        found, fibre = bundle(terms, scales), torch.ones(1)
+        for _ in range(scales):
+            fibre = torch.kron(fibre, torch.randn(3 * terms))
+        assert (found.base, found.fibre_sum, found.fibre) == (scales, scales * 3 * terms, len(fibre))
+        assert found.algebra == len(fibre) ** 2 and found.algebra_of_scales == scales * (3 * terms) ** 2
+    assert bundle().fibre == 13_824 and bundle().connection == connection_count(8)
+
+
 def test_the_counts_of_the_seed():
     assert connection_count(8) == 1656 and seed_count(1000) == 3 * 16_008 + 1656 + 88
     # the ratios that its formulas give
@@ -124,6 +282,14 @@ def test_the_counts_of_the_seed():
         (lambda tokens: MetaMobiusLinear(8, 4, 2, windows=()), "windows must be at least one number"),
         (lambda tokens: MetaMobiusLinear(8, 4, 2, windows=(5, 5)), "windows must be .* none twice"),
         (lambda tokens: MetaMobiusLinear(8, 4, 2, activation="relu"), "There is no activation='relu'"),
+        (lambda tokens: MetaMobiusLinear(8, 4, 2, route="loop"), "There is no route='loop'"),
+        (lambda tokens: MetaMobiusLinear(8, 4, 2, beta=0.5), "There is no beta=0.5"),
+        (lambda tokens: MetaMobiusLinear(8, 4, 2).learn(torch.ones(3, 8), torch.ones(3, 4), ["gauge"]), "parts must"),
+        (
+            lambda tokens: MetaMobiusLinear(8, 4, 2).requires_grad_(False).learn(torch.ones(3, 8), torch.ones(3, 4)),
+            "Nothing can be trained of connection, attention: call requires_grad_",
+        ),
+        (lambda tokens: MetaMobiusLinear(8, 4, 2).learn(torch.ones(3, 8), torch.ones(3, 5)), "x must be .T, 8. and y"),
         (lambda tokens: MetaMobiusLinear.from_l4_bridges([], 25, tokens()), "bridges must hold at least one"),
         (
             lambda tokens: MetaMobiusLinear.from_l4_bridges([MobiusHarmonicBridge()], 25, tokens(), [None, None]),

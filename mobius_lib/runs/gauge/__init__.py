@@ -43,4 +43,14 @@ ABOUT = by_name(
             "full": COMPUTED(note="all 12,000 pictures, more N; some forty minutes a seed on two cores"),
         },
     ),
+    About(
+        name="gauge-kpz",
+        chapter=4,
+        summary="do the widths of a text's Gaussians grow like k^(1/3): widths on no list, beside planted laws",
+        scales={
+            "quick": COMPUTED(note="500 words; half a minute on one core"),
+            "short": COMPUTED(note="2,000 words; a minute or two a seed on one core"),
+            "full": COMPUTED(note="10,000 words, more starts; an hour a seed on one core"),
+        },
+    ),
 )
