@@ -40,6 +40,8 @@ Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Model, x and y to the loss of a batch and its logits (N, classes), by which hits are counted."""
 Groups = Callable[[nn.Module], list[dict[str, Any]]]
 """Model to its parameters in groups, {"params": [...], "rate": what lr is multiplied by}, each in one of them."""
+UNCOUNTED = -100
+"""A label that is none: cross-entropy leaves it out of its mean, and so do the shares of accumulated batches."""
 log = logging.getLogger(__name__)
 
 
@@ -88,7 +90,10 @@ def fit(
 
     A batch with a NaN or an infinity in it, in its loss or in its gradients changes nothing: not the weights, not the
     optimiser, not the buffers of batch norm. It is counted. (With "fp16" so are the first few, where the scale of the
-    loss is being found.)
+    loss is being found.) With `recipe.accumulate` that holds for all batches of a step together.
+
+    A module of the model with a method `expect` is told how many steps there will be at most, and one with `scaled_by`
+    by what the loss is multiplied.
 
     With a folder, a run that is killed at any moment and started again with the same arguments goes on from its newest
     intact checkpoint and ends, on a CPU, bit for bit like one never stopped. One that has ended is not trained again:
@@ -209,6 +214,10 @@ class _Run:
         for module in self.plain.modules():  # what keeps gradients from step to step keeps them without the scale
             if callable(told := getattr(module, "scaled_by", None)):
                 told(accelerator.scaler)
+        steps = recipe.epochs * -(-len(train) // recipe.accumulate)
+        for module in self.plain.modules():  # what changes in the course of a training learns how long it will be
+            if callable(told := getattr(module, "expect", None)):
+                told(steps)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: recipe.lr_factor(epoch))
         self.buffers = list(model.buffers())
         self.saved_buffers = [buffer.clone() for buffer in self.buffers]
@@ -422,16 +431,22 @@ class _Run:
         device = self.accelerator.device
         sums, skipped_on_host = _Sums(device), 0
         known = getattr(self.validation, "label_range", None)  # checked before an epoch is spent, not after
-        for x, y in self.train.epoch(self.epoch):
-            self.labels = [each for each in (_labels(self.train, y), known) if each is not None]
+        step: list[tuple[Tensor, Tensor, list[tuple[int, int]]]] = []  # the batches of the next one
+        for number, (x, y) in enumerate(self.train.epoch(self.epoch), start=1):
+            labels = [each for each in (_labels(self.train, y), known) if each is not None]
             # Data on the CPU is looked at before it costs a pass; on a GPU that would mean waiting, see `_step`.
             if x.device.type == "cpu" and not torch.isfinite(x).all():
                 skipped_on_host += 1
             else:
-                self._step(x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True), sums)
+                step.append((x, y, labels))
+            if step and number % self.recipe.accumulate == 0:
+                self._step(step, sums)
+                step = []
             if bar.due():
                 loss, accuracy, *_ = sums.read()
                 bar.update(self.epoch, loss, accuracy)
+        if step:
+            self._step(step, sums)
         loss, accuracy, seen, skipped = sums.read()
         skipped += skipped_on_host
         scale_is_searched = self.accelerator.scaler is not None and self.accelerator.scaler.get_scale() > 1
@@ -442,24 +457,26 @@ class _Run:
             )
         return loss, accuracy, skipped
 
-    def _step(self, x: Tensor, y: Tensor, sums: "_Sums") -> None:
+    def _step(self, batches: list[tuple[Tensor, Tensor, list[tuple[int, int]]]], sums: "_Sums") -> None:
         """One step, taken or left out by a flag that never leaves the device."""
         if self.buffers:
             torch._foreach_copy_(self.saved_buffers, self.buffers)
-        try:
-            with self.accelerator.autocast():
-                loss, logits = self.objective(self.model, x, y)
-        except ValueError as error:
-            if len(y) == 1 and "more than 1 value per channel" in str(error):
-                raise TrainingError(
-                    "A batch of one sample has no variance for batch norm; give more samples, or a larger batch_size."
-                ) from error
-            raise
-        self.accelerator.backward(loss)
+        device = self.accelerator.device
+        finite, found = torch.ones((), dtype=torch.bool, device=device), _Sums(device)
+        counts = [(y != UNCOUNTED).sum() for _, y, _ in batches]
+        for (x, y, self.labels), count in zip(batches, counts, strict=True):
+            x, y = x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True)
+            loss, logits = self._loss(x, y)
+            finite &= torch.isfinite(loss)
+            found.add(loss.detach(), logits.detach(), y)
+            if len(batches) > 1:  # the mean over a batch counts for its share of the labels of the step
+                mine, every = (each.to(device, loss.dtype) for each in (count, torch.stack(counts).sum()))
+                loss = loss * (mine / every.clamp_min(1))
+            self.accelerator.backward(loss)
         self.accelerator.unscale_gradients(self.optimizer)
         clip = float("inf") if self.recipe.grad_clip is None else self.recipe.grad_clip
         norm = self.accelerator.clip_grad_norm_(self.parameters, clip)
-        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        bad = ~(finite & torch.isfinite(norm))
         self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -467,7 +484,18 @@ class _Run:
             self.accelerator.scaler.update()
         for buffer, saved in zip(self.buffers, self.saved_buffers, strict=True):
             torch.where(bad, saved, buffer, out=buffer)
-        sums.add(loss.detach(), logits.detach(), y, bad)
+        sums.take(found, bad, len(batches))
+
+    def _loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            with self.accelerator.autocast():
+                return self.objective(self.model, x, y)
+        except ValueError as error:
+            if len(y) == 1 and "more than 1 value per channel" in str(error):
+                raise TrainingError(
+                    "A batch of one sample has no variance for batch norm; give more samples, or a larger batch_size."
+                ) from error
+            raise
 
     def _cross_entropy(self, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(x)
@@ -526,13 +554,16 @@ class _Sums:
         self.loss = torch.zeros((), device=device)
         self.counts = torch.zeros(3, dtype=torch.int64, device=device)  # right, seen, batches left out
 
-    def add(self, loss: Tensor, logits: Tensor, y: Tensor, bad: Tensor | None = None) -> None:
+    def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
         # A row with a NaN has its "largest" entry there, which is no prediction.
         right = ((logits.argmax(-1) == y) & ~logits.isnan().any(-1)).sum()
-        if bad is None:
-            bad = torch.zeros((), dtype=torch.bool, device=loss.device)
-        self.loss += torch.where(bad, 0.0, loss * len(y))
-        self.counts += torch.stack([right * ~bad, len(y) * ~bad, bad.long()])
+        self.loss += loss * len(y)
+        self.counts[:2] += torch.stack([right, torch.full_like(right, len(y))])
+
+    def take(self, step: "_Sums", bad: Tensor, batches: int) -> None:
+        """What a step of so many batches has come to; where it is bad only that they were left out."""
+        self.loss += torch.where(bad, 0.0, step.loss)
+        self.counts += torch.where(bad, step.counts.new_tensor([0, 0, batches]), step.counts)
 
     def read(self) -> tuple[float, float, int, int]:
         """Mean loss and accuracy (NaN before the first batch), samples seen, batches left out."""

@@ -44,6 +44,9 @@ class Recipe:
     """Epochs of linear ascent before the schedule. The published runs have none; large batches want a few."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before each step, weighted by their labels: as one batch of all of them, in
+    the memory of one (batch norm alone sees them one by one)."""
     save_every_n_epochs: int = 10
     """Epochs between checkpoints: what a killed run has to do again at most. The only field free to change later."""
     schedule: str = "cosine"
@@ -56,7 +59,7 @@ class Recipe:
         for name, value in vars(self).items():
             if isinstance(value, np.generic):  # a checkpoint holds Python's numbers alone
                 object.__setattr__(self, name, value.item())
-        for name in ("epochs", "batch_size", "save_every_n_epochs"):
+        for name in ("epochs", "batch_size", "accumulate", "save_every_n_epochs"):
             _require(_is_int(value := getattr(self, name)) and value >= 1, name, value, "a whole number from 1 on")
         _require(_is_number(self.lr) and self.lr > 0, "lr", self.lr, "a number above 0")
         _require(

@@ -17,7 +17,6 @@ from mobius_lib.twistor.fast.holding import hold
 from mobius_lib.twistor.fast.nested import level as native_level
 from mobius_lib.twistor.fast.nested import library
 
-PARTS = ("omega", "pi")
 Networks = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 """Weight, bias, weight, bias of a level's network for omega, and of that for pi."""
 
@@ -127,6 +126,11 @@ class TwistorNestedLearning(nn.Module):
         check_count("total_steps", total_steps)
         self.total.fill_(total_steps)
 
+    def expect(self, total_steps: int) -> None:
+        """`plan`, where nobody has and no step has been taken: `fit` says so, and a plan of one's own stands."""
+        if not int(self.total) and not int(self.clock):
+            self.plan(total_steps)
+
     def level_weights(self) -> Tensor:
         """a_l of omega and pi: (2, L)."""
         factors = 2 * torch.sigmoid(self.weights)
@@ -185,12 +189,16 @@ class TwistorNestedLearning(nn.Module):
         Returns:
             groups with params, rate and name.
         """
-        groups = [
-            {"params": list(nets[level].parameters()), "rate": rate * self.rate_of(level), "name": f"{part} {level}"}
-            for part, nets, rate in zip(PARTS, (self.omega_nets, self.pi_nets), (omega_rate, pi_rate), strict=True)
-            for level in range(self.num_nested_levels)
+        rest = {"params": [self.weights, self.origin], "rate": 1.0, "name": "weights and origin"}
+        return [*self.levels_of("omega", omega_rate), *self.levels_of("pi", pi_rate), rest]
+
+    def levels_of(self, part: str, rate: float = 1.0) -> list[dict[str, Any]]:
+        """The groups of one part, "omega" or "pi", one for each level: of `parameter_groups`, and of the optimisers."""
+        nets = self.omega_nets if part == "omega" else self.pi_nets
+        return [
+            {"params": list(net.parameters()), "rate": rate * self.rate_of(level), "name": f"{part} {level}"}
+            for level, net in enumerate(nets)
         ]
-        return [*groups, {"params": [self.weights, self.origin], "rate": 1.0, "name": "weights and origin"}]
 
     # --- steps and what is held between them
 
@@ -317,11 +325,7 @@ class NestedOptimizer(torch.optim.AdamW):
     def __init__(self, nested: TwistorNestedLearning, part: str, lr: float = 1e-4, **options: Any) -> None:
         if not lr > 0:
             raise ValueError(f"lr must be positive, not {lr!r}.")
-        nets = nested.omega_nets if part == "omega" else nested.pi_nets
-        groups = [
-            {"params": list(net.parameters()), "lr": lr * nested.rate_of(level), "name": f"{part} {level}"}
-            for level, net in enumerate(nets)
-        ]
+        groups = [{**group, "lr": lr * group["rate"]} for group in nested.levels_of(part)]
         super().__init__(groups, lr=lr, **options)
 
     def rates(self) -> list[float]:

@@ -65,6 +65,8 @@ def test_used_by_fit(task, schedule):
     "wrong",
     [
         {"epochs": 0},
+        {"accumulate": 0},
+        {"accumulate": 1.5},
         {"epochs": 2.5},
         {"epochs": True},
         {"lr": 0},

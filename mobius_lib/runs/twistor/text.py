@@ -191,7 +191,6 @@ class Comparison:
         model = self.models[name]().to(self.text.device)
         look = None
         if isinstance(model, TwistorHopeArchitecture):
-            model.plan(intervals * self._each(steps, intervals))
             x = self._sample(self.validation)
             look = lambda model, lr: curves(model, lr, x)  # noqa: E731
         streams = self._streams(name, seed, self._each(steps, intervals))
