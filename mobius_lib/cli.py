@@ -77,8 +77,8 @@ def run(
         typer.Option(help="features of your own: .safetensors, .npy, Parquet, or a folder of pictures"),
     ] = None,
     classes: Annotated[str | None, typer.Option(help="of --data: how many, or a file with a name a line")] = None,
-    feature_column: Annotated[str | None, typer.Option(help="of --data, where types do not tell")] = None,
-    label_column: Annotated[str | None, typer.Option(help="of --data, where types do not tell")] = None,
+    feature_column: Annotated[str | None, typer.Option(help="of --data or the hub's, where types do not tell")] = None,
+    label_column: Annotated[str | None, typer.Option(help="of --data or the hub's, where types do not tell")] = None,
     encoder: Annotated[str | None, typer.Option(help="of a folder of pictures [default: efficientnet-lite0]")] = None,
     list_runs: Annotated[bool, typer.Option("--list", help="show the runs and leave")] = False,
 ) -> None:
@@ -91,13 +91,14 @@ def run(
             _print_runs(asked)
             return
         from mobius_lib.runs import RunError, execute, get_run, pick_device
+        from mobius_lib.runs.base import with_columns
         from mobius_lib.runs.records import file_name
 
         chosen = get_run(name)
         own: dict[str, Any] = {"classes": classes, "feature_column": feature_column, "label_column": label_column}
         own = {key: value for key, value in (own | {"encoder": encoder}).items() if value is not None}
         if own and data is None:
-            raise RunError(f"--{next(iter(own)).replace('_', '-')} is of --data, which names features of your own.")
+            chosen = with_columns(chosen, own)
         if data is not None and (scale != "quick" or arm):
             raise RunError("With --data a run trains all arms on all rows; leave --scale and --arm out.")
         changes: dict[str, Any] = {

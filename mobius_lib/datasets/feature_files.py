@@ -160,12 +160,14 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
                     yield x, y
                     bar.add(0, f"converting {what}")
 
-            return Part(file.path, slices, lambda: file.digest, lambda: shutil.rmtree(shards, ignore_errors=True))
+            def digest() -> str:
+                return file.digest if len(file.digest) == 64 else sha256(next(shards.glob("[!.]*")))
+
+            name = f"hf://datasets/{there.repo}@{there.revision}/{file.path}"
+            return Part(name, slices, digest, lambda: shutil.rmtree(shards, ignore_errors=True))
 
         parts = [part(number, file) for number, file in enumerate(files, 1)]
-        return make_store(
-            folder, asked, parts, kind, rows or None, {"revision": there.revision}, shards.with_suffix(".lock")
-        )
+        return make_store(folder, asked, parts, kind, rows or None, shards.with_suffix(".lock"))
 
 
 def imagenet_clip(split: str, configuration: str = "clip_vit_l14", **columns: str | None) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ A picture is turned as its camera's note (EXIF) says, before anything else. Of 1
 """
 
 import contextlib
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class ImageFiles(Dataset):
     """
 
     def __init__(self, files: list[Path], labels: list[int], classes: list[str], size: int, augment: bool) -> None:
-        self.files, self.labels, self.classes = files, labels, classes
+        self.files, self.labels, self.classes, self.size = files, labels, classes, size
         middle = (
             [v2.RandomCrop(size, padding=size // 8), v2.RandomHorizontalFlip()] if augment else [v2.CenterCrop(size)]
         )
@@ -73,6 +74,35 @@ class ImageFiles(Dataset):
         """What tells one set from another: names, sizes in bytes and classes of all files, and what is done to them."""
         files = [(path.parent.name, path.name, path.stat().st_size) for path in self.files]
         return files, self.labels, self.classes, str(self.transform)
+
+    def in_memory(
+        self, told: Callable[[int], None] = lambda _: None, threads: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """All of them as bytes, cut to their middle and neither normalised nor augmented, decoded by several threads.
+
+        Args:
+            told: called with the number of pictures that are done.
+            threads: how many; None takes one a processor, 16 at most.
+        Returns:
+            (N, 3, size, size) uint8, and (N,) int64.
+        Raises:
+            DataError: as for one of them.
+        """
+        bring = v2.Compose([v2.ToImage(), v2.Resize(self.size), v2.CenterCrop(self.size)])
+        pictures = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
+
+        def decode(index: int) -> None:
+            pictures[index] = bring(load_picture(self.files[index]))
+
+        threads = threads or min(os.cpu_count() or 1, 16)
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for _ in pool.map(decode, range(len(self))):
+                    told(1)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return pictures, torch.tensor(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(load_picture(self.files[index])), self.labels[index]
@@ -161,6 +191,12 @@ def tiny_imagenet(root: Path | str, split: str, size: int = 64, augment: bool | 
     if root.is_dir() and not _is_tiny_imagenet(root):
         raise DataError(f"{root} has neither wnids.txt nor val/{ANNOTATIONS}, so it is not Tiny ImageNet: {DOWNLOAD}.")
     return image_folder(root, split, size, augment)
+
+
+def normalised(pictures: Tensor) -> Tensor:
+    """Pictures of bytes, (N, 3, H, W), as float32 with the mean and deviation that `ImageFiles` gives them."""
+    mean, deviation = (torch.tensor(each, device=pictures.device).view(3, 1, 1) for each in (MEAN, STD))
+    return (pictures.float() / 255 - mean) / deviation
 
 
 def dataset_name(root: Path | str) -> str:

@@ -52,11 +52,7 @@ class Stored:
     x: Tensor
     y: Tensor
     shards: Mapping[str, str]
-    """Name to SHA-256, and the revision of a data set on the hub."""
-
-    def hashes(self, split: str) -> dict[str, str]:
-        """The same, with the split before what names no file."""
-        return {name if "/" in name or "." in name else f"{split} {name}": value for name, value in self.shards.items()}
+    """Name to SHA-256; of a data set on the hub the name has its revision."""
 
 
 def open_store(folder: Path, asked: Mapping[str, Any] | None = None) -> Stored | None:
@@ -90,7 +86,6 @@ def make_store(
     parts: Sequence[Part],
     kind: torch.dtype,
     rows: int | None,
-    told: Mapping[str, str] = {},  # it is read
     lock: Path | None = None,
 ) -> Stored:
     """What is stored there for that request; made now where it is not yet.
@@ -101,7 +96,6 @@ def make_store(
         parts: its shards in order.
         kind: of x in the store; y is int64.
         rows: how many there must be in the end, where that is known.
-        told: what `shards` says besides, for instance of the revision.
         lock: of all who use the same files to make it; None: its own.
     Raises:
         DataError: no room, no permission, another number of rows, one shard twice, or what a shard raises.
@@ -119,7 +113,7 @@ def make_store(
         try:
             found = open_store(folder, asked)
             if found is None:
-                _make(folder, asked, parts, kind, rows, told)
+                _make(folder, asked, parts, kind, rows)
                 found = open_store(folder, asked)
         finally:
             held.release()
@@ -167,7 +161,6 @@ def _make(
     parts: Sequence[Part],
     kind: torch.dtype,
     rows: int | None,
-    told: Mapping[str, str],
 ) -> None:
     place = folder.with_name(f"{folder.name}.part")
     state = _state(place, asked)
@@ -200,7 +193,7 @@ def _make(
         for file, shape, dtype in ((x_file, (count, dim), kind), (y_file, (count,), torch.int64)):
             _write_header(file, shape, dtype)
         _sync(x_file, y_file)
-    write_json(place / "about.json", state | {"shards": {**state["shards"], **told}}, error=DataError, advice=_ADVICE)
+    write_json(place / "about.json", state, error=DataError, advice=_ADVICE)
     shutil.rmtree(folder, ignore_errors=True)  # of another request, or damaged
     os.rename(place, folder)
 

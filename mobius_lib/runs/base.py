@@ -5,14 +5,16 @@ is an `Arm`. How a run is carried out stands in `executor`.
 """
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.about import About
+from mobius_lib.runs.about import About, RunError
 
 if TYPE_CHECKING:
     from mobius_lib.training import Groups, Objective
@@ -136,6 +138,25 @@ def with_more_test_rows(data: Data, train: int) -> Data:
         train=(x[:train], y[:train]),
         test=(torch.cat([x_test, x[train:]]), torch.cat([y_test, y[train:]])),
     )
+
+
+def with_columns(run: Run, given: Mapping[str, str]) -> Run:
+    """The run with its data read from these columns of their files.
+
+    Args:
+        run: one whose `data` takes names of columns.
+        given: feature_column, label_column.
+    Raises:
+        RunError: for a run whose data have none, or another name.
+    """
+    takes = inspect.signature(run.data).parameters.get("columns")
+    for name in given:
+        if takes is None or name not in ("feature_column", "label_column"):
+            raise RunError(
+                f"--{name.replace('_', '-')} is of --data, which names features of your own; leave it out, for the run "
+                f"{run.name} reads its own."
+            )
+    return replace(run, data=partial(run.data, **given))
 
 
 def seeded_subset(x: Tensor, y: Tensor, samples: int | None) -> tuple[Tensor, Tensor]:

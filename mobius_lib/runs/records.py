@@ -12,6 +12,7 @@ from mobius_lib.runs.base import Run
 def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "auto") -> str:
     """The line that makes this result again, on whatever device there is."""
     options = {**changes, "backend": None if backend == "auto" else backend}
+    options |= getattr(run.data, "keywords", {})  # of `with_columns`
     given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None)
     return f"mobius run {run.name} --scale {scale} --seeds {seeds}{given}"
 

@@ -409,7 +409,8 @@ def test_the_second_time_the_hub_is_not_asked(hub, tmp_path):
     again = published_features("train")
     assert len(there.requests) == 3 and torch.equal(first.x, again.x) and again.shards == first.shards
     hashes = {path.name: sha256(path) for path in tmp_path.rglob("clip_vit_l14/train-*.parquet")}
-    assert again.shards == {f"clip_vit_l14/{n}": h for n, h in hashes.items()} | {"revision": REVISION}
+    place = f"hf://datasets/{IMAGENET_CLIP}@{REVISION}/clip_vit_l14"
+    assert again.shards == {f"{place}/{name}": digest for name, digest in hashes.items()}
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.shards"))
 
 

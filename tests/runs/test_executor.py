@@ -14,8 +14,8 @@ import torch
 
 from mobius_lib.errors import MobiusError
 from mobius_lib.files import write_json
-from mobius_lib.runs import RunError, Scale, execute, load_result, pick_device, provenance, trainer
-from mobius_lib.runs.base import seeded_subset
+from mobius_lib.runs import RunError, Scale, execute, get_run, load_result, pick_device, provenance, trainer
+from mobius_lib.runs.base import Data, seeded_subset, with_columns
 from mobius_lib.training import loop
 from mobius_lib.waves.fast import fastest
 
@@ -400,3 +400,19 @@ def test_the_commit_is_that_of_the_beginning(tiny, run, monkeypatch):
         return tiny.data()
 
     assert run(of=replace(tiny, data=data), epochs=1)["commit"] == "before"
+
+
+def test_columns_of_the_data_are_passed_on_and_stand_in_the_command(tiny, run):
+    asked = []
+
+    def read(**columns: str | None) -> Data:
+        asked.append(columns)
+        return tiny.data()
+
+    given = {"feature_column": "z", "label_column": "kind"}
+    result = run(of=with_columns(replace(tiny, data=read), given))
+    assert asked == [given] and result["command"].endswith("--feature-column z --label-column kind")
+    with pytest.raises(RunError, match=r"--label-column is of --data.*leave it out, for the run .* reads its own"):
+        with_columns(tiny, {"label_column": "kind"})
+    for name in ("waves-clip", "waves-clip-weights", "simplex-imagenet"):
+        with_columns(get_run(name), given)

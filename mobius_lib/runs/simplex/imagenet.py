@@ -22,8 +22,7 @@ PUBLISHED = DavidConfig(position="batch", init="published")
 def load(**columns: str | None) -> Data:
     """All of ImageNet as rows of 512; those to train on in half precision, mapped from the disk."""
     train, test = (published_features(split, CONFIGURATION, **columns) for split in ("train", "validation"))
-    hashes = train.hashes("train") | test.hashes("val")
-    return Data((train.x, train.y), (test.x, test.y), hashes)
+    return Data((train.x, train.y), (test.x, test.y), {**train.shards, **test.shards})
 
 
 RUN = Run(

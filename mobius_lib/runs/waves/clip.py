@@ -25,14 +25,14 @@ WEIGHTS_FILE = "checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/
 def load(**columns: str | None) -> Data:
     """All of ImageNet as rows of 768, laid out 24 x 32; those to train on in half precision, mapped from the disk."""
     train, test = published_features("train", **columns), published_features("validation", **columns)
-    return Data(_pictures(train), _pictures(test), train.hashes("train") | test.hashes("val"))
+    return Data(_pictures(train), _pictures(test), {**train.shards, **test.shards})
 
 
 def load_validation(**columns: str | None) -> Data:
     """The 50,000 validation rows, as both parts."""
     test = published_features("validation", **columns)
     rows = _pictures(test)
-    return Data(rows, rows, test.hashes("val"))
+    return Data(rows, rows, test.shards)
 
 
 def _pictures(stored: Stored) -> tuple[Tensor, Tensor]:

@@ -237,7 +237,7 @@ def clip_rows(monkeypatch) -> None:
         split: Stored(
             normalize(torch.randn(n, 768, generator=generator)).to(KINDS[split]),
             torch.randint(1000, (n,), generator=generator),
-            {f"{split}.parquet": "a hash", "revision": "main"},
+            {f"hf://{split}.parquet": hashlib.sha256(split.encode()).hexdigest()},
         )
         for split, n in {"train": 12, "validation": 6}.items()
     }
@@ -249,7 +249,7 @@ def test_clip_rows_as_pictures(clip_rows):
     assert data.train[0].shape == (12, 1, 24, 32) and data.test[0].shape == (6, 1, 24, 32)
     assert data.train[0][3].float().norm().item() == pytest.approx(1, abs=1e-3)  # of half precision
     assert data.train[0].dtype == torch.float16 and data.test[0].dtype == torch.float32
-    assert data.hashes.keys() == {"train.parquet", "validation.parquet", "train revision", "val revision"}
+    assert data.hashes.keys() == {"hf://train.parquet", "hf://validation.parquet"}
     only = waves_clip.load_validation()
     assert torch.equal(only.test[0], data.test[0]) and torch.equal(only.test[1], data.test[1])
 
