@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from mobius_lib import cli
 from mobius_lib import fingerprint as printing
 from mobius_lib.datasets import data_dir
+from mobius_lib.errors import DataError
 from mobius_lib.ledger import LedgerError
 from mobius_lib.ledger.results import Results, read
 from mobius_lib.runs import RunError, evidence, execute, get_run
@@ -187,6 +188,23 @@ def test_other_settings_make_it_stale(edit: Callable) -> None:
 
 
 # Other code.
+
+
+def test_a_record_of_data_that_are_not_ours_is_left_as_it_is_where_they_are_missing(
+    edit: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one of embedded data is not: those belong here."""
+
+    def missing(*_: Any) -> None:
+        raise DataError("There is no folder of them.")
+
+    path = without_entry(edit(lambda content: content["data"].update({"pictures elsewhere": "e" * 64})))
+    monkeypatch.setattr(evidence, "_compared", missing)
+    found = evidence.verify(path)
+    assert found.fault is None and found.entry is None
+    assert found.note == "not replayed: its data are not ours to publish. There is no folder of them."
+    with pytest.raises(DataError, match="There is no folder of them"):
+        evidence.verify(edit(lambda content: content["data"].pop("pictures elsewhere")))
 
 
 @pytest.fixture
