@@ -7,6 +7,7 @@ A training step (forward, backward, AdamW) on the same tokens, taken in turn:
     plain    the same model and weights, its recurrence as a loop over `TwistorTitansCell`, step by step
     scan     the form whose gates depend on the input alone, of the same sizes
     lstm     embedding, two layers of `nn.LSTM`, and a head, as wide as makes its parameters those of ours
+    and ours with each part that is off by default (`PARTS`)
 
 and the time and memory of a forward pass over longer and longer sequences, beside incidence attention.
 """
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 ARMS = ("ours", "torch", "plain", "scan", "lstm")
+PARTS: dict[str, dict[str, Any]] = {
+    "self-modifying": {"continuum_levels": 1},
+    "continuum": {"continuum_levels": 3},
+    "uncoupled": {"coupled": False},
+    "slots in 8 bits": {"slot_bits": 8},
+}
+"""What is added to ours, and by which settings."""
 SEQUENCE, BATCH = 128, 16
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 
@@ -80,7 +88,8 @@ def make_model(arm: str, preset: str, device: torch.device) -> nn.Module:
     """The model of an arm; ours, torch and plain start from the same weights."""
     torch.manual_seed(0)
     config = create_full_config(preset, bidirectional=False, dropout=0.0)
-    model = TwistorHopeArchitecture(config, form="scan" if arm == "scan" else "recurrent")
+    settings = {"form": "scan"} if arm == "scan" else PARTS.get(arm, {})
+    model = TwistorHopeArchitecture(config, **settings)
     if arm == "plain":
         model.self_modifying.recurrent.__class__ = PlainRecurrent
     if arm == "lstm":
@@ -176,7 +185,7 @@ def print_twistor(console: "Console", record: dict[str, Any]) -> None:
 
 
 def _steps(preset: str, batch: int, sequence: int, rounds: int, device: torch.device) -> dict[str, Any]:
-    steps = {arm: make_step(arm, preset, batch, sequence, device) for arm in ARMS}
+    steps = {arm: make_step(arm, preset, batch, sequence, device) for arm in (*ARMS, *PARTS)}
     taken = paired_seconds(steps, rounds, device, warmup=1)
     arms = {}
     for arm, step in steps.items():
@@ -188,7 +197,7 @@ def _steps(preset: str, batch: int, sequence: int, rounds: int, device: torch.de
             "tokens_per_second": batch * sequence / seconds["median"],
             "peak_bytes": peak_bytes(step, device),
         }
-    return {"arms": arms, "over_ours": {arm: ratio(taken[arm], taken["ours"]) for arm in ARMS if arm != "ours"}}
+    return {"arms": arms, "over_ours": {arm: ratio(taken[arm], taken["ours"]) for arm in steps if arm != "ours"}}
 
 
 def _lengths(preset: str, lengths: tuple[int, ...], rounds: int, device: torch.device) -> dict[str, Any]:

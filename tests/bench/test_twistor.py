@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from mobius_lib.bench.twistor import AIMS, ARMS, bench_twistor, equal_lstm, make_step, print_twistor
+from mobius_lib.bench.twistor import AIMS, ARMS, PARTS, bench_twistor, equal_lstm, make_step, print_twistor
 from mobius_lib.twistor import TwistorHopeArchitecture, create_full_config
 
 
@@ -27,7 +27,11 @@ def test_a_quick_record(tmp_path):
     path = tmp_path / "twistor.json"
     record = bench_twistor("cpu", quick=True, threads=1, output=path)
     assert json.loads(path.read_text()) == record
-    assert tuple(record["steps"]["arms"]) == ARMS
+    assert tuple(record["steps"]["arms"]) == (*ARMS, *PARTS)
+    parameters = {arm: row["parameters"] for arm, row in record["steps"]["arms"].items()}
+    assert parameters["continuum"] - parameters["ours"] == 3 * (parameters["self-modifying"] - parameters["ours"]) > 0
+    assert parameters["uncoupled"] < parameters["slots in 8 bits"] == parameters["ours"]
+    assert set(record["steps"]["over_ours"]) == {*ARMS, *PARTS} - {"ours"}
     for aim in AIMS:
         assert aim.of(record) > 0
     console = Console(record=True, width=200)
