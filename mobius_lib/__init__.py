@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mobius_lib import cantor, gauge, simplex, twistor, waves
     from mobius_lib.cantor import CantorStaircase
     from mobius_lib.gauge import MetaMobiusLinear
+    from mobius_lib.runs.own import train_on as train_on
+    from mobius_lib.runs.predict import predict as predict
     from mobius_lib.runs.simplex.trainer import train_david as train_david
     from mobius_lib.runs.waves.trainer import train_tiny_imagenet as train_tiny_imagenet
     from mobius_lib.simplex import GeoFractalDavid
@@ -34,7 +36,9 @@ HOMES = {
     "MobiusNet": "mobius_lib.waves",
     "PRESETS": "mobius_lib.waves",
     "TwistorHopeArchitecture": "mobius_lib.twistor",
+    "predict": "mobius_lib.runs.predict",
     "train_david": "mobius_lib.runs.simplex.trainer",
+    "train_on": "mobius_lib.runs.own",
     "train_tiny_imagenet": "mobius_lib.runs.waves.trainer",
 }
 """Where each name lives."""

@@ -6,6 +6,7 @@ weights that says by itself which network they are of, what its classes are call
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 HOMES: dict[str, "ModuleType"] = {"waves-features": waves_own, "simplex-features": simplex_own}
 """Runs that take features of a user's own, to the module with their `run(dim, classes)` and `rows(x)`."""
 
-FEW, FEW_BATCH = 1000, 16
-"""Of fewer rows the batches are smaller, unless the user says how large: else there are hardly any steps."""
+FEW, FEW_BATCH, FEW_STEPS = 1000, 16, 300
+"""Of fewer rows the batches are smaller, and there are so many epochs that an arm makes so many steps; unless the user
+says how large, and how many. After fewer steps the running means of batch norm are not yet those of the data."""
 
 
 def train_on(
@@ -111,7 +113,8 @@ def own_run(name: str, data: OwnFeatures, weights: Path | None = None) -> Run:
 
     scale = run.scales[OWN]
     if len(data.train[1]) < FEW:
-        scale = replace(scale, batch_size=FEW_BATCH)
+        steps = math.ceil(len(data.train[1]) / FEW_BATCH)
+        scale = replace(scale, batch_size=FEW_BATCH, epochs=max(scale.epochs, math.ceil(FEW_STEPS / steps)))
     return replace(
         run,
         scales={OWN: scale},

@@ -128,6 +128,15 @@ def test_from_python_without_files(features):
     assert list(result["arms"]) == ARMS["simplex-features"] and "weights" not in result["arms"]["david"][0]
 
 
+def test_few_rows_are_seen_more_often(features, tmp_path):
+    """In small batches, and so often that there are some hundred steps; of many rows as the run has it."""
+    scale = own_run("waves-features", own_features(features)).scales["own"]  # 21 rows, 2 steps an epoch
+    assert (scale.batch_size, scale.epochs) == (16, 150)
+    save_file({"x": torch.rand(1250, 16), "y": torch.arange(1250) % 2}, tmp_path / "a.safetensors")
+    scale = own_run("waves-features", own_features(tmp_path / "a.safetensors")).scales["own"]  # 1,000 rows
+    assert (scale.batch_size, scale.epochs) == (64, 20)
+
+
 # What is refused.
 
 
