@@ -1,5 +1,6 @@
 """What the benchmarks of single chapters share: an aim, the checks before, and the record's beginning and end."""
 
+import json
 import math
 import os
 import shlex
@@ -12,11 +13,13 @@ from typing import Any
 
 import torch
 
+from mobius_lib.datasets.paths import data_dir
 from mobius_lib.errors import MobiusError
 from mobius_lib.files import check_writable, plain, write_json
 from mobius_lib.runs.provenance import describe_device, provenance
 
 SCHEMA = 1
+NOT_RECORDED = "not recorded"
 
 
 class BenchError(MobiusError):
@@ -50,15 +53,43 @@ class Aim:
         return f"{self.statement}: {value:.3g} (aim: {self.bound_words}): {word}"
 
 
-def aims_table(aims: Sequence[Aim], record: dict[str, Any] | None) -> str:
-    """The aims beside a record, as Markdown; without one, or with a quick one, nothing is measured."""
-    lines = ["| what | aim | measured | |", "|---|---|---|---|"]
+def instructions() -> str:
+    """The instructions that torch uses on this CPU, as it names them: AVX512, AVX2."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def instructions_of(record: Mapping[str, Any]) -> str:
+    """Those of the machine of a record; "not recorded" for one that was made before they were."""
+    return record.get("instructions", NOT_RECORDED)
+
+
+def machine_of(record: Mapping[str, Any]) -> str:
+    """For instance "cpu: AMD EPYC, 2 threads, AVX512"; of a GPU's record its name alone."""
+    if record["configuration"]["device"] != "cpu":
+        return record["device"]
+    known = instructions_of(record)
+    return f"{record['device']}, {known if known != NOT_RECORDED else f'instructions {known}'}"
+
+
+def recorded(stem: str, load: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+    """The records of a benchmark, one for each kind of processor: `stem`.json and `stem`-*.json of `data/bench`."""
+    folder = data_dir() / "bench"
+    found = [*folder.glob(f"{stem}.json"), *sorted(folder.glob(f"{stem}-*.json"))]
+    return {path.stem: load(path) if load else json.loads(path.read_text("utf-8")) for path in found}
+
+
+def aims_table(aims: Sequence[Aim], *records: dict[str, Any] | None) -> str:
+    """The aims beside records of one benchmark, as Markdown; without any, or with quick ones, nothing is measured."""
+    lines = ["| what | aim | measured | | instructions |", "|---|---|---|---|---|"]
+    full = [record for record in records if record is not None and not record["configuration"]["quick"]]
     for aim in aims:
-        if record is None or record["configuration"]["quick"]:
-            lines.append(f"| {aim.statement} | {aim.bound_words} | not measured | |")
-        else:
+        for record in full:
             value, word = aim.judge(record)
-            lines.append(f"| {aim.statement} | {aim.bound_words} | {value:.3g} | **{word}** |")
+            lines.append(
+                f"| {aim.statement} | {aim.bound_words} | {value:.3g} | **{word}** | {instructions_of(record)} |"
+            )
+        if not full:
+            lines.append(f"| {aim.statement} | {aim.bound_words} | not measured | | |")
     return "\n".join(lines)
 
 
@@ -123,6 +154,7 @@ class Recorder:
                 "command": self.command,
                 "configuration": configuration | {"device": self.place.type, "threads": torch.get_num_threads()},
                 "device": describe_device(self.place),
+                "instructions": instructions(),
                 **self.origin,
                 "wall_seconds": time.perf_counter() - self.started,
                 **found,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.bench.base import Aim, Recorder, check, on_threads
+from mobius_lib.bench.base import Aim, Recorder, check, machine_of, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.runs.devices import pick_device
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, Geometry, ScaleGeometry, parameter_groups
@@ -185,7 +185,7 @@ def print_simplex(console: "Console", record: dict[str, Any]) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False)
 
-    say(f"{record['device']}, {record['configuration']['parameters']:,} parameters, {record['command']}")
+    say(f"{machine_of(record)}, {record['configuration']['parameters']:,} parameters, {record['command']}")
     for form, found in record["build"].items():
         say(f"making, {form}: {found['seconds']['median']:.3f} s")
     for found in record["steps"].values():

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.bench.base import Aim, Recorder, check, on_threads
+from mobius_lib.bench.base import Aim, Recorder, check, machine_of, on_threads
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.products import by_torch
 from mobius_lib.runs.devices import pick_device
@@ -166,7 +166,7 @@ def print_twistor(console: "Console", record: dict[str, Any]) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False)
 
-    say(f"{record['device']}, {record['command']}")
+    say(f"{machine_of(record)}, {record['command']}")
     for arm, row in record["steps"]["arms"].items():
         milliseconds = row["seconds"]["median"] * 1e3
         say(

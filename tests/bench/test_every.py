@@ -1,7 +1,11 @@
 """What every benchmark refuses at once: before it has measured or said anything."""
 
-import pytest
+import json
 
+import pytest
+import torch
+
+from mobius_lib.bench import base
 from mobius_lib.bench.base import BenchError
 from mobius_lib.bench.gauge.rungs import bench_gauge
 from mobius_lib.bench.simplex import bench_simplex
@@ -47,3 +51,28 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(chapter, tmp_path):
     with pytest.raises(BenchError, match=r"cannot be written \(it is a folder\)"):
         BENCHES[chapter]("cpu", output=tmp_path, say=said.append)
     assert not said
+
+
+def test_records_of_every_kind_of_processor_are_found_and_say_which(tmp_path, monkeypatch):
+    """A record that was made before instructions were noted says so."""
+    monkeypatch.setattr(base, "data_dir", lambda: tmp_path)
+    (tmp_path / "bench").mkdir()
+    own = {"device": "cpu: AMD EPYC, 2 threads", "configuration": {"device": "cpu", "quick": False}, "value": 3.0}
+    for stem, more in (("x-cpu-avx2", {"instructions": "AVX2"}), ("x-cpu", {}), ("xy-cpu", {})):
+        (tmp_path / "bench" / f"{stem}.json").write_text(json.dumps(own | more))
+    found = base.recorded("x-cpu")
+    assert [*found] == ["x-cpu", "x-cpu-avx2"] and base.recorded("z") == {}
+    assert [base.machine_of(record) for record in found.values()] == [
+        "cpu: AMD EPYC, 2 threads, instructions not recorded",
+        "cpu: AMD EPYC, 2 threads, AVX2",
+    ]
+    assert base.machine_of({"device": "cuda: H100", "configuration": {"device": "cuda"}}) == "cuda: H100"
+    aims = (base.Aim("speed", 2.0, False, lambda record: record["value"]),)
+    rows = base.aims_table(aims, *found.values()).splitlines()[2:]
+    assert rows == [f"| speed | at least 2 | 3 | **reached** | {known} |" for known in ("not recorded", "AVX2")]
+    assert base.aims_table(aims, None).splitlines()[2:] == ["| speed | at least 2 | not measured | | |"]
+
+
+def test_a_new_record_names_the_instructions():
+    recorder = base.Recorder("x", torch.device("cpu"), "cpu", True, {})
+    assert recorder.finish({}, None)["instructions"] == torch.backends.cpu.get_cpu_capability()

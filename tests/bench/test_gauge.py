@@ -80,4 +80,4 @@ def test_the_aims_are_computed(recorded):
             line = next(line for line in console.file.getvalue().splitlines() if line.startswith(aim.statement))
             assert line.endswith(f": {word}")
             row = next(row for row in aims_table(bench.AIMS, record).splitlines() if aim.statement in row)
-            assert row.endswith(f"| **{word}** |")
+            assert f"| **{word}** |" in row

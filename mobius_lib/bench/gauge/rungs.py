@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.bench.base import Aim, Recorder, check, on_threads
+from mobius_lib.bench.base import Aim, Recorder, check, machine_of, on_threads
 from mobius_lib.bench.gauge.ladder import LEVELS, TERMS, measure_apart
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.gauge import RUNGS, TriLevelHarmonicLinear
@@ -137,7 +137,8 @@ def print_gauge(console: "Console", record: dict[str, Any]) -> None:
         console.print(text, highlight=False)
 
     settings, forms = record["configuration"], record["forms"]
-    say(f"{record['device']}, {settings['size']} x {settings['size']}, batch {settings['batch']}, {record['command']}")
+    what = f"{settings['size']} x {settings['size']}, batch {settings['batch']}"
+    say(f"{machine_of(record)}, {what}, {record['command']}")
     for name, row in forms.items():
         words = ""
         if "speed_up" in row:

@@ -2,7 +2,16 @@
 
 from mobius_lib.bench.base import BenchError
 from mobius_lib.bench.waves.arms import FORMS, SUBJECTS, Setting
-from mobius_lib.bench.waves.report import AIMS, Verdict, aims_table, forms_table, judge_aim, load_bench, print_bench
+from mobius_lib.bench.waves.report import (
+    AIMS,
+    Verdict,
+    aims_table,
+    forms_table,
+    judge_aim,
+    judged,
+    load_bench,
+    print_bench,
+)
 from mobius_lib.bench.waves.suite import bench
 
 __all__ = [
@@ -16,6 +25,7 @@ __all__ = [
     "bench",
     "forms_table",
     "judge_aim",
+    "judged",
     "load_bench",
     "print_bench",
 ]

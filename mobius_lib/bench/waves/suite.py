@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mobius_lib.bench.base import BenchError, check, on_threads
+from mobius_lib.bench.base import BenchError, check, instructions, on_threads
 from mobius_lib.bench.measure import machine, paired_seconds, peak_bytes, summary
 from mobius_lib.bench.waves.arms import (
     FORMS,
@@ -118,6 +118,7 @@ def bench(
             "command": _command(numbers, device, quick, subjects, forms, backends, backend, precision, rows),
             "configuration": _plain(setting) | {"rounds": rounds, "quick": quick, "threads": used_threads},
             "device": described,
+            "instructions": instructions(),
             **origin,
             "wall_seconds": time.perf_counter() - started,
             "machine": ceilings,

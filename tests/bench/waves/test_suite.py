@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from mobius_lib import cli
 from mobius_lib.bench import waves as benches
+from mobius_lib.bench.base import instructions
 from mobius_lib.bench.measure import ratio
 from mobius_lib.bench.waves import (
     AIMS,
@@ -22,6 +23,7 @@ from mobius_lib.bench.waves import (
     bench,
     forms_table,
     judge_aim,
+    judged,
     load_bench,
     print_bench,
     suite,
@@ -189,16 +191,35 @@ def test_the_worst_of_several_widths_counts(recorded):
     assert judge_aim(share, record).words == "reached"
 
 
+def test_each_kind_of_processor_has_its_row_and_its_bound(recorded):
+    """A lens 7 times as fast as the printed form: enough on AVX2, and too little elsewhere or on who knows what."""
+    kinds = [as_if(recorded, "cpu") for _ in range(3)]
+    for record, known in zip(kinds, ("AVX512", "AVX2", None), strict=True):
+        del record["instructions"]
+        record |= {"instructions": known} if known else {}
+        for case in record["cases"]:
+            if case["subject"] == "lens":
+                case["forms"]["printed"]["rounds"] = [7 * each for each in case["forms"]["ours"]["rounds"]]
+    lens = AIMS[0]
+    assert [judge_aim(lens, record).reached for record in kinds] == [False, True, False]
+    rows = [line for line in aims_table(kinds).splitlines() if line.startswith("| CPU") and lens.statement in line]
+    assert [row.split("|")[1].strip() for row in rows] == [
+        f"CPU, instructions: {each}" for each in ("AVX512", "AVX2", "not recorded")
+    ]
+    assert ["at most 0.167" in row for row in rows] == [False, True, False]
+    assert len(judged(kinds)) == sum(3 if aim.device == "cpu" else 1 for aim in AIMS)
+
+
 def test_the_tables_of_the_page(recorded):
     record = as_if(recorded, "cpu")
-    lines = aims_table({"cpu": record}).splitlines()
+    lines = aims_table([record]).splitlines()
     assert len(lines) == 2 + len(AIMS)
     for aim, line in zip(AIMS, lines[2:], strict=True):
         verdict = judge_aim(aim, record)
         assert f"| {aim.statement} | {bound_words(aim)} | {measured_words(verdict)} |" in line
         assert ("**" in line) == (verdict.measured is not None) == (aim.device == "cpu")
-        assert line.startswith("| CPU |" if aim.device == "cpu" else "| GPU |")
-    assert aims_table({}).count("not measured") == len(AIMS)
+        assert line.startswith(f"| CPU, instructions: {instructions()} |" if aim.device == "cpu" else "| GPU |")
+    assert aims_table([]).count("not measured") == len(AIMS)
     (inference,) = forms_of(record, "inference")
     lines = forms_table(record, "inference").splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:]] == [form for form in FORMS if form in inference]
