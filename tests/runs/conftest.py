@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,15 @@ import pytest
 import torch
 
 from mobius_lib.runs import Run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """A run's numbers differ with the number of threads; before what else a module makes once."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +32,6 @@ def tiny_module() -> ModuleType:
 
 @pytest.fixture
 def tiny(tiny_module: ModuleType) -> Run:
-    torch.set_num_threads(1)
     return tiny_module.RUN
 
 

@@ -37,11 +37,6 @@ def go(run: Run, scale: str = "quick", **options: Any) -> dict[str, Any]:
     return execute(run, scale, device="cpu", progress=False, **options)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def fits(monkeypatch) -> list[SimpleNamespace]:
     """What every training was given."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -29,7 +28,6 @@ Edit = Callable[[dict[str, Any]], Any]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A record as `mobius run` makes it: four arms with lenses, two epochs of five steps, two seeds."""
-    torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("made") / NAME
     options = {"device": "cpu", "progress": False, "replayed": True}
     execute(get_run("cantor-mask"), seeds=2, output=path, **SMALL, **options)

@@ -38,7 +38,6 @@ def run(tiny):
 @pytest.fixture(scope="module")
 def once(tiny_module, tmp_path_factory) -> tuple[dict[str, Any], Path]:
     """Two seeds that nobody disturbs, and the file they wrote."""
-    torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("once") / "new folder" / "tiny.quick.json"
     return execute(tiny_module.RUN, seeds=2, device="cpu", output=path, progress=False), path
 

@@ -42,7 +42,6 @@ def features(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=ARMS)
 def trained(request, features, tmp_path_factory):
-    torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("work")
     result = train_on(request.param, features, work=work, device="cpu", epochs=4, lr=0.01, seeds=2, progress=False)
     return request.param, result, work

@@ -17,14 +17,8 @@ from mobius_lib.waves import MobiusNet
 from mobius_lib.waves.fast import fastest
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def alpha_record() -> dict:
-    torch.set_num_threads(1)
     return execute(
         get_run("cantor-alpha"), epochs=2, train_samples=120, test_samples=60, device="cpu", progress=False, seeds=2
     )

@@ -32,11 +32,6 @@ needs_network = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """The network is loaded anew in this test, and again after it."""
@@ -200,7 +195,6 @@ def forms_of(terms: tuple[int, ...]) -> tuple[Form, ...]:
 @pytest.fixture(scope="module")
 def record() -> dict:
     pytest.importorskip(PACKAGES[0])
-    torch.set_num_threads(1)
     sizes = Sizes(50, 20, (8,))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gauge_encoder, "forms", forms_of)

@@ -13,11 +13,6 @@ BITS = 32
 """Of a float."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def made() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)

@@ -15,11 +15,6 @@ from mobius_lib.runs.gauge.forms import ARMS
 from mobius_lib.runs.waves import features as waves_features
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -85,7 +80,6 @@ def test_no_twist_matrix_counts_at_the_first_lens(network, pictures):
 @pytest.fixture(scope="module")
 def chapter(tiny_module):
     """Chapter 1's run with a network of two narrow blocks, trained for seconds."""
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gauge_lens, "waves_features", tiny_module)
         yield tiny_module

@@ -22,11 +22,6 @@ from mobius_lib.runs.gauge.measures import BLOCK, MIXTURES, Bigrams, Neighbours,
 SIZES = gauge_cooccurrence.Sizes(30, (2, 8), widths=5)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def made(seed: int = 0, words: int = 12_000, vocabulary: int = 30) -> torch.Tensor:
     """A text in which a word likes its neighbours in number, so that D is not noise; a fiftieth outside."""
     draw = random.Random(seed)
@@ -45,7 +40,6 @@ def data_of(tokens: torch.Tensor) -> Data:
 
 @pytest.fixture(scope="module")
 def record() -> dict:
-    torch.set_num_threads(1)
     run = replace(
         get_run("gauge-cooccurrence"),
         at_scale=None,
@@ -220,7 +214,6 @@ def test_scales_differ_in_their_words(monkeypatch):
 @pytest.fixture(scope="module")
 def network_record() -> dict:
     """Five blobs in 24 dimensions, far enough apart that a trained network knows them all but for a few."""
-    torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(2_200) % 5
     x = 4 * torch.eye(5, 24)[y] + torch.randn(2_200, 24, generator=generator)

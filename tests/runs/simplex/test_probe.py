@@ -34,7 +34,6 @@ def features(tmp_path_factory):
 def trained(features, tmp_path_factory):
     """A run of `train_david`: its model, the folder of its weights and that of its checkpoints."""
     root, data = tmp_path_factory.mktemp("run"), own_features(features)
-    torch.set_num_threads(1)
     model, _ = train_david(
         data.train, data.test, SIZES, epochs=3, lr=0.03, batch_size=16, warmup_epochs=0, output_dir=root,
         model_name="david", run_id="one", device="cpu", progress=False,

@@ -22,11 +22,6 @@ from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid
 SMALL = DavidConfig(feature_dim=6, num_classes=4, k=2, scales=(5, 7))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 

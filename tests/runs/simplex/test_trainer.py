@@ -22,11 +22,6 @@ CONFIG = DavidConfig(feature_dim=DIM, num_classes=CLASSES, k=2, scales=(6, 10))
 NAME = "GeoFractalDavid-Basin-k2"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def rows(split: str, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
     return sphere_mixture(samples, CLASSES, DIM, concentration=20.0, split=split)
 

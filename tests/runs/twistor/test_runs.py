@@ -35,11 +35,6 @@ TINY = replace(
 V = 11
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def tokens(length: int, seed: int = 0) -> torch.Tensor:
     """A text in which a character likes the one after it."""
     draw = torch.Generator().manual_seed(seed)
@@ -285,7 +280,6 @@ def test_level_change_is_the_largest():
 
 @pytest.fixture(scope="module")
 def text_record() -> dict:
-    torch.set_num_threads(1)
     run = replace(
         get_run("twistor-text"),
         at_scale=None,

@@ -36,7 +36,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset of one narrow block: what is tested here does not depend on the width."""
     monkeypatch.setitem(PRESETS, "small", Preset(3, (6,), (1,), (0.25, 2.75)))
     monkeypatch.setattr(hub, "PAUSE", 0.0)
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
