@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -142,7 +143,13 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
     shards = folder.with_name(f"{configuration}.{split}.shards")  # whatever columns are taken of them
     check_room(folder, max(file.size for file in files) + kind.itemsize * rows * (dim or 0))
     expected = Expected(CLASSES, dim, False)
-    with Bar("fetching", sum(file.size for file in files), "B") as bar:
+    size = sum(file.size for file in files)
+    print(
+        f"{IMAGENET_CLIP}, {split}: {size / 1e9:.1f} GB are fetched in {len(files)} files, one after the other, and "
+        f"{kind.itemsize * rows * (dim or 0) / 1e9:.1f} GB kept in {folder}.",
+        file=sys.stderr,
+    )
+    with Bar("fetching", size, "B") as bar:
         bar.add(0)
         decided = [named]
 

@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from mobius_lib.datasets.paths import visible
+from mobius_lib.datasets.paths import check_memory, visible
 from mobius_lib.errors import DataError
 
 # Of ImageNet's training images, as torchvision documents them for its models; Tiny ImageNet is a part of ImageNet.
@@ -86,8 +86,9 @@ class ImageFiles(Dataset):
         Returns:
             (N, 3, size, size) uint8, and (N,) int64.
         Raises:
-            DataError: as for one of them.
+            DataError: as for one of them; or too little memory, told before any is read.
         """
+        check_memory(len(self) * 3 * self.size**2, f"The {len(self):,} pictures")
         bring = v2.Compose([v2.ToImage(), v2.Resize(self.size), v2.CenterCrop(self.size)])
         pictures = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
 

@@ -1,5 +1,6 @@
 """Where the embedded data lies, and how a file of it is fetched when an installation came without it."""
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -28,6 +29,37 @@ def cache_dir() -> Path:
     import pooch
 
     return Path(pooch.os_cache("mobius"))
+
+
+def available_memory() -> int | None:
+    """Bytes that can be had without swapping: of the machine, or of the container where that allows less.
+
+    None where the system does not say it in the way of Linux.
+    """
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(int(told["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        group = Path("/sys/fs/cgroup")
+        used = int((group / "memory.current").read_text())
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines()).get("inactive_file", "0")
+        found.append(int((group / "memory.max").read_text()) - used + int(kept))
+    return min(found, default=None)
+
+
+def check_memory(needed: int, what: str) -> None:
+    """That so many bytes can be had.
+
+    Raises:
+        DataError: naming both numbers.
+    """
+    free = available_memory()
+    if free is not None and free < needed:
+        raise DataError(
+            f"{what} take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; end other programs, or "
+            "take a machine with more."
+        )
 
 
 def sha256(path: Path) -> str:

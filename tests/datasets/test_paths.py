@@ -5,6 +5,7 @@ import http.server
 import os
 import shutil
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -285,3 +286,21 @@ def test_the_address_is_of_this_repository(pytestconfig):
     text = (pytestconfig.rootpath / "pyproject.toml").read_text(encoding="utf-8")
     owner_and_name = text.split('Repository = "https://github.com/')[1].split('"')[0]
     assert paths.raw_address() == f"https://raw.githubusercontent.com/{owner_and_name}/main"
+
+
+@pytest.mark.parametrize("free", [999_999_999, None])
+def test_too_little_memory_is_told(monkeypatch, free):
+    monkeypatch.setattr(paths, "available_memory", lambda: free)
+    if free is None:  # a system that does not tell
+        paths.check_memory(10**15, "The pictures")
+        return
+    paths.check_memory(free, "The pictures")
+    with pytest.raises(
+        DataError, match=r"The pictures take 1\.5 GB of memory, and 1\.0 GB are free; end other programs"
+    ):
+        paths.check_memory(1_500_000_000, "The pictures")
+
+
+def test_the_memory_of_this_machine():
+    if sys.platform == "linux":
+        assert 0 < paths.available_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

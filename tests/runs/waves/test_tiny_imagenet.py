@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.v2 import functional as F
 
+from mobius_lib.datasets import paths
 from mobius_lib.datasets.image_folder import ImageFiles, image_folder, normalised
 from mobius_lib.errors import DataError
 from mobius_lib.runs import execute
@@ -97,4 +98,13 @@ def test_a_broken_picture_is_named(tmp_path):
         Image.new("RGB", (64, 64)).save(tmp_path / split / "a" / "0.png")
     (tmp_path / "train" / "a" / "1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"1\.png cannot be read"):
+        image_folder(tmp_path, "train", augment=False).in_memory()
+
+
+def test_too_little_memory_is_told_before_any_picture_is_read(monkeypatch, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        (tmp_path / split / "a" / "0.png").write_bytes(b"no picture")
+    monkeypatch.setattr(paths, "available_memory", lambda: 12_287)
+    with pytest.raises(DataError, match=r"The 1 pictures take 0\.0 GB of memory"):
         image_folder(tmp_path, "train", augment=False).in_memory()
