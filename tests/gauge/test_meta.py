@@ -203,15 +203,15 @@ def taught(parts, rows=600, seed=0):
     """A layer that bends, whose answers another one is to learn: (its rows, its answers)."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    teacher = moved(MetaMobiusLinear(24, 6, 3, activation="tanh"), seed, 1.0, parts)
+    size = 1.0 if parts == ["connection"] else 0.15  # with more, one scale takes nearly all of the attention
+    teacher = moved(MetaMobiusLinear(24, 6, 3, activation="tanh"), seed, size, parts)
     # scales that see x differently, as fitted ones do, and inputs with a mean: else query = 0 is a saddle
     teacher.places.copy_(torch.stack([torch.randperm(24, generator=generator) for _ in teacher.windows]))
     x = torch.randn(rows, 24, generator=generator) + 0.5
     return teacher, x, teacher(x).detach()
 
 
-@pytest.mark.parametrize("route", ["direct", "path"])
-@pytest.mark.parametrize("part", ["connection"])
+@pytest.mark.parametrize(("part", "route"), [("connection", "direct"), ("connection", "path"), ("attention", "direct")])
 def test_what_is_trained_beats_the_closed_form_at_the_same_bits(part, route):
     """The closed form has the best heights that there are for its zero connection and equal attention."""
     teacher, x, y = taught([part])
@@ -229,7 +229,8 @@ def test_what_is_trained_beats_the_closed_form_at_the_same_bits(part, route):
         layer.hw += 0.01
         assert (layer(train[0]) - train[1]).square().mean().item() > before
         layer.hw -= 0.01
-    losses = layer.learn(*train, [part], steps=150, lr=0.03)
+    # with heights that were the best without it, no attention alone does much better
+    losses = layer.learn(*train, [part] if part == "connection" else [part, "heights"], steps=150, lr=0.02)
     assert layer.solve(*train) <= losses[-1] * (1 + 1e-5)
     trained = (layer(test[0]) - test[1]).square().mean().item()
     assert losses[0] == pytest.approx(before, rel=1e-4) and losses[-1] < 0.7 * before
