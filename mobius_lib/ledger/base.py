@@ -68,11 +68,12 @@ class Sample:
             raise LedgerError(f"not all of {list(self.values)}, with a row error of {self.row_error}, can be averaged.")
 
 
-@dataclass(frozen=True)
-class Missing:
-    """There is no evidence yet; the claim's command makes it."""
+class Missing(Exception):
+    """There is no evidence yet; the claim's command makes it. A check raises it."""
 
-    words: str
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
 
 
 Finding = Found | Sample | Missing
@@ -113,6 +114,8 @@ def call(name: str, arguments: Mapping[str, Any], results: "Results") -> Finding
             found = check(**given, **arguments)
         except LedgerError:
             raise
+        except Missing as nothing:
+            return nothing
         except Exception as error:  # an argument of any type may come to anything
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise LedgerError(f"the check {name} cannot use its `arguments` ({said}).") from error

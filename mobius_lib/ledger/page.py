@@ -76,7 +76,7 @@ def overview(verdicts: Sequence[Verdict]) -> Html:
     """How many claims of the sources came out how, by basis; then a paragraph for each source."""
     rows = ""
     for basis in BASIS:
-        counts = Counter(v.outcome for v in verdicts if v.basis == basis and v.claim.whose == "source")
+        counts = Counter(str(v.outcome) for v in verdicts if v.basis == basis and v.claim.whose == "source")
         bar = "".join(
             f'<a class="{_HUES.get(each, "")}" style="flex-grow: {counts[each]}" aria-label="{counts[each]} {each}" '
             f'href="{_asked(basis=basis, outcome=each, whose="source")}">{sign} {counts[each]}</a>'

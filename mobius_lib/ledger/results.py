@@ -1,16 +1,14 @@
 """Result files of runs, as evidence: found, read through their schema, and looked at arm by arm."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mobius_lib.ledger.base import LedgerError
+from mobius_lib.ledger.base import Gate, LedgerError, Missing, Sample
 from mobius_lib.runs.about import OWN
-
-ENOUGH_SEEDS = 3
-"""Seeds below which no run decides a claim: two seeds have one degree of freedom and an interval 12.7 wide."""
 
 
 @dataclass(frozen=True)
@@ -68,47 +66,53 @@ class RunFile:
         """Seeds that all these arms have, in order."""
         return sorted(set.intersection(*(set(self.arms.get(arm, {})) for arm in arms)))
 
-    def number(self, arm: str, seed: int, key: str) -> float:
-        """A number of one record; `key` is a field of it or, with a slash, of its lens_state.
+    def number(self, arm: str, seed: int, measure: str, epoch: int | None = None) -> float:
+        """A number of one record, or of its history after an epoch, counted from 1.
 
+        Args:
+            measure: a field, or with slashes what lies deeper, "geo_weights/384/2"; or an entry of its lens_state.
         Raises:
-            LedgerError: when the record has no such field, or it is no finite number.
-        """
-        record = self.arms[arm][seed]
-        value = record.get("lens_state", {}).get(key) if "/" in key else record.get(key)
-        return self._finite(value, arm, seed, key)
-
-    def numbers(self, arm: str, key: str, *also_in: str) -> list[float]:
-        """That number for every seed that this arm, and the arms in `also_in`, have."""
-        return [self.number(arm, seed, key) for seed in self.seeds(arm, *also_in)]
-
-    def entry(self, arm: str, seed: int, *path: str | int) -> float | None:
-        """A number deeper in one record, such as ("geo_weights", "384", 2); None where the record does not have it.
-
-        Raises:
+            Missing: when the record has no such field.
             LedgerError: when something stands there that is no finite number.
         """
-        value: Any = self.arms[arm][seed]
-        for step in path:
+        record = self.arms[arm][seed]
+        for start in (record, record.get("lens_state", {})):
+            value: Any = start
             try:
-                value = value[int(step)] if isinstance(value, list) else value[step]
-            except (KeyError, IndexError, TypeError, ValueError):
-                return None
-        return self._finite(value, arm, seed, "/".join(map(str, path)))
+                if epoch is not None:
+                    value = next(row for row in start.get("history", ()) if row.get("epoch") == epoch)
+                for step in measure.split("/") if start is record else [measure]:
+                    value = value[int(step)] if isinstance(value, list) else value[step]
+            except (KeyError, IndexError, TypeError, ValueError, StopIteration):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise LedgerError(
+                    f"{self.path}: arm {arm!r}, seed {seed} has {measure} = {value!r} where a finite number belongs; "
+                    f"run the command in that file's `command` again."
+                )
+            return float(value)
+        after = f" after epoch {epoch}" if epoch else ""
+        raise Missing(f"{self.path.name} does not tell {measure}{after} of {arm}.")
+
+    def numbers(self, arm: str, measure: str, *also_in: str, epoch: int | None = None) -> list[float]:
+        """That number for every seed that this arm, and the arms in `also_in`, have."""
+        return [self.number(arm, seed, measure, epoch) for seed in self.seeds(arm, *also_in)]
 
     def lens_curve(self, arm: str, seed: int, name: str) -> list[float]:
-        """`name` of every lens in order of depth, such as alpha; empty when the record has none."""
+        """`name` of every lens in order of depth, such as alpha.
+
+        Raises:
+            Missing: when the record has none.
+        """
         state = self.arms[arm][seed].get("lens_state", {})
         blocks = sorted(int(key.split("/")[0].removeprefix("block")) for key in state if key.endswith(f"/{name}"))
-        return [self.number(arm, seed, f"block{block}/{name}") for block in blocks]
+        return [self.number(arm, seed, f"block{block}/{name}") for block in blocks or [0]]
 
-    def _finite(self, value: Any, arm: str, seed: int, where: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise LedgerError(
-                f"{self.path}: arm {arm!r}, seed {seed} has {where} = {value!r} where a finite number belongs; "
-                f"run the command in that file's `command` again."
-            )
-        return float(value)
+    def sample(
+        self, values: Sequence[float], words: str, gates: Sequence[Gate] = (), row_error: float | None = 0.0
+    ) -> Sample:
+        """One number per seed of this file, as evidence."""
+        return Sample(tuple(values), words, "", tuple(gates), row_error, (self.source,), self.size)
 
 
 @dataclass(frozen=True)
@@ -117,22 +121,23 @@ class Results:
 
     folder: Path
 
-    def find(self, run: str, *arms: str, scale: str | None = None, seeds: int = ENOUGH_SEEDS) -> RunFile | None:
-        """The best file of a run whose arms share at least so many seeds, or None.
+    def find(self, run: str, *arms: str, scale: str | None = None) -> RunFile:
+        """The best file of a run whose arms share a seed.
 
         Without a scale the full one is preferred, and the quick one comes last. What options have changed is none, and
         neither is what was made of a user's own data.
+
+        Raises:
+            Missing: when there is none.
         """
-        if not self.folder.is_dir():
-            return None
         order = {"full": 0, "quick": 2}
         paths = sorted(self.folder.glob(f"{run}.*.json"), key=lambda path: (order.get(_scale(path), 1), path.name))
         for path in paths:
             if scale in (None, _scale(path)) and OWN not in path.name.split("."):
                 file = read(path)
-                if not file.changes and len(file.seeds(*arms)) >= seeds:
+                if not file.changes and file.seeds(*arms):
                     return file
-        return None
+        raise Missing(f"There is no result file of {run} at {scale or 'any'} scale with {' and '.join(arms)}.")
 
     def file(self, source: str) -> RunFile | None:
         """The result file that a check names as its source, "results/NAME.json"; None for any other source."""

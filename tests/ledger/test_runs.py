@@ -82,19 +82,26 @@ def test_a_number_after_an_epoch(write_run: WriteRun, results: Results) -> None:
     ask = {"run": "r", "measure": "val_accuracy"}
     assert run_value(results, arm="a", epoch=2, **ask).values == (0.5, 0.6)
     assert run_difference(results, better="a", than="b", epoch=1, **ask).values == pytest.approx((-10, 10))
-    missing = run_value(results, arm="a", epoch=3, **ask)
-    assert isinstance(missing, Missing) and "val accuracy" in missing.words
+    with pytest.raises(Missing, match="val_accuracy after epoch 3"):
+        run_value(results, arm="a", epoch=3, **ask)
 
 
 def test_what_is_not_there_is_missing(write_run: WriteRun, results: Results) -> None:
-    assert isinstance(run_value(results, run="r", arm="a"), Missing)
+    with pytest.raises(Missing):
+        run_value(results, run="r", arm="a")
     write_run("r", a=accuracies(0.9))
-    assert isinstance(run_value(results, run="r", arm="b"), Missing)
-    assert isinstance(run_value(results, run="r", arm="a", scale="quick"), Missing)
-    assert isinstance(run_value(results, run="r", arm="a", measure="lens_state/x"), Missing)
-    assert isinstance(run_difference(results, run="r", better="a", than="b"), Missing)
-    assert isinstance(run_growth(results, run="r", arm="b", measure="x"), Missing)
-    assert isinstance(run_step_ratio(results, run="r", form="a"), Missing)
+    with pytest.raises(Missing):
+        run_value(results, run="r", arm="b")
+    with pytest.raises(Missing):
+        run_value(results, run="r", arm="a", scale="quick")
+    with pytest.raises(Missing):
+        run_value(results, run="r", arm="a", measure="lens_state/x")
+    with pytest.raises(Missing):
+        run_difference(results, run="r", better="a", than="b")
+    with pytest.raises(Missing):
+        run_growth(results, run="r", arm="b", measure="x")
+    with pytest.raises(Missing):
+        run_step_ratio(results, run="r", form="a")
 
 
 @pytest.mark.parametrize("value", ["high", None, True, float("nan"), [1]])
@@ -108,7 +115,8 @@ def test_deeper_numbers(write_run: WriteRun, results: Results) -> None:
     write_run("r", a=[{"lens_state": {"block0/alpha": 1.5}, "deep": {"x": [1, 2]}}])
     assert run_value(results, run="r", arm="a", measure="block0/alpha").values == (1.5,)
     assert run_value(results, run="r", arm="a", measure="deep/x/1").values == (2,)
-    assert isinstance(run_value(results, run="r", arm="a", measure="deep/x/y"), Missing)
+    with pytest.raises(Missing):
+        run_value(results, run="r", arm="a", measure="deep/x/y")
 
 
 def test_the_best_rate_at_the_edge_of_its_search_decides_nothing(write_run: WriteRun, results: Results) -> None:
@@ -149,7 +157,8 @@ def test_an_exact_power_is_measured_exactly(write_run: WriteRun, results: Result
     write_run("r", a=[{"bytes": table}, {"bytes": table}])
     assert run_growth(results, run="r", arm="a", measure="bytes").values == pytest.approx((power, power))
     write_run("r", a=[{"bytes": {"64": 1.0, "128": 2.0}}])
-    assert isinstance(run_growth(results, run="r", arm="a", measure="bytes"), Missing)
+    with pytest.raises(Missing):
+        run_growth(results, run="r", arm="a", measure="bytes")
     write_run("r", a=[{"bytes": {"many": 1.0}}])
     with pytest.raises(LedgerError, match="sizes"):
         run_growth(results, run="r", arm="a", measure="bytes")
@@ -161,7 +170,8 @@ def test_steps_are_compared_round_by_round(write_run: WriteRun, results: Results
     found = run_step_ratio(results, run="r", form="lens")
     assert found.values == (0, 1, 2, 1, 3) and "2.00 times" in found.words and not closed(found)
     assert closed(run_step_ratio(results, run="r", form="few")) == ["4 of at least 5 rounds"]
-    assert isinstance(run_step_ratio(results, run="r", form="other"), Missing)
+    with pytest.raises(Missing):
+        run_step_ratio(results, run="r", form="other")
 
 
 def test_a_small_training_run_tells_its_share_of_the_sources(judge_one: JudgeOne, write_run: WriteRun) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from mobius_lib import gauge as ladder
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.harmonic import read_from_planted
-from mobius_lib.ledger.base import Finding, Found, Gate, Sample, register
-from mobius_lib.ledger.checks.runs import missing, spoken
+from mobius_lib.ledger.base import Finding, Found, Gate, Missing, Sample, register
+from mobius_lib.ledger.checks.runs import spoken
 from mobius_lib.ledger.results import Results, RunFile
 
 MATH = "mobius_lib.gauge.math"
@@ -151,18 +151,14 @@ def _random(width: int, terms: int, activation: str) -> ladder.MetaMobiusLinear:
 
 
 @register
-def text_difference(results: Results, *, first: Mapping[str, Any], second: Mapping[str, Any], measure: str) -> Finding:
+def text_difference(results: Results, *, first: Mapping[str, Any], second: Mapping[str, Any], measure: str) -> Sample:
     """A measure of one row of the run on a text (its arm, target and so on, 8 Gaussians) minus that of another.
 
     A perplexity is compared by its logarithm.
     """
     arms = first["arm"], second["arm"]
-    file = results.find(RUN, *arms, scale=SCALE, seeds=1)
-    pairs = (
-        [[_of_row(file, seed, row, measure) for row in (first, second)] for seed in file.seeds(*arms)] if file else []
-    )
-    if file is None or any(None in pair for pair in pairs):
-        return missing(RUN, arms, SCALE, measure)
+    file = results.find(RUN, *arms, scale=SCALE)
+    pairs = [[_of_row(file, seed, row, measure) for row in (first, second)] for seed in file.seeds(*arms)]
     log = math.log if measure == "perplexity" else float
     means = [statistics.mean(side) for side in zip(*pairs, strict=True)]
     of = [
@@ -181,10 +177,10 @@ def fitted_widths(results: Results, *, what: str, windows: Sequence[int], resolu
         what: "exponent", of sigma_k = sigma_0 k^b; "power", p of b = b_0 s^p; "mean", log of the last over the first.
         resolution: how near to 1/3 the fit must read an exponent of 1/3 that is planted.
     """
-    file = results.find(RUN, "L3", scale=SCALE, seeds=1)
-    records = [file.arms["L3"][seed].get("sigma", {}) for seed in file.seeds("L3")] if file else []
-    if file is None or not all(str(window) in sigma for sigma in records for window in windows):
-        return missing(RUN, ("L3",), SCALE, "widths of the Gaussians")
+    file = results.find(RUN, "L3", scale=SCALE)
+    records = [file.arms["L3"][seed].get("sigma", {}) for seed in file.seeds("L3")]
+    if not all(str(window) in sigma for sigma in records for window in windows):
+        raise Missing(f"{file.path.name} does not tell the widths of L3's Gaussians at each of {list(windows)}.")
     widths = [[torch.tensor(sigma[str(window)]).sort().values for window in windows] for sigma in records]
     gates = [_ends([each for seed in widths for each in seed])]
     if resolution is not None:
@@ -199,7 +195,7 @@ def fitted_widths(results: Results, *, what: str, windows: Sequence[int], resolu
     exponents = [[_exponent(each) for each in seed] for seed in widths]
     if what == "power":
         if min(map(min, exponents)) <= 0:
-            return missing(RUN, ("L3",), SCALE, "exponents above 0")
+            raise Missing(f"{file.path.name} has exponents of L3 that are not above 0.")
         powers = [gauge.power_law(torch.tensor(windows), torch.tensor(each))[0] for each in exponents]
         return _of_one_text(file, powers, "The exponent as a power of the window", gates)
     sides = zip(windows, zip(*exponents, strict=True), strict=True)
@@ -207,12 +203,12 @@ def fitted_widths(results: Results, *, what: str, windows: Sequence[int], resolu
     return Found(parts, "Slopes of log width against log k, sorted.", (file.source,), file.size, tuple(gates))
 
 
-def _of_row(file: RunFile, seed: int, which: Mapping[str, Any], measure: str) -> float | None:
+def _of_row(file: RunFile, seed: int, which: Mapping[str, Any], measure: str) -> float:
     wanted = {"terms": 8, **which}
     arm = wanted.pop("arm")
     rows = file.arms[arm][seed].get("rows", ())
     places = [i for i, row in enumerate(rows) if all(row.get(key) == value for key, value in wanted.items())]
-    return file.entry(arm, seed, "rows", places[0], measure) if places else None
+    return file.number(arm, seed, f"rows/{places[0] if places else len(rows)}/{measure}")
 
 
 def _of_one_text(
@@ -227,8 +223,7 @@ def _of_one_text(
     n, mean, shared = len(values), statistics.mean(values), HELD_OUT / (1 - HELD_OUT)
     wider = math.sqrt(1 + n * shared if held_out else n / shared)
     said = f"{words}. Each seed leaves out a tenth of one text, which the interval allows for."
-    spread = tuple(mean + wider * (value - mean) for value in values)
-    return Sample(spread, said, gates=tuple(gates), row_error=0.0, sources=(file.source,), note=file.size)
+    return file.sample([mean + wider * (value - mean) for value in values], said, gates)
 
 
 def _ends(cascades: Sequence[Tensor]) -> Gate:

@@ -3,8 +3,9 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
-from mobius_lib.ledger.base import Finding, Gate, LedgerError, Missing, Sample, register
+from mobius_lib.ledger.base import Gate, LedgerError, Missing, Sample, register
 from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.ledger.stats import row_error
 
@@ -36,7 +37,7 @@ def run_value(
     epoch: int | None = None,
     rows: int | None = None,
     above: Sequence[str] = (),
-) -> Finding:
+) -> Sample:
     """A recorded number of one arm, seed by seed.
 
     Args:
@@ -45,20 +46,10 @@ def run_value(
         rows: of the test set, where the number is an accuracy; 0 where no test set has a part in it.
         above: arms or baselines that this arm must beat, else the run says nothing.
     """
-    file = results.find(run, arm, scale=scale, seeds=1)
-    values = [] if file is None else [value_of(file, arm, seed, measure, epoch) for seed in file.seeds(arm)]
-    found = [value for value in values if value is not None]
-    if file is None or len(found) < len(values):
-        return missing(run, (arm,), scale, measure)
-    what = spoken(measure) + (f" after epoch {epoch}" if epoch else "")
-    return Sample(
-        tuple(found),
-        f"{what} of {arm}.",
-        gates=gates(file, (arm,), above),
-        row_error=row_error(rows, statistics.mean(found)) if rows else rows,
-        sources=(file.source,),
-        note=file.size,
-    )
+    file = results.find(run, arm, scale=scale)
+    found = file.numbers(arm, measure, epoch=epoch)
+    error = row_error(rows, statistics.mean(found)) if rows else rows
+    return file.sample(found, f"{spoken(measure, epoch)} of {arm}.", gates(file, (arm,), above), error)
 
 
 @register
@@ -74,7 +65,7 @@ def run_difference(
     factor: float = POINTS,
     rows: int | None = None,
     above: Sequence[str] = (),
-) -> Finding:
+) -> Sample:
     """A measure of one arm minus another's, paired by seed.
 
     The final accuracy by default: the best of all epochs is chosen on the very rows it is measured on. Of bits per
@@ -84,65 +75,32 @@ def run_difference(
         factor: what a unit of the measure counts; 100 for percentage points.
         measure, epoch, rows, above: as of `run_value`; both arms must beat `above`.
     """
-    file = results.find(run, better, than, scale=scale, seeds=1)
-    seeds = [] if file is None else file.seeds(better, than)
-    pairs = [
-        (value_of(file, better, s, measure, epoch), value_of(file, than, s, measure, epoch)) for s in seeds if file
-    ]
-    found = [(a, b) for a, b in pairs if a is not None and b is not None]
-    if file is None or len(found) < len(pairs):
-        return missing(run, (better, than), scale, measure)
-    first, second = (statistics.mean(side) for side in zip(*found, strict=True))
-    error = factor * row_error(rows, first, second) if rows else _error_of_pieces(file, better, than, seeds)
-    what = spoken(measure) + (f" after epoch {epoch}" if epoch else "")
-    return Sample(
-        tuple(factor * (a - b) for a, b in found),
-        f"{what}: {better} {first:.4g}, {than} {second:.4g}; the difference is paired by seed.",
-        gates=gates(file, (better, than), above),
-        row_error=error,
-        sources=(file.source,),
-        note=file.size,
-    )
+    file = results.find(run, better, than, scale=scale)
+    sides = [file.numbers(one, measure, other, epoch=epoch) for one, other in ((better, than), (than, better))]
+    first, second = map(statistics.mean, sides)
+    error = factor * row_error(rows, first, second) if rows else _error_of_pieces(file, better, than)
+    words = f"{spoken(measure, epoch)}: {better} {first:.4g}, {than} {second:.4g}; the difference is paired by seed."
+    away = [factor * (a - b) for a, b in zip(*sides, strict=True)]
+    return file.sample(away, words, gates(file, (better, than), above), error)
 
 
 @register
-def run_growth(results: Results, *, run: str, arm: str, measure: str, scale: str | None = None) -> Finding:
+def run_growth(results: Results, *, run: str, arm: str, measure: str, scale: str | None = None) -> Sample:
     """The exponent with which a table {size: number} grows, seed by seed: the slope of its logarithms."""
-    file = results.find(run, arm, scale=scale, seeds=1)
-    slopes = [] if file is None else [slope_of(file, arm, seed, measure) for seed in file.seeds(arm)]
-    found = [slope for slope in slopes if slope is not None]
-    if file is None or len(found) < len(slopes):
-        return missing(run, (arm,), scale, measure)
-    words = f"{spoken(measure)} of {arm} grows like n to the power of {statistics.mean(found):.2f}."
-    return Sample(tuple(found), words, row_error=0.0, sources=(file.source,), note=file.size)
+    file = results.find(run, arm, scale=scale)
+    found = [slope_of(file, arm, seed, measure) for seed in file.seeds(arm)]
+    return file.sample(found, f"{spoken(measure)} of {arm} grows like n to the power of {statistics.mean(found):.2f}.")
 
 
 @register
-def run_step_ratio(results: Results, *, run: str, form: str, baseline: str = "gelu") -> Finding:
+def run_step_ratio(results: Results, *, run: str, form: str, baseline: str = "gelu") -> Sample:
     """log2 of a training step of one form over one of the baseline, taken in turn: one number per round."""
-    file = results.find(run, baseline, seeds=1)
-    logs = [] if file is None else log_step_ratios(file, form, baseline)
-    if file is None or not logs:
-        return missing(run, (form, baseline), None, "training steps taken in turn")
-    middle = 2 ** statistics.median(logs)
-    return Sample(
-        tuple(logs),
-        f"A training step of {form} takes {middle:.2f} times one of {baseline}, the median of rounds taken in turn.",
-        gates=(Gate(f"{len(logs)} of at least {ENOUGH_ROUNDS} rounds", len(logs) >= ENOUGH_ROUNDS),),
-        row_error=0.0,
-        sources=(file.source,),
-        note=f"{len(logs)} rounds",
-    )
-
-
-def value_of(file: RunFile, arm: str, seed: int, measure: str, epoch: int | None = None) -> float | None:
-    """A number of a record, or of its history after an epoch; None where it does not have it."""
-    if epoch is not None:
-        rows = file.arms[arm][seed].get("history", [])
-        place = next((i for i, row in enumerate(rows) if row.get("epoch") == epoch), None)
-        return None if place is None else file.entry(arm, seed, "history", place, measure)
-    found = file.entry(arm, seed, *measure.split("/"))
-    return file.entry(arm, seed, "lens_state", measure) if found is None else found
+    file = results.find(run, baseline)
+    logs = log_step_ratios(file, form, baseline)
+    middle, enough = 2 ** statistics.median(logs), len(logs) >= ENOUGH_ROUNDS
+    words = f"A training step of {form} takes {middle:.2f} times one of {baseline}, the median of rounds taken in turn."
+    found = file.sample(logs, words, [Gate(f"{len(logs)} of at least {ENOUGH_ROUNDS} rounds", enough)])
+    return replace(found, note=f"{len(logs)} rounds")
 
 
 def gates(file: RunFile, arms: Sequence[str], above: Sequence[str] = ()) -> tuple[Gate, ...]:
@@ -192,9 +150,9 @@ def reachable(file: RunFile, arm: str, far: float) -> Gate:
     return Gate(f"{words} {steps:,.0f} steps at such rates could take it there", far < most)
 
 
-def _error_of_pieces(file: RunFile, better: str, than: str, seeds: Sequence[int]) -> float | None:
+def _error_of_pieces(file: RunFile, better: str, than: str) -> float | None:
     """Standard error of a difference of bits from the pieces of the test text; None where none are kept."""
-    kept = [[file.arms[arm][seed].get("bits_by_piece") for seed in seeds] for arm in (better, than)]
+    kept = [[file.arms[arm][seed].get("bits_by_piece") for seed in file.seeds(better, than)] for arm in (better, than)]
     if not all(pieces for side in kept for pieces in side):
         return None
     means = [[statistics.mean(piece) for piece in zip(*side, strict=True)] for side in kept]
@@ -202,33 +160,39 @@ def _error_of_pieces(file: RunFile, better: str, than: str, seeds: Sequence[int]
     return statistics.stdev(gaps) / math.sqrt(len(gaps))
 
 
-def slope_of(file: RunFile, arm: str, seed: int, measure: str) -> float | None:
-    """Slope of log number against log size by least squares; None with fewer than three sizes.
+def slope_of(file: RunFile, arm: str, seed: int, measure: str) -> float:
+    """Slope of log number against log size by least squares.
 
     A null is a size that the run left out, as an arm too large for its limit.
+
+    Raises:
+        Missing: with fewer than three sizes.
     """
     raw = file.arms[arm][seed].get(measure)
     try:
         sizes = sorted((size for size, number in raw.items() if number is not None), key=float)
     except (AttributeError, ValueError) as error:
         raise LedgerError(f"{file.path}: arm {arm!r}, seed {seed}: {measure} is no table of sizes.") from error
-    numbers = {float(size): file.entry(arm, seed, measure, size) for size in sizes}
-    pairs = [(math.log(n), math.log(value)) for n, value in numbers.items() if value and value > 0 and n > 0]
-    return None if len(pairs) < 3 else statistics.linear_regression(*zip(*pairs, strict=True)).slope
+    numbers = {float(size): file.number(arm, seed, f"{measure}/{size}") for size in sizes}
+    pairs = [(math.log(n), math.log(value)) for n, value in numbers.items() if value > 0 and n > 0]
+    if len(pairs) < 3:
+        raise Missing(f"{file.path.name} has {measure} of {arm} at fewer than three sizes.")
+    return statistics.linear_regression(*zip(*pairs, strict=True)).slope
 
 
 def log_step_ratios(file: RunFile, form: str, baseline: str = "gelu") -> list[float]:
-    """log2(step of a form / step of the baseline), one per round; empty where the run did not measure it."""
-    return [math.log2(ratio) for ratio in file.cost.get(form, {}).get(f"ratios_to_{baseline}", [])]
+    """log2(step of a form / step of the baseline), one per round.
+
+    Raises:
+        Missing: where the run did not measure it.
+    """
+    ratios = file.cost.get(form, {}).get(f"ratios_to_{baseline}")
+    if not ratios:
+        raise Missing(f"{file.path.name} does not tell what training steps of {form} and {baseline} take in turn.")
+    return list(map(math.log2, ratios))
 
 
-def missing(run: str, arms: Sequence[str], scale: str | None, what: str) -> Missing:
-    """What a check returns when the files of a run do not suffice."""
-    which = f"at {scale} scale" if scale else "at any scale"
-    return Missing(f"No result file of {run} {which} holds {spoken(what).lower()} of {' and '.join(arms)}.")
-
-
-def spoken(measure: str) -> str:
+def spoken(measure: str, epoch: int | None = None) -> str:
     """The name of a measure as the beginning of a sentence."""
     name = WORDS.get(measure, measure.replace("_", " "))
-    return name[0].upper() + name[1:]
+    return name[0].upper() + name[1:] + (f" after epoch {epoch}" if epoch else "")

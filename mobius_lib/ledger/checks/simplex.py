@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobius_lib.errors import CheckpointError
-from mobius_lib.ledger.base import Finding, Found, Gate, Missing, Sample, register
+from mobius_lib.ledger.base import Found, Gate, Sample, register
 from mobius_lib.ledger.checks.runs import reachable, run_value
 from mobius_lib.ledger.results import Results
 from mobius_lib.simplex import TERMS, GeoFractalDavid, loss, parameter_groups
@@ -159,18 +159,17 @@ def rate_factors() -> Found:
 @register
 def run_parts(
     results: Results, *, run: str, arm: str, scale: str, measures: Mapping[str, str], rows: int | None = None
-) -> Finding:
+) -> Found:
     """Recorded numbers of one arm, each a named part; `rows` as of `run_value`."""
     ask = {"run": run, "arm": arm, "scale": scale, "rows": rows}
-    found = {name: run_value(results, measure=each, **ask) for name, each in measures.items()}
-    return next((each for each in found.values() if isinstance(each, Missing)), Found(found, ""))
+    return Found({name: run_value(results, measure=each, **ask) for name, each in measures.items()}, "")
 
 
 @register
 def run_learned(
     results: Results, *, run: str, arm: str, measure: str, scale: str, what: str,
     minus: str | None = None, distance: float | None = None,
-) -> Finding:  # fmt: skip
+) -> Sample:  # fmt: skip
     """A parameter (or one minus another) that an arm has learned, seed by seed.
 
     Args:
@@ -178,11 +177,8 @@ def run_learned(
         distance: how far the source's own went; the run must have had steps enough to go as far.
     """
     first, *second = (run_value(results, run=run, arm=arm, measure=m, scale=scale) for m in (measure, minus) if m)
-    file = results.find(run, arm, scale=scale, seeds=1)
-    if file is None or not isinstance(first, Sample):
-        return first
     values = tuple(sum(pair) for pair in zip(first.values, *([-v for v in s.values] for s in second), strict=True))
-    reach = () if distance is None else (reachable(file, arm, distance),)
+    reach = () if distance is None else (reachable(results.find(run, arm, scale=scale), arm, distance),)
     return replace(first, values=values, words=f"{what} of {arm}.", gates=(*first.gates, *reach), row_error=0.0)
 
 

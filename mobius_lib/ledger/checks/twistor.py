@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobius_lib.ledger.base import Finding, Found, Gate, Missing, Sample, register
-from mobius_lib.ledger.checks.runs import gates, missing, run_difference, run_value
+from mobius_lib.ledger.base import Found, Gate, Sample, register
+from mobius_lib.ledger.checks.runs import gates, run_difference, run_value
 from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.products import by_torch
 from mobius_lib.twistor import PRESETS, IncidenceAttention, MobiusLayer, TwistorHopeArchitecture, laws, public
@@ -176,47 +176,43 @@ def noise_floor(*, vocabulary: int, dim: int, rows: int, length: int) -> Found:
 
 
 @register
-def presets(results: Results, *, measure: str) -> Finding:
+def presets(results: Results, *, measure: str) -> Found:
     """A measure of every preset on a GPU."""
     run = "twistor-length"
     found = {name: run_value(results, run=run, arm=name, measure=measure, scale="full") for name in PRESETS}
-    gone = next((each for each in found.values() if isinstance(each, Missing)), None)
-    return gone or Found(found, "Batches of 4 x 32 tokens of 1,000.")
+    return Found(found, "Batches of 4 x 32 tokens of 1,000.")
 
 
 @register
-def mixed_saves(results: Results, *, measure: str, faster: bool) -> Finding:
+def mixed_saves(results: Results, *, measure: str, faster: bool) -> Sample:
     """How much less of a measure mixed precision takes, or how much faster it is; paired by seed."""
-    run, arms = "twistor-length", ("recommended, mixed", "recommended")
-    if (file := results.find(run, *arms, scale="full", seeds=1)) is None:
-        return missing(run, arms, "full", measure)
+    arms = ("recommended, mixed", "recommended")
+    file = results.find("twistor-length", *arms, scale="full")
     pairs = zip(*(file.numbers(arm, measure, *arms) for arm in arms), strict=True)
-    shares = tuple(b / a - 1 if faster else 1 - a / b for a, b in pairs)
-    return Sample(shares, f"Beside full precision, on {file.device}.", row_error=0.0, sources=(file.source,))
+    shares = [b / a - 1 if faster else 1 - a / b for a, b in pairs]
+    return file.sample(shares, f"Beside full precision, on {file.device}.")
 
 
 @register
 def bits_apart(
     results: Results, *, run: str, better: str, than: str, longer: str | None = None, measure: str = BITS
-) -> Finding:
+) -> Sample:
     """Bits of one arm minus another's, and what must hold before they say anything.
 
     Args:
         longer: an arm with the model of `better`, trained for more steps.
     """
     found = run_difference(results, run=run, better=better, than=than, measure=measure, factor=1.0)
-    if not isinstance(found, Sample) or (file := results.find(run, better, than, seeds=1)) is None:
-        return found
+    file = results.find(run, better, than)
     more = [] if longer is None else [_has_learned(file, better, longer, than)]
     return replace(found, gates=(*found.gates, *_fair(file, better, than), *more))
 
 
 @register
-def forgets_less(results: Results, *, run: str, better: str, than: str, mixed: str) -> Finding:
+def forgets_less(results: Results, *, run: str, better: str, than: str, mixed: str) -> Sample:
     """What one arm forgets of groups of books that came first minus what another does; `mixed` knows no order."""
     found = bits_apart(results, run=run, better=better, than=than, measure="forgetting")
-    if not isinstance(found, Sample) or (file := results.find(run, better, than, mixed, seeds=1)) is None:
-        return found
+    file = results.find(run, better, than, mixed)
     lost = max(fmean(file.numbers(arm, "forgetting")) for arm in (better, than))
     ascents, of_mixed = (len(next(iter(file.arms[arm].values()))["history"]) for arm in (than, mixed))
     nothing = Gate(f"no arm forgets anything: on average {lost:+.3f} bits at most", lost > 0)
@@ -225,17 +221,15 @@ def forgets_less(results: Results, *, run: str, better: str, than: str, mixed: s
 
 
 @register
-def gradients_stand_out(results: Results, *, run: str, better: str, than: str) -> Finding:
+def gradients_stand_out(results: Results, *, run: str, better: str, than: str) -> Sample:
     """By how many medians the largest gradient of a training run is larger in one arm than in another."""
     arms = (better, than)
-    if (file := results.find(run, *arms, seeds=1)) is None:
-        return missing(run, arms, None, "the lengths of gradients")
+    file = results.find(run, *arms)
     norms = [[[row["gradient_norm"] for row in file.arms[a][s]["history"]] for s in file.seeds(*arms)] for a in arms]
     first, second = ([max(curve) / median(curve) for curve in curves] for curves in norms)
     words = f"The largest gradient is {fmean(first):.2f} medians in {better} and {fmean(second):.2f} in {than}."
-    fair = (*gates(file, arms), *_fair(file, *arms))
-    away = tuple(a - b for a, b in zip(first, second, strict=True))
-    return Sample(away, words, gates=fair, row_error=0.0, sources=(file.source,), note=file.size)
+    away = [a - b for a, b in zip(first, second, strict=True)]
+    return file.sample(away, words, [*gates(file, arms), *_fair(file, *arms)])
 
 
 def _fair(file: RunFile, *arms: str) -> list[Gate]:

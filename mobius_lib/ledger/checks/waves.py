@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.ledger.base import Finding, Found, Sample, register
-from mobius_lib.ledger.checks.runs import missing, reachable, spoken
+from mobius_lib.ledger.base import Found, Sample, register
+from mobius_lib.ledger.checks.runs import reachable, spoken
 from mobius_lib.ledger.results import Results
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusConvBlock, MobiusLens, MobiusNet, lens_state, use_backend
 from mobius_lib.waves import laws as library
@@ -167,11 +167,9 @@ def left_by_a_run(*, parts: Mapping[str, list[str]], resumed: str | None = None)
 
 
 @register
-def published_weights(results: Results, *, of: str) -> Finding:
+def published_weights(results: Results, *, of: str) -> Found:
     """Accuracy, learned values and gates of the weights that the author published: nothing in them is random."""
-    file = results.find("waves-clip-weights", "lens", scale="full", seeds=1)
-    if file is None:
-        return missing("waves-clip-weights", ("lens",), "full", of)
+    file = results.find("waves-clip-weights", "lens", scale="full")
     names = {"omega": "omega", "alpha": "alpha", "xor": "xor_weight", "gate": "gate_participation"}
     curves = {key: list(map(abs, file.lens_curve("lens", file.seeds("lens")[0], name))) for key, name in names.items()}
     gates, found = curves.pop("gate"), {"accuracy": file.numbers("lens", "final_accuracy")[0], "table": curves}
@@ -180,12 +178,10 @@ def published_weights(results: Results, *, of: str) -> Finding:
 
 
 @register
-def learned(results: Results, *, run: str, of: str, to: float = 0.5, scale: str = "short") -> Finding:
+def learned(results: Results, *, run: str, of: str, to: float = 0.5, scale: str = "short") -> Sample:
     """What the lenses of a run have learned, seed by seed; closed while AdamW could not have gone as far as `to`."""
-    file, start = results.find(run, "lens", scale=scale, seeds=1), MobiusLens(3, 0, 1).requires_grad_(False)
-    curves = [] if file is None else [file.lens_curve("lens", seed, of) for seed in file.seeds("lens")]
-    if file is None or not all(curves):
-        return missing(run, ("lens",), scale, of)
+    file, start = results.find(run, "lens", scale=scale), MobiusLens(3, 0, 1).requires_grad_(False)
+    curves = [file.lens_curve("lens", seed, of) for seed in file.seeds("lens")]
     values, which = [curve[-1] for curve in curves], "in the last lens"
     if of == "alpha":  # each goes half of the way, as the first may fall while the last one rises
         values, which = [abs(curve[-1]) - abs(curve[0]) for curve in curves], "of the last lens minus that of the first"
@@ -195,8 +191,7 @@ def learned(results: Results, *, run: str, of: str, to: float = 0.5, scale: str 
         far = (start.accum_weights[0] - start.accum_weights[1]).item() / 2
     else:
         far = _to_winners(to) if of == "gate_participation" else math.log(to / (1 - to)) - start.xor_weight.item()
-    words, gates = f"{spoken(of)} {which}.", (reachable(file, "lens", far),)
-    return Sample(tuple(values), words, "", gates, 0.0, (file.source,), file.size)
+    return file.sample(values, f"{spoken(of)} {which}.", [reachable(file, "lens", far)])
 
 
 @cache
