@@ -136,17 +136,3 @@ def _p_value(values: Sequence[float], row_error: float, smallest: float) -> floa
     if found.n == 1 or far == 0:
         return 1.0
     return float(2 * stdtr(degrees, -far / error)) if error else 0.0
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """Rank of each value from 1; equal values share the mean of their ranks."""
-    return [sum(w < v for w in values) + (sum(w == v for w in values) + 1) / 2 for v in values]
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's rank correlation, in [-1, 1]: 1 when both sort alike. 0 when one of them is constant: no order."""
-    a, b = ranks(first), ranks(second)
-    centre = (len(a) + 1) / 2
-    product = math.fsum((x - centre) * (y - centre) for x, y in zip(a, b, strict=True))
-    size = math.sqrt(math.fsum((x - centre) ** 2 for x in a) * math.fsum((y - centre) ** 2 for y in b))
-    return product / size if size else 0.0

@@ -32,6 +32,9 @@ class Part(BaseModel):
     words: str
 
 
+_OF_A_PART = ("measured", "interval", "outcome", "words")
+
+
 class Verdict(BaseModel):
     """A claim and its outcome. `model_dump(mode="json")` gives plain values."""
 
@@ -130,14 +133,7 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
         note=ruling.note + _share(claim, ruling, files),
         words=f"{reason} {ruling.words}" if reason else ruling.words,
         parts=tuple(
-            Part(
-                name=name,
-                reported=reported[name],
-                measured=part.measured,
-                interval=part.interval,
-                outcome=part.outcome,
-                words=part.words,
-            )
+            Part(name=name, reported=reported[name], **{field: getattr(part, field) for field in _OF_A_PART})
             for name, part in (ruling.parts or {}).items()
         ),
         sources=ruling.sources,

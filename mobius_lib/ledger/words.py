@@ -55,6 +55,7 @@ def basis_text(v: Verdict) -> str:
 
 
 def reported_name(v: Verdict) -> str:
+    """Sources report, and we ask."""
     return "reported" if v.claim.whose == "source" else "asked"
 
 

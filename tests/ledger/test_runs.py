@@ -182,6 +182,9 @@ def test_a_small_training_run_tells_its_share_of_the_sources(judge_one: JudgeOne
         note = "2,500 rows, 4 epochs" if further else ""
         assert judge_one("better-on-images").note == note + said
         assert judge_one("better-on-images", source=["003:1"]).note == note
+    arms = {f"{name}, 5 per class": accuracies(0.5) for name in ("david", "cosine")}
+    write_run("simplex-robustness", small, **arms)  # not all of the rows, by the arm's own name
+    assert judge_one("structure-few-rows").note == "2,500 rows, 4 epochs, 5 per class"
     write_run("waves-images", {"configuration": {"train_samples": None, "epochs": 4}}, lens=[{"final_accuracy": 0.8}])
     assert judge_one("works").note == "all rows, 4 epochs"
 

@@ -9,6 +9,7 @@ import pytest
 from mobius_lib.ledger import Verdict
 from mobius_lib.ledger.base import Missing, Sample
 from mobius_lib.ledger.checks import simplex as checks
+from mobius_lib.ledger.checks.runs import run_parts
 from mobius_lib.ledger.results import Results
 
 WriteRun = Callable[..., Path]
@@ -75,7 +76,7 @@ def test_a_state_out_of_reach_decides_nothing(write_run: WriteRun, results: Resu
 def test_parts_of_a_record_wait_together(write_run: WriteRun, results: Results) -> None:
     write_run("r", a=[{"deep": {"x": 1.0, "y": 2.0}}] * 3)
     ask = {"run": "r", "arm": "a", "scale": "short"}
-    found = checks.run_parts(results, measures={"first": "deep/x", "second": "deep/y"}, **ask)
+    found = run_parts(results, measures={"first": "deep/x", "second": "deep/y"}, **ask)
     assert {name: part.values for name, part in found.value.items()} == {"first": (1.0,) * 3, "second": (2.0,) * 3}
     with pytest.raises(Missing):
-        checks.run_parts(results, measures={"first": "deep/x", "third": "deep/z"}, **ask)
+        run_parts(results, measures={"first": "deep/x", "third": "deep/z"}, **ask)

@@ -1,7 +1,5 @@
 """The ledger's statistics against scipy and numpy."""
 
-import random
-
 import numpy as np
 import pytest
 from scipy import stats as reference
@@ -11,8 +9,6 @@ from mobius_lib.ledger.stats import (
     effect,
     holm,
     interval,
-    rank_correlation,
-    ranks,
     row_error,
     student_quantile,
 )
@@ -147,15 +143,3 @@ def test_holms_intervals_of_degenerate_families() -> None:
 )
 def test_what_an_interval_says_of_an_effect_that_matters(low: float, high: float, word: str) -> None:
     assert effect(Interval((low + high) / 2, low, high, 0.1, 5), 0.01) == word
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_ranks_and_their_correlation_are_scipys_ties_included(seed: int) -> None:
-    draw = random.Random(seed)
-    a, b = ([draw.randrange(5) for _ in range(9)] for _ in range(2))
-    assert ranks(a) == reference.rankdata(a).tolist()
-    assert rank_correlation(a, b) == pytest.approx(reference.spearmanr(a, b).statistic, abs=1e-12)  # sums of 9 terms
-
-
-def test_a_constant_has_no_order() -> None:
-    assert rank_correlation([1.5] * 6, range(6)) == 0.0

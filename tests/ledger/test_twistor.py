@@ -11,6 +11,7 @@ from mobius_lib.ledger import Verdict
 from mobius_lib.ledger.base import Missing, Sample
 from mobius_lib.ledger.checks import twistor as checks
 from mobius_lib.ledger.checks.laws import laws_hold
+from mobius_lib.ledger.checks.runs import run_parts
 from mobius_lib.ledger.results import Results
 from mobius_lib.twistor import PRESETS
 from mobius_lib.twistor import math as twistor
@@ -131,16 +132,17 @@ def test_a_gradient_stands_out_by_medians(write_run: WriteRun, results: Results)
 
 def test_what_only_a_gpu_can_show(write_run: WriteRun, results: Results) -> None:
     asked = {"measure": "step_ms", "faster": True}
+    parts = {"run": "twistor-length", "scale": "full", "measures": dict.fromkeys(PRESETS, "step_ms")}
     rows = {name: bits(13.0, 13.0, measure="step_ms") for name in PRESETS}
     write_run("twistor-length", **rows)
     with pytest.raises(Missing):  # a short run on a CPU says nothing of it
-        checks.presets(results, measure="step_ms")
+        run_parts(results, **parts)
     write_run("twistor-length", scale="full", **rows)
     with pytest.raises(Missing):
         checks.mixed_saves(results, **asked)
-    assert {
-        name: part.values for name, part in checks.presets(results, measure="step_ms").value.items()
-    } == dict.fromkeys(PRESETS, (13.0, 13.0))
+    assert {name: part.values for name, part in run_parts(results, **parts).value.items()} == dict.fromkeys(
+        PRESETS, (13.0, 13.0)
+    )
     write_run("twistor-length", scale="full", **rows, **{"recommended, mixed": bits(10.0, 6.5, measure="step_ms")})
     assert checks.mixed_saves(results, **asked).values == pytest.approx((0.3, 1.0))
     assert checks.mixed_saves(results, **asked | {"faster": False}).values == pytest.approx((3 / 13, 0.5))

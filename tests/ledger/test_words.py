@@ -220,6 +220,7 @@ def test_the_readme_shows_the_headlines(made_up: list[Verdict]) -> None:
     """Whatever a cell holds (|, *, _, <, $) survives a Markdown parser."""
     page = Cells(MARKDOWN.render(readme_table(made_up)))
     shown = [v for v in made_up if v.claim.headline]
+    assert all(f"**{name}**: {meaning}" in readme_table(made_up) for name, meaning in legend(shown))
     assert len(shown) > 5 and page.tags.count("br") == len(shown)
     for row, v in zip(page.rows[1:], shown, strict=True):
         found = f"awaits {v.command}" if v.outcome == "awaits" else f"measured: {measured_text(v)}"
@@ -234,7 +235,7 @@ def test_the_readme_is_stale_until_it_is_written(readme: Path, made_up: list[Ver
     assert update_readme(readme, made_up) and not stale(readme, made_up)
     assert not update_readme(readme, made_up)  # nothing left to do
     text = readme.read_bytes().decode()
-    assert text.startswith(f"# Book\r\nbefore\n\n{BEGIN}\n| Claim, ") and text.endswith(f"\n{END}\n\nafter – π\n")
+    assert text.startswith(f"# Book\r\nbefore\n\n{BEGIN}\n**✓ ") and text.endswith(f"\n{END}\n\nafter – π\n")
     assert stat.S_IMODE(os.stat(readme).st_mode) == 0o640
     assert [path.name for path in readme.parent.iterdir()] == ["README.md"]
 

@@ -2,10 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mobius_lib.ledger.base import Gate, LedgerError, Missing, Sample, register
+from mobius_lib.ledger.base import Found, Gate, LedgerError, Missing, Sample, register
 from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.ledger.stats import row_error
 
@@ -53,6 +53,22 @@ def run_value(
 
 
 @register
+def run_parts(
+    results: Results,
+    *,
+    run: str,
+    scale: str,
+    measures: Mapping[str, str],
+    arm: str | None = None,
+    rows: int | None = None,
+) -> Found:
+    """Recorded numbers, each a named part: of one arm, or of the arm of that name; `rows` as of `run_value`."""
+    ask = {"run": run, "scale": scale, "rows": rows}
+    found = {name: run_value(results, arm=arm or name, measure=each, **ask) for name, each in measures.items()}
+    return Found(found, "")
+
+
+@register
 def run_difference(
     results: Results,
     *,
@@ -81,7 +97,9 @@ def run_difference(
     error = factor * row_error(rows, first, second) if rows else _error_of_pieces(file, better, than)
     words = f"{spoken(measure, epoch)}: {better} {first:.4g}, {than} {second:.4g}; the difference is paired by seed."
     away = [factor * (a - b) for a, b in zip(*sides, strict=True)]
-    return file.sample(away, words, gates(file, (better, than), above), error)
+    found = file.sample(away, words, gates(file, (better, than), above), error)
+    settings = {arm.partition(", ")[2] for arm in (better, than)}  # "david, 5 per class" beside "cosine, 5 per class"
+    return replace(found, note=", ".join([found.note, *filter(None, settings)])) if len(settings) == 1 else found
 
 
 @register

@@ -157,15 +157,6 @@ def rate_factors() -> Found:
 
 
 @register
-def run_parts(
-    results: Results, *, run: str, arm: str, scale: str, measures: Mapping[str, str], rows: int | None = None
-) -> Found:
-    """Recorded numbers of one arm, each a named part; `rows` as of `run_value`."""
-    ask = {"run": run, "arm": arm, "scale": scale, "rows": rows}
-    return Found({name: run_value(results, measure=each, **ask) for name, each in measures.items()}, "")
-
-
-@register
 def run_learned(
     results: Results, *, run: str, arm: str, measure: str, scale: str, what: str,
     minus: str | None = None, distance: float | None = None,

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mobius_lib.ledger.base import Found, Gate, Sample, register
-from mobius_lib.ledger.checks.runs import gates, run_difference, run_value
+from mobius_lib.ledger.checks.runs import gates, run_difference
 from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.products import by_torch
-from mobius_lib.twistor import PRESETS, IncidenceAttention, MobiusLayer, TwistorHopeArchitecture, laws, public
+from mobius_lib.twistor import IncidenceAttention, MobiusLayer, TwistorHopeArchitecture, laws, public
 from mobius_lib.twistor import math as twistor
 
 MODEL = ("mobius_lib.twistor.TwistorHopeArchitecture",)
@@ -173,14 +173,6 @@ def noise_floor(*, vocabulary: int, dim: int, rows: int, length: int) -> Found:
     """The loss of a predictor that never looks at its input, on tokens and targets drawn at random."""
     fitted, new = public.random_floor(vocabulary, dim, rows, length)
     return Found(new, f"A constant a position: {fitted:.3f} on rows it was fitted to, {new:.3f} on others.", PUBLIC)
-
-
-@register
-def presets(results: Results, *, measure: str) -> Found:
-    """A measure of every preset on a GPU."""
-    run = "twistor-length"
-    found = {name: run_value(results, run=run, arm=name, measure=measure, scale="full") for name in PRESETS}
-    return Found(found, "Batches of 4 x 32 tokens of 1,000.")
 
 
 @register
