@@ -14,6 +14,7 @@ from mobius_lib.datasets import CLASSES, fashion_mnist
 from mobius_lib.datasets.encoders import ENCODERS
 from mobius_lib.datasets.own import own_features, write_features
 from mobius_lib.errors import CheckpointError, DataError, MobiusError
+from mobius_lib.ledger.base import Missing
 from mobius_lib.ledger.results import Results
 from mobius_lib.runs import RunError, evidence, execute, load_result
 from mobius_lib.runs.own import HOMES, own_run, train_on
@@ -101,7 +102,9 @@ def test_a_record_of_own_data_is_no_evidence(trained, tmp_path):
     name, _, work = trained
     record = work / name / "own-f" / f"{name}.own.json"
     shutil.copy(record, tmp_path)
-    assert Results(tmp_path).find(name, seeds=1) is None and evidence.record_names(tmp_path) == []
+    with pytest.raises(Missing):
+        Results(tmp_path).find(name)
+    assert evidence.record_names(tmp_path) == []
     shutil.copy(record, tmp_path / f"{name}.quick.json")
     with pytest.raises(RunError, match=f"says that it is {name}.own.json"):
         read_record(tmp_path / f"{name}.quick.json")
