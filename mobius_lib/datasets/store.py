@@ -75,7 +75,8 @@ def open_store(folder: Path, asked: Mapping[str, Any] | None = None) -> Stored |
         if list(x.shape) != about["shape"] or len(y) != len(x):
             return None
         name = fingerprint(about)
-        return Stored(*(known_by(torch.from_numpy(part), name) for part in (x, y)), about["shards"])
+        rows, labels = (known_by(torch.from_numpy(part), name) for part in (x, y))
+        return Stored(rows, labels, about["shards"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -141,7 +141,7 @@ def execute(
     result = plain(result)
     advice = "make room or give another --output, and the same command writes it without training again"
     if run.keep_predictions:
-        content = pack(data.test[1].cpu(), trainer.predictions)
+        content = pack(data.test[1].cpu(), trainer.predictions)  # type: ignore[union-attr]  # what is computed keeps none
         result["predictions"] = hashlib.sha256(content).hexdigest()
         if output is not None:
             write_whole(output.with_suffix(ENDING), content, error=RunError, advice=advice)
@@ -160,7 +160,7 @@ def loaded(run: Run, settings: Scale, place: torch.device) -> Data:
     """The data of a run, as many rows as its settings say, where it computes."""
     data = run.data().identified()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
-    there = [tuple(known_by(part.to(place), part) for part in parts) for parts in (train, test)]
+    there = [(known_by(x.to(place), x), known_by(y.to(place), y)) for x, y in (train, test)]
     return replace(data, train=there[0], test=there[1])
 
 

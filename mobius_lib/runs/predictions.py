@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +25,8 @@ def pack(labels: Tensor, predicted: Mapping[str, Sequence[Tensor]]) -> bytes:
     }
     kind = np.min_scalar_type(max(int(array.max()) for array in arrays.values()))
     file = io.BytesIO()
-    np.savez_compressed(file, **{name: array.astype(kind) for name, array in arrays.items()})
+    kept: dict[str, Any] = {name: array.astype(kind) for name, array in arrays.items()}
+    np.savez_compressed(file, **kept)
     return file.getvalue()
 
 
