@@ -10,7 +10,7 @@ ABOUT = by_name(
         scales={
             "quick": COMPUTED(note="1,000 words; under a minute on two cores"),
             "short": COMPUTED(note="5,000 words; a few minutes a seed on two cores"),
-            "full": COMPUTED(note="every word; some 25 minutes a seed on one core, and 9 GB of memory"),
+            "full": COMPUTED(note="every word; some 35 minutes a seed on one core, and 9 GB of memory"),
         },
     ),
     About(
