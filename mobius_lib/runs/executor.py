@@ -171,6 +171,8 @@ def changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:
             raise RunError(f"A scale has no setting {name!r}; it has {', '.join(numbers)}.")
         if name.endswith("samples") and value < 1:
             raise RunError(f"{name} must be at least 1, not {value}.")
+        if name == "epochs" and value < 0:
+            raise RunError(f"epochs must be a whole number, and at least 0, not {value}.")
     return replace(scale, **changes)
 
 

@@ -253,7 +253,9 @@ def test_killed_while_fetching_it_ends_byte_equal(killed_fetching, moment):
 
 def test_ctrl_c_ends_it_once_while_the_hub_is_silent(tmp_path):
     write(tmp_path / "hub" / "clip_vit_l14" / "train", 66)
-    code = "from mobius_lib.datasets import feature_files; feature_files.imagenet_clip('train')"
+    # which is ignored where tests run in the background
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from mobius_lib.datasets import feature_files; feature_files.imagenet_clip('train')"
     with stand_in(tmp_path / "hub") as server:
         server.faults, server.always = [("none",)], ("silent", 300)
         there = {**os.environ, "HF_ENDPOINT": server.address, "MOBIUS_CACHE": str(tmp_path)}

@@ -54,7 +54,7 @@ def test_products_of_a_bridge(tokens):
     torch.testing.assert_close(own, d @ gauge.circulant(gauge.kernel(d, 0.2)), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(("product", "whole_bits"), zip(PRODUCTS, (None, 8, 8), strict=True))
+@pytest.mark.parametrize(("product", "whole_bits"), list(zip(PRODUCTS, (None, 8, 8), strict=True)))
 def test_the_five_steps_and_the_bridge_that_is_made_of_them(product, whole_bits, tokens):
     bridge = MobiusHarmonicBridge(terms=4).derive(tokens(), 25, product=product, whole_bits=whole_bits, observe=True)
     plain = MobiusHarmonicBridge(terms=4).derive(tokens(), 25, product=product, whole_bits=whole_bits)

@@ -168,11 +168,11 @@ def test_the_first_picture_is_the_published_layer_before_training() -> None:
     torch.testing.assert_close(layer.alpha, published.alpha, rtol=0, atol=0)
 
 
-def test_the_presets_can_be_set_and_two_are_seed_002s() -> None:
+def test_the_presets_can_be_set_and_two_are_the_published_ones() -> None:
     explorer = CantorExplorer()
     for preset in explorer.presets:
         CantorExplorer(**preset["state"])
-    assert [p["state"]["alpha"] for p in explorer.presets if p["name"].startswith("Published")] == [0.3290, -0.0764]
+    assert [p["state"]["alpha"] for p in explorer.presets if p["name"].startswith("Published, ")] == [0.3290, -0.0764]
     assert explorer.presets[0]["state"] == {name: getattr(explorer, name) for name in explorer.presets[0]["state"]}
 
 

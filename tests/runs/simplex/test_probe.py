@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+from unittest.mock import patch
 
 import pytest
 import torch
 from matplotlib import image
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -140,7 +142,8 @@ def test_the_command(trained, features, tmp_path):
     _, weights, _ = trained
     (file,) = weights.glob("*.safetensors")
     line = ["probe", str(file), "--output", str(tmp_path / "new"), "--format", "svg", "--data", str(features)]
-    result = CliRunner().invoke(cli.app, line, env={"COLUMNS": "200"})
+    with patch.object(cli, "console", Console(width=300)):
+        result = CliRunner().invoke(cli.app, line)
     assert result.exit_code == 0, result.output
     assert "fusion" in result.stdout and "alpha" in result.stdout and "of 12 held-out rows" in result.stdout
     assert {path.stem for path in (tmp_path / "new").iterdir()} == NAMES

@@ -377,7 +377,7 @@ def test_arms_of_the_maps_by_two_processes(monkeypatch, tmp_path, lasting):
 
 
 def test_bare_is_an_lstm_with_the_twistors_head():
-    model = twistor_maps.make_models(TINY, V)["bare"]().eval()
+    model = twistor_maps.make_models(twistor_text.SIZES["short"], V)["bare"]().eval()
     cells = model.self_modifying.recurrent.forwards
     width = 2 * model.config.dim
     lstm = RecurrentModel("lstm", V, width, 2 * model.config.hidden_dim, len(cells), head="twistor").eval()
