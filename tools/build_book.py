@@ -210,14 +210,20 @@ class Book:
     def _environment(self, folder: str) -> dict[str, str]:
         """For subprocesses: this checkout's library, this environment's kernel, nobody's IPython profile."""
         paths = [str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return os.environ | {
-            "PYTHONPATH": os.pathsep.join(paths),
-            "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),
-            "JUPYTER_PREFER_ENV_PATH": "1",
-            "IPYTHONDIR": str(Path(folder) / "ipython"),
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        # Threads that wait for one another would spin: beside other work on the same cores, a quick run of seconds took
+        # minutes so. Whoever sets it otherwise has it otherwise.
+        return (
+            {"OMP_WAIT_POLICY": "passive"}
+            | os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join(paths),
+                "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),
+                "JUPYTER_PREFER_ENV_PATH": "1",
+                "IPYTHONDIR": str(Path(folder) / "ipython"),
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
 
 
 def build_kernels() -> None:
