@@ -122,8 +122,6 @@ class Book:
         for old in (self.html, self.build_dir / ".doctrees"):
             shutil.rmtree(old, ignore_errors=True)
         config = overlay(self.config) if local_assets else self.config
-        own = config.get("sphinx", {}).get("local_extensions", {})  # they are looked for beside the configuration
-        own.update({name: str(self.root / folder) for name, folder in own.items()})
         config_file = self.build_dir / "config.yml"
         config_file.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8")
         command = [

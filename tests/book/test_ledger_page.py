@@ -201,7 +201,7 @@ def test_rows_are_cards_on_a_phone(visit: Any) -> None:
     labels = page.evaluate(
         "[...document.querySelectorAll('.ledger-value')].map((e) => getComputedStyle(e, '::before').content)"
     )
-    assert {'"reported: "', '"measured: "'} <= {*labels} <= {'"reported: "', '"measured: "', '"awaits: "'}
+    assert {'"measured: "'} <= {*labels} <= {'"reported: "', '"measured: "', '"awaits: "', '"asked: "'}
     desk = visit()
     assert desk.evaluate("getComputedStyle(document.querySelector('.ledger-claims td')).display") == "table-cell"
 
