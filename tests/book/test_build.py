@@ -152,6 +152,7 @@ def small_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
     for picture in (config["logo"], config["html"]["favicon"]):
         (tmp_path / picture).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / picture, tmp_path / picture)
+    shutil.copytree(ROOT / "book/style", tmp_path / "book/style")
     _write(
         tmp_path,
         {
