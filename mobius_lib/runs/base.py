@@ -130,6 +130,11 @@ class Run(About):
     """Rates that are tried at most beyond an arm's own, where the best of them is the smallest or the largest."""
 
 
+LONG = {"keep_predictions": True, "watched": 1_000, "search_epochs": 0.5, "further_rates": 4}
+"""Of a run that is to decide. At each rate half of the epochs, so that a search takes no more hours than the seeds do;
+the curves on as many rows as show them."""
+
+
 def with_more_test_rows(data: Data, train: int) -> Data:
     """The first `train` training rows to train on; the others are held out, behind the test rows that there are."""
     (x, y), (x_test, y_test) = data.train, data.test

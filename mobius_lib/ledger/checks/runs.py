@@ -8,6 +8,7 @@ from dataclasses import replace
 from mobius_lib.ledger.base import Found, Gate, LedgerError, Missing, Sample, register
 from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.ledger.stats import row_error
+from mobius_lib.runs.predictions import ENDING, load_predictions, paired_row_error
 
 WORDS = {
     "auroc_score": "AUROC of the largest logit",
@@ -85,7 +86,8 @@ def run_difference(
     """A measure of one arm minus another's, paired by seed.
 
     The final accuracy by default: the best of all epochs is chosen on the very rows it is measured on. Of bits per
-    character by pieces of the test text, the pieces give the error of the finite text.
+    character by pieces of the test text, the pieces give the error of the finite text; of accuracies the predictions,
+    where they are kept.
 
     Args:
         factor: what a unit of the measure counts; 100 for percentage points.
@@ -94,7 +96,8 @@ def run_difference(
     file = results.find(run, better, than, scale=scale)
     sides = [file.numbers(one, measure, other, epoch=epoch) for one, other in ((better, than), (than, better))]
     first, second = map(statistics.mean, sides)
-    error = factor * row_error(rows, first, second) if rows else _error_of_pieces(file, better, than)
+    error = _error_of_rows(file, better, than, measure, epoch, rows, first, second)
+    error = _error_of_pieces(file, better, than) if error is None else factor * error
     words = f"{spoken(measure, epoch)}: {better} {first:.4g}, {than} {second:.4g}; the difference is paired by seed."
     away = [factor * (a - b) for a, b in zip(*sides, strict=True)]
     found = file.sample(away, words, gates(file, (better, than), above), error)
@@ -166,6 +169,23 @@ def reachable(file: RunFile, arm: str, far: float) -> Gate:
     steps = math.ceil(rows / batch) * len(history) * far / most if most else math.inf
     words = f"a parameter would move by {far:.2f}, and the rates of all steps sum to {most:.2f}; some"
     return Gate(f"{words} {steps:,.0f} steps at such rates could take it there", far < most)
+
+
+def _error_of_rows(
+    file: RunFile, one: str, other: str, measure: str, epoch: int | None, rows: int | None, *means: float
+) -> float | None:
+    """Standard error of a difference that comes from the test rows being so many; None where it is not known.
+
+    Of accuracies whose predictions are kept it is the paired one; else that of rows of their own, an upper bound: from
+    what the record says of the measure's error, or from the number of rows.
+    """
+    if measure == "final_accuracy" and epoch is None and file.path.with_suffix(ENDING).is_file():
+        labels, classes = load_predictions(file.path)
+        return paired_row_error(labels, classes[one], classes[other])
+    kept = [file.arms[arm][seed].get(f"{measure}_error") for arm in (one, other) for seed in file.seeds(one, other)]
+    if epoch is None and all(error is not None for error in kept):
+        return math.sqrt(2 * statistics.mean(error * error for error in kept))
+    return row_error(rows, *means) if rows else None
 
 
 def _error_of_pieces(file: RunFile, better: str, than: str) -> float | None:

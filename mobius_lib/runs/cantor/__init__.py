@@ -1,6 +1,6 @@
 """Runs of chapter 2."""
 
-from mobius_lib.runs.about import About, Scale, by_name
+from mobius_lib.runs.about import TRAIN_ROWS, About, Scale, by_name
 
 ABOUT = by_name(
     About(
@@ -20,6 +20,9 @@ ABOUT = by_name(
             ),
             "short": Scale(
                 epochs=12, batch_size=128, lr=3e-3, train_samples=5000, note="half a minute a seed on two CPU cores"
+            ),
+            "long": Scale(
+                epochs=16, batch_size=128, lr=3e-3, train_samples=TRAIN_ROWS, note="rates searched; an hour on one core"
             ),
             "full": Scale(epochs=50, batch_size=128, lr=3e-3, note="half an hour a seed on two CPU cores"),
         },
@@ -41,6 +44,9 @@ ABOUT = by_name(
             ),
             "short": Scale(
                 epochs=10, batch_size=64, lr=2e-3, train_samples=2000, note="some two minutes a seed on two CPU cores"
+            ),
+            "long": Scale(
+                epochs=12, batch_size=64, lr=2e-3, train_samples=TRAIN_ROWS, note="rates searched; an hour on one core"
             ),
             "full": Scale(epochs=30, batch_size=128, lr=2e-3, note="hours on two CPU cores, minutes on a GPU"),
         },

@@ -4,14 +4,15 @@ Source: seed 002, whose alpha went from 0.3290 to -0.0764; the comparison is our
 of the rate, as in seed 002; in "learned fast" at the full rate, because a short run at a tenth of it cannot go far.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from mobius_lib.runs.base import Arm, Run
+from mobius_lib.runs.base import LONG, Arm, Run
 from mobius_lib.runs.cantor import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
-from mobius_lib.runs.simplex.features import CLASSES, DIM, load
+from mobius_lib.runs.simplex.features import CLASSES, DIM, load, load_long
 from mobius_lib.simplex import BasinLoss, DavidConfig
 
 CONFIG = DavidConfig(feature_dim=DIM, num_classes=CLASSES, k=4, scales=(64, 128))
@@ -24,20 +25,27 @@ def full_rate(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": list(model.parameters()), "rate": 1.0}]
 
 
-def arms() -> dict[str, Arm]:
+def arms(**searched: Any) -> dict[str, Arm]:
     """Learned, learned at the full rate, frozen at three heights, and a score without the Cantor term."""
     return {
-        "learned": david_arms.david(CONFIG),
-        "learned fast": david_arms.david(CONFIG, groups=full_rate),
+        "learned": david_arms.david(CONFIG, **searched),
+        "learned fast": david_arms.david(CONFIG, groups=full_rate, **searched),
         **{
-            name: david_arms.david(DavidConfig(**DEFAULTS, alpha_init=alpha, learn_alpha=False))
+            name: david_arms.david(DavidConfig(**DEFAULTS, alpha_init=alpha, learn_alpha=False), **searched)
             for name, alpha in FROZEN.items()
         },
         # neither judged by the staircase nor pulled towards it
         "no cantor": david_arms.david(
-            DavidConfig(**DEFAULTS, terms=("feature", "crystal")), BasinLoss(discretisation=0.0)
+            DavidConfig(**DEFAULTS, terms=("feature", "crystal")), BasinLoss(discretisation=0.0), **searched
         ),
     }
+
+
+def at_scale(scale: str) -> Run:
+    """The run as it is at that scale: at "long" every arm looks for its own learning rate."""
+    if scale != "long":
+        return RUN
+    return replace(RUN, arms=arms(rates=david_arms.DEEP_RATES), data=load_long, **LONG)
 
 
 RUN = Run(
@@ -48,4 +56,5 @@ RUN = Run(
     state=david_arms.state,
     measure=david_arms.measure,
     baseline="no cantor",
+    at_scale=at_scale,
 )

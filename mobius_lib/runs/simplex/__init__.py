@@ -1,6 +1,6 @@
 """Runs of chapter 3."""
 
-from mobius_lib.runs.about import About, Scale, by_name
+from mobius_lib.runs.about import TRAIN_ROWS, About, Scale, by_name
 from mobius_lib.runs.waves import FOLDER
 
 MIXTURES = {1: "simplex-mixture", 4: "simplex-mixture-modes"}
@@ -22,6 +22,9 @@ ABOUT = by_name(
             ),
             "short": Scale(
                 epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some three minutes a seed on two CPU cores"
+            ),
+            "long": Scale(
+                epochs=10, batch_size=128, lr=3e-3, train_samples=TRAIN_ROWS, note="rates searched; an hour on one core"
             ),
             "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
         },
@@ -72,6 +75,13 @@ ABOUT = by_name(
             ),
             "short": Scale(
                 epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some two minutes a seed on two CPU cores"
+            ),
+            "long": Scale(
+                epochs=12,
+                batch_size=128,
+                lr=3e-3,
+                train_samples=TRAIN_ROWS,
+                note="rates searched; half an hour on one core",
             ),
             "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
         },

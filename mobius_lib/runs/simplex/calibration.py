@@ -1,9 +1,13 @@
 """How far a classifier's confidence can be trusted: calibration error, temperature, and rejection of strangers."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 BINS = 15
+DRAWS = 100
+"""Of rows, for an error: the error of that error is then 7 % of it."""
 
 
 def calibration_error(probabilities: Tensor, y: Tensor, bins: int = BINS) -> float:
@@ -63,3 +67,21 @@ def auroc(inside: Tensor, outside: Tensor) -> float:
     above = len(ordered) - torch.searchsorted(ordered, scores, right=True)
     equal = torch.searchsorted(ordered, scores, right=True) - torch.searchsorted(ordered, scores)
     return ((above + equal.double() / 2).mean() / len(ordered)).item()
+
+
+def error_of_rows(number: Callable[..., float], *groups: Sequence[Tensor], draws: int = DRAWS) -> float:
+    """Standard error of a number that comes from its being computed on so many rows: the bootstrap's.
+
+    Args:
+        number: from all tensors, in the order of the groups.
+        groups: of tensors, whose rows are drawn together, as many as there are and with replacement.
+        draws: how often.
+    Source:
+        Efron 1979.
+    """
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(draws):
+        drawn = [torch.randint(len(group[0]), (len(group[0]),), generator=generator) for group in groups]
+        found.append(number(*(t[i.to(t.device)] for i, group in zip(drawn, groups, strict=True) for t in group)))
+    return torch.tensor(found, dtype=torch.float64).std().item()

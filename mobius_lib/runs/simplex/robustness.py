@@ -9,8 +9,9 @@ Settings, each with every model; the arm of a model in a setting is called "davi
 
 Every arm's record has its calibration: `ece` and `nll` at the model's own temperature, which for David is that of its
 loss, and `ece_scaled` and `nll_scaled` at the temperature that fits one half of the test rows; all four on the other
-half. With seven classes also `auroc_probability` and `auroc_score`: how well the largest probability (at the fitted
-temperature) and the largest logit tell known classes from strange ones.
+half, and `ece_error` and `ece_scaled_error`, what the number of rows adds to them. With seven classes also
+`auroc_probability` and `auroc_score`: how well the largest probability (at the fitted temperature) and the largest
+logit tell known classes from strange ones; and `auroc_score_error`.
 
 Learning rates are chosen once per model, on held-out rows of the setting without disturbance, and used in all others.
 Source: ours; seed 002 claims nothing of the kind, and this is where such a model could show its worth.
@@ -24,11 +25,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.base import LONG, Arm, Data, Run
 from mobius_lib.runs.simplex import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
-from mobius_lib.runs.simplex.calibration import auroc, calibration_error, fit_temperature, negative_log_likelihood
-from mobius_lib.runs.simplex.features import CLASSES, DIM, load
+from mobius_lib.runs.simplex.calibration import (
+    auroc,
+    calibration_error,
+    error_of_rows,
+    fit_temperature,
+    negative_log_likelihood,
+)
+from mobius_lib.runs.simplex.features import CLASSES, DIM, load, load_long
 from mobius_lib.simplex import DavidConfig, GeoFractalDavid
 
 MODELS = ("david", "linear", "cosine", "ncm", "mlp")
@@ -38,8 +45,8 @@ NOISE = (20, 40)
 KNOWN = 7
 ENOUGH = 1000
 """Rows of an epoch: fewer are repeated until there are so many, else a handful would make a single step."""
-SCALES = {"quick": (32, 64), "short": (64, 128), "full": (384, 512, 768, 1024, 1280)}
-K = {"quick": 3, "short": 4, "full": 12}
+SCALES = {"quick": (32, 64), **dict.fromkeys(("short", "long"), (64, 128)), "full": (384, 512, 768, 1024, 1280)}
+K = {"quick": 3, "short": 4, "long": 4, "full": 12}
 QUICK_SETTINGS = ("", f"{SHOTS[1]} per class", f"{NOISE[1]} % noise", f"{KNOWN} classes")
 
 
@@ -118,12 +125,14 @@ def measure(model: nn.Module, data: Data, history: list[dict[str, Any]]) -> dict
     for ending, temperature in {"": own, "_scaled": fitted}.items():
         probabilities = torch.softmax(logits[judging].double() / temperature, dim=1)
         found[f"ece{ending}"] = calibration_error(probabilities, y[judging])
+        found[f"ece{ending}_error"] = error_of_rows(calibration_error, (probabilities, y[judging]))
         found[f"nll{ending}"] = negative_log_likelihood(logits[judging], y[judging], temperature)
     if data.outside is not None:
         strange = _logits(model, data.outside)
         inside, outside = (torch.softmax(z.double() / fitted, dim=1).amax(1) for z in (logits, strange))
         found["auroc_probability"] = auroc(inside, outside)
         found["auroc_score"] = auroc(logits.amax(1), strange.amax(1))
+        found["auroc_score_error"] = error_of_rows(auroc, (logits.amax(1),), (strange.amax(1),))
     return found | {key: value for key, value in david_arms.measure(model, data, history).items() if key == "alpha"}
 
 
@@ -133,7 +142,7 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
 
 def at_scale(scale: str) -> Run:
     """The run with David at the sizes of that scale."""
-    return Run(
+    run = Run(
         **vars(ABOUT["simplex-robustness"]),
         arms=arms(scale),
         data=load,
@@ -144,6 +153,8 @@ def at_scale(scale: str) -> Run:
         at_scale=at_scale,
         keep_history=False,
     )
+    # with seven classes, test rows are others for each seed: no predictions are kept
+    return replace(run, data=load_long, **{**LONG, "keep_predictions": False}) if scale == "long" else run
 
 
 RUN = at_scale("quick")

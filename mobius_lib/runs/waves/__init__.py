@@ -1,11 +1,7 @@
 """Runs of chapter 1."""
 
-from mobius_lib.runs.about import About, Scale, by_name
+from mobius_lib.runs.about import TRAIN_ROWS, About, Scale, by_name
 
-TRAIN_ROWS = 6_000
-"""Of the 12,000 embedded rows, at the scales that are to decide. As many are tested on, so that the test set's own
-error of a paired difference stays below the smallest effect of interest, 0.5 points: where two arms differ in whether
-they are right on one row in twenty, its standard error is 0.29 points with a single seed, and less with several."""
 FOLDER = "MOBIUS_TINY_IMAGENET"
 """The environment variable that names the folder of Tiny ImageNet."""
 

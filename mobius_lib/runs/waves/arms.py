@@ -26,9 +26,6 @@ RATES = (3e-4, 1e-3, 3e-3)
 HIDDEN, DROPOUT = 256, 0.5
 """Of the MLP: units, and the share dropped of what goes into each of its two layers. On held-out training rows of the
 features it was ahead of the linear probe so; as large as the networks and without dropout it was behind."""
-LONG = {"keep_predictions": True, "watched": 1_000, "search_epochs": 0.5, "further_rates": 4}
-"""Of a run that is to decide. At each rate half of the epochs, so that a search takes no more hours than the seeds do;
-the curves on as many rows as show them."""
 
 
 class PlainGate(nn.Module):

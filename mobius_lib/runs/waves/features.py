@@ -11,9 +11,10 @@ from torch import nn
 
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Data, Run, with_more_test_rows
-from mobius_lib.runs.waves import ABOUT, TRAIN_ROWS
-from mobius_lib.runs.waves.arms import LONG, arms, logistic, readings, state
+from mobius_lib.runs.about import TRAIN_ROWS
+from mobius_lib.runs.base import LONG, Data, Run, with_more_test_rows
+from mobius_lib.runs.waves import ABOUT
+from mobius_lib.runs.waves.arms import arms, logistic, readings, state
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
 
 CLASSES = 10

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Data, Run, with_more_test_rows
-from mobius_lib.runs.waves import ABOUT, TRAIN_ROWS
-from mobius_lib.runs.waves.arms import LONG, arms, readings, state
+from mobius_lib.runs.about import TRAIN_ROWS
+from mobius_lib.runs.base import LONG, Data, Run, with_more_test_rows
+from mobius_lib.runs.waves import ABOUT
+from mobius_lib.runs.waves.arms import arms, readings, state
 from mobius_lib.waves import GELUTwin, MobiusNet
 
 CLASSES, PIXELS = 10, 28 * 28

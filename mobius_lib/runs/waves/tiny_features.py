@@ -10,10 +10,10 @@ from torch import nn
 
 from mobius_lib.datasets.tiny_features import CLASSES, tiny_features
 from mobius_lib.errors import DataError
-from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.base import LONG, Arm, Data, Run
 from mobius_lib.runs.simplex.arms import FLAT_RATES
 from mobius_lib.runs.waves import ABOUT, FOLDER
-from mobius_lib.runs.waves.arms import LONG, arms, readings, state
+from mobius_lib.runs.waves.arms import arms, readings, state
 from mobius_lib.waves import PRESETS
 
 DIM = 768
