@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mobius_lib.ledger import LedgerError, Verdict
 from mobius_lib.ledger.base import Missing, Sample
 from mobius_lib.ledger.checks.runs import run_difference, run_growth, run_step_ratio, run_value
 from mobius_lib.ledger.results import Results
+from mobius_lib.runs.predictions import ENDING, pack
 
 JudgeOne = Callable[..., Verdict]
 WriteRun = Callable[..., Path]
@@ -74,6 +76,20 @@ def test_the_pieces_of_a_text_give_the_error_of_a_text(write_run: WriteRun, resu
     del arms["b"][1]["bits_by_piece"]
     write_run("r", **arms)
     assert run_difference(results, **ask).row_error is None
+
+
+def test_the_rows_error_is_what_the_record_says_of_it(write_run: WriteRun, results: Results) -> None:
+    """Of both arms together, as if each had rows of its own; of what predictions tell, the paired one."""
+    ask = {"run": "r", "better": "a", "than": "b"}
+    rows = {name: [{"m": 0.5, "m_error": e} for e in errors] for name, errors in (("a", (0.3, 0.3)), ("b", (0.4, 0.4)))}
+    write_run("r", **rows)
+    assert run_difference(results, measure="m", **ask).row_error == pytest.approx(100 * 0.5)
+    assert run_difference(results, measure="m", factor=1, rows=100, **ask).row_error == pytest.approx(0.5)
+    path = write_run("r", a=accuracies(0.75), b=accuracies(0.5))
+    labels = torch.tensor([0, 1, 2, 3])
+    predicted = {"a": [torch.tensor([0, 1, 2, 0])], "b": [torch.tensor([0, 1, 0, 0])]}
+    path.with_suffix(ENDING).write_bytes(pack(labels, predicted))
+    assert run_difference(results, rows=4, **ask).row_error == pytest.approx(100 * 0.25)  # (0, 0, 1, 0): 0.5 / sqrt(4)
 
 
 def test_a_number_after_an_epoch(write_run: WriteRun, results: Results) -> None:

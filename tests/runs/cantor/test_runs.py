@@ -127,6 +127,16 @@ def test_what_is_measured_without_a_third():
     assert found["loss_without_a_third"] == pytest.approx(sum(expected) / 3, rel=1e-5)
     assert found["coadaptation"] == pytest.approx(found["loss_without_a_third"] - found["test_loss"], rel=1e-6)
     assert found["accuracy_without_a_third"] == pytest.approx(sum(found["accuracy_without"]) / 3)
+    with torch.no_grad():
+        each = torch.nn.functional.cross_entropy(model(x), y, reduction="none")
+        rise = torch.zeros(40)
+        for group in range(3):
+            with drop_third(model, group):
+                rise += (torch.nn.functional.cross_entropy(model(x), y, reduction="none") - each) / 3
+    assert rise.mean().item() == pytest.approx(found["coadaptation"], abs=1e-5)  # float32 sums
+    assert found["coadaptation_error"] == pytest.approx(rise.std().item() / 40**0.5, rel=1e-3)
+    p, q = found["train_accuracy"], found["train_accuracy"] - found["train_test_gap"]
+    assert found["train_test_gap_error"] == pytest.approx(((p * (1 - p) + q * (1 - q)) / 40) ** 0.5)
     loss, accuracy = evaluate(model, ResidentBatches(*data.test, 40, shuffle=False, seed=0))
     assert found["test_loss"] == loss and found["train_test_gap"] == found["train_accuracy"] - accuracy
 

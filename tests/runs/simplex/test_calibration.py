@@ -7,7 +7,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from mobius_lib.runs.simplex.calibration import auroc, calibration_error, fit_temperature, negative_log_likelihood
+from mobius_lib.runs.simplex.calibration import (
+    auroc,
+    calibration_error,
+    error_of_rows,
+    fit_temperature,
+    negative_log_likelihood,
+)
 
 
 def draws(n: int = 20_000, classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,3 +74,27 @@ def test_likelihood():
     logits = torch.tensor([[math.log(3.0), 0.0]])
     assert negative_log_likelihood(logits, torch.tensor([0])) == pytest.approx(math.log(4 / 3), rel=1e-6)
     assert negative_log_likelihood(logits, torch.tensor([0]), 1e9) == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("rows", [100, 1_000])
+def test_the_error_of_rows_is_that_of_a_mean(rows):
+    """s / sqrt(n), within four of the bootstrap's own errors: 1 / sqrt(2 draws) of it."""
+    x = torch.randn(rows, generator=torch.Generator().manual_seed(rows))
+    known = x.std(unbiased=False).item() / rows**0.5
+    assert error_of_rows(lambda v: v.mean().item(), (x,), draws=400) == pytest.approx(known, rel=4 / 28)
+
+
+def test_the_error_of_a_rejection_is_delongs():
+    """DeLong, DeLong and Clarke-Pearson 1988: from each score the share of the other side's that it beats."""
+    generator = torch.Generator().manual_seed(1)
+    inside, outside = torch.randn(300, generator=generator) + 1, torch.randn(200, generator=generator)
+    beats = (inside[:, None] > outside).double()
+    known = (beats.mean(1).var() / 300 + beats.mean(0).var() / 200).sqrt().item()
+    found = error_of_rows(auroc, (inside,), (outside,), draws=400)
+    assert found == pytest.approx(known, rel=4 / 28)
+
+
+def test_rows_that_belong_together_are_drawn_together():
+    x = torch.arange(50.0)
+    assert error_of_rows(lambda a, b: (a - b).abs().sum().item(), (x, x)) == 0
+    assert error_of_rows(lambda a, b: (a - b).abs().sum().item(), (x,), (x,)) > 0

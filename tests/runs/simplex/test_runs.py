@@ -12,6 +12,7 @@ from mobius_lib.datasets import features
 from mobius_lib.datasets.store import Stored
 from mobius_lib.runs import RUNS, execute, get_run
 from mobius_lib.runs.base import Data
+from mobius_lib.runs.registry import run_at
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.simplex import features as simplex_features
 from mobius_lib.runs.simplex import imagenet as simplex_imagenet
@@ -80,8 +81,15 @@ def test_accuracies_by_counting():
 # Fairness.
 
 
-@pytest.mark.parametrize("scale", ["quick", "short", "full"])
-@pytest.mark.parametrize("name", ["simplex-features", "simplex-mixture", "simplex-mixture-modes", "simplex-robustness"])
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        (name, scale)
+        for name in ("simplex-features", "simplex-mixture", "simplex-mixture-modes", "simplex-robustness")
+        for scale in ("quick", "short", "long", "full")
+        if scale in RUNS[name].scales
+    ],
+)
 def test_rivals_have_davids_size_and_its_chances(name, scale):
     arms = RUNS[name].at_scale(scale).arms
     with torch.device("meta"):
@@ -92,9 +100,12 @@ def test_rivals_have_davids_size_and_its_chances(name, scale):
             feature_dim=512, num_classes=10, k=simplex_robustness.K[scale], scales=simplex_robustness.SCALES[scale]
         ),
     }
-    sizes = simplex_mixture.SIZES[scale]
-    mixture = DavidConfig(feature_dim=sizes.dim, num_classes=sizes.classes, k=sizes.k, scales=sizes.scales)
-    size = david_arms.size_of(config.get(name, lambda: mixture)())
+    if name not in config:
+        sizes = simplex_mixture.SIZES[scale]
+        config[name] = lambda: DavidConfig(
+            feature_dim=sizes.dim, num_classes=sizes.classes, k=sizes.k, scales=sizes.scales
+        )
+    size = david_arms.size_of(config[name]())
     # one hidden unit more or less: dim + 3 + classes parameters
     assert abs(mlp - size) <= (515 + 1000) / 2
     tries = {each: len(arms[each].rates) for each in ("david", "linear", "cosine", "mlp")}
@@ -102,6 +113,19 @@ def test_rivals_have_davids_size_and_its_chances(name, scale):
     assert arms["ncm"].solve is not None
     for each in arms.values():
         assert each.rate_of is None or (each.rate_of in arms and arms[each.rate_of].rates)
+
+
+def test_at_long_scale_every_arm_has_a_rate_of_its_own():
+    """But one that is another's longer training, and settings in which nothing could be held out."""
+    for name in ("simplex-features", "cantor-alpha", "cantor-mask", "simplex-robustness"):
+        run = run_at(name, "long")
+        trained = {arm: made for arm, made in run.arms.items() if made.solve is None}
+        own = {arm for arm, made in trained.items() if len(made.rates) == 3}
+        others = {arm for arm in trained if arm != "mlp longer" and ", " not in arm}
+        assert own == others and run.further_rates > 0
+        assert all(made.rate_of in own for arm, made in trained.items() if arm not in own)
+        data = run.data()
+        assert len(data.train[1]) == run.scales["long"].train_samples == len(data.test[1])
 
 
 def test_ablations_take_away_one_thing_each():
