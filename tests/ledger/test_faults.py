@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import mobius_lib.gauge as ladder
 from mobius_lib.cantor import math as cantor
+from mobius_lib.gauge import codes
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.base import Stored
 from mobius_lib.ledger import Claim, Verdict
@@ -24,7 +25,7 @@ from mobius_lib.ledger.checks import simplex as of_simplex
 from mobius_lib.ledger.checks import twistor as of_twistor
 from mobius_lib.ledger.checks import waves as of_waves
 from mobius_lib.simplex import GeoFractalDavid, loss
-from mobius_lib.twistor import MobiusLayer, laws, public
+from mobius_lib.twistor import ContinuumMemory, MobiusLayer, PhaseCompression, SelfModifyingMemory, laws, public
 from mobius_lib.twistor import math as twistor
 from mobius_lib.waves import MobiusConvBlock, MobiusLens, MobiusNet
 from mobius_lib.waves import math as waves
@@ -148,6 +149,15 @@ class _Bent(ladder.MetaMobiusLinear):
         return torch.tanh(super().transport(z))
 
 
+def in_order(w: Tensor, places: Tensor, bits: int | None = None) -> codes.IntegerNormal:
+    """Forgets which column stood where."""
+    return codes.integer_normal(w, torch.arange(len(places)), bits)._replace(order=codes.number_of_order(places))
+
+
+def as_given(hw: Tensor, mu: Tensor, sigma: Tensor, places: Tensor, gain: Any = None) -> codes.GaugeTensor:
+    return codes.GaugeTensor(hw, mu, sigma, places)
+
+
 class _Plain(ladder.MetaMobiusLinear):
     """Neither offsets nor a query."""
 
@@ -165,6 +175,24 @@ class _Uncoupled(MobiusLayer):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.cycles.couplings.data.zero_()
+
+
+class _Frozen(SelfModifyingMemory):
+    """Reads, and never writes."""
+
+    def forward(self, x: Tensor, state: Any = None, live: bool = True) -> Any:
+        return super().forward(x, state, False)
+
+
+class _Hasty(ContinuumMemory):
+    """All levels change at each token, and each hears the last one first."""
+
+    def __init__(self, dim: int, levels: int = 1, period: int = 4) -> None:
+        super().__init__(dim, levels, 1)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        y, state = super().forward(x, state)
+        return y + x.mean(1, keepdim=True), state
 
 
 def in_parts(model: Any, tokens: Tensor, parts: int, of: Any = laws.in_parts) -> Any:
@@ -227,12 +255,20 @@ FAULTS: list[tuple[str, Any, str, Any, str | dict[str, str]]] = [
     ("infinitesimal-transport", gauge, "transport_first_order", lambda f, a: f, "refuted"),
     ("meta-linear-shape", ladder, "MetaMobiusLinear", _Cut, "partly"),
     ("transport-shares", ladder, "MetaMobiusLinear", _Bent, "reproduced"),
+    ("integer-normal-inverts", ladder, "integer_normal", in_order, "refuted"),
+    ("cascades-numbered", codes, "number_of_cascade", lambda choices, sizes: sum(choices), "refuted"),
+    ("gauge-tensor-unique", ladder, "gauge_tensor", as_given, "refuted"),
+    ("cosmic-parameters", ladder, "FractalVAEStack", lambda: nn.Linear(240, 240), "partly"),
     ("rungs-counted", ladder, "RUNGS", ladder.RUNGS | {"L5": _Light}, LIGHT_L5),
     ("twistor-params-recommended", public, "_linear", lambda inputs, outputs: inputs * outputs // 2, "reproduced"),
     ("twistor-rays", twistor, "hermitian", lambda z, w: torch.zeros(1, *z.shape[:-1]), "reproduced"),
     ("mobius-formula", public, "layer", public.cell, "reproduced"),
     ("mobius-formula", public, "cell", public.layer, "refuted"),
     ("mobius-formula-here", of_twistor, "MobiusLayer", _Uncoupled, "reproduced"),
+    ("mobius-formula-uncoupled", of_twistor, "MobiusLayer", lambda dim, coupled: MobiusLayer(dim), "refuted"),
+    ("self-modifying-here", of_twistor, "SelfModifyingMemory", _Frozen, "refuted"),
+    ("self-modifying-causal memory-paces-here", of_twistor, "ContinuumMemory", _Hasty, "refuted"),
+    ("compression-saves-here", PhaseCompression, "pack", lambda self, x, bits: x, "refuted"),
     ("recurrence-causal", public, "strength", lambda x, whole, local: local(x), "reproduced"),
     ("linear-cost", of_twistor, "IncidenceAttention", lambda width: nn.Linear(width, width), "partly"),
     ("memories-differ", public, "updated", told_apart, "reproduced"),

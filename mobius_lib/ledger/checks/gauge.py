@@ -3,12 +3,14 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mobius_lib import gauge as ladder
+from mobius_lib.gauge import codes
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.harmonic import read_from_planted
 from mobius_lib.ledger.base import Finding, Found, Gate, Missing, Sample, register
@@ -139,6 +141,59 @@ def transport_adds(*, size: int, draws: int, tolerance: float) -> Found:
         "whose amplitudes have been multiplied by them."
     )
     return Found(worst > tolerance, words, ("mobius_lib.gauge.MetaMobiusLinear",))
+
+
+@register
+def integer_normal_returns(*, size: int, bits: int) -> Found:
+    """How far a matrix that is decoded from its integer normal lies from the one that was given; in units of the code
+    where entries are rounded."""
+    w, places = torch.randn(size, size, dtype=torch.float64), torch.randperm(size)
+    plain, whole = (ladder.integer_normal(w, places, each) for each in (None, bits))
+    unit = whole.unit or 1.0
+    found = {
+        "entries as they are": (plain.decode() - w).abs().max().item(),
+        f"entries in {bits} bits": (whole.decode() - w).abs().max().item() / unit,
+        "the code of what is decoded": (
+            (ladder.integer_normal(whole.decode(), places, bits).columns - whole.columns).abs().max().item()
+        ),
+    }
+    words = f"{size} columns in a drawn order, one number below {size}!; in {bits} bits the unit is {unit:.3g}."
+    return Found(found, words, ("mobius_lib.gauge.integer_normal",))
+
+
+@register
+def cascades_numbered(*, sizes: Sequence[int]) -> Found:
+    """How many different numbers the members of a family of cascades have, below their count."""
+    family = [codes.number_of_cascade(choices, sizes) for choices in product(*map(range, sizes))]
+    inside = len({number for number in family if 0 <= number < math.prod(sizes)})
+    words = f"Choices among {', '.join(map(str, sizes))} make {len(family)} cascades, with {inside} numbers below that."
+    return Found(inside / len(family), words, ("mobius_lib.gauge.codes.number_of_cascade",))
+
+
+@register
+def gauge_tensor_is_one(*, width: int, terms: int, draws: int) -> Found:
+    """How far apart the gauge tensors of one layer come, whose parameters differ by order, scale, sign and mirror."""
+    worst = 0.0
+    for _ in range(draws):
+        hw, sigma = torch.randn(6, terms, dtype=torch.float64), torch.rand(terms, dtype=torch.float64) + 0.5
+        mu, places = torch.randperm(width)[:terms].double(), torch.randperm(width)
+        order, gain = torch.randperm(terms), torch.randn(terms, dtype=torch.float64).exp()
+        other = (hw / gain)[:, order], width - 1 - mu[order], -sigma[order], width - 1 - places
+        first, second = ladder.gauge_tensor(hw, mu, sigma, places), ladder.gauge_tensor(*other, gain[order])
+        worst = max(worst, *((a - b).abs().max().item() for a, b in zip(first, second, strict=True)))
+    words = f"Of {draws} layers of {terms} Gaussians the two resolutions differ by {worst:.0e} at most."
+    return Found(worst, words, ("mobius_lib.gauge.gauge_tensor",))
+
+
+@register
+def stack_counted() -> Found:
+    """Numbers that our L6 trains, in both of its readings: one autoencoder, and three one above the other."""
+    found = {
+        name: sum(parameter.numel() for parameter in made().parameters())
+        for name, made in {"one autoencoder": ladder.FibreVAE, "three in a stack": ladder.FractalVAEStack}.items()
+    }
+    words = " and ".join(f"{name} {count:,}" for name, count in found.items())
+    return Found(found, f"With the widths 48, 32, 16 and 8: {words}.", ("mobius_lib.gauge.FractalVAEStack",))
 
 
 def _random(width: int, terms: int, activation: str) -> ladder.MetaMobiusLinear:

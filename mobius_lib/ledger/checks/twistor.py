@@ -16,7 +16,16 @@ from mobius_lib.ledger.base import Found, Gate, Sample, register
 from mobius_lib.ledger.checks.runs import gates, run_difference
 from mobius_lib.ledger.results import Results, RunFile
 from mobius_lib.products import by_torch
-from mobius_lib.twistor import IncidenceAttention, MobiusLayer, TwistorHopeArchitecture, laws, public
+from mobius_lib.twistor import (
+    ContinuumMemory,
+    IncidenceAttention,
+    MobiusLayer,
+    PhaseCompression,
+    SelfModifyingMemory,
+    TwistorHopeArchitecture,
+    laws,
+    public,
+)
 from mobius_lib.twistor import math as twistor
 
 MODEL = ("mobius_lib.twistor.TwistorHopeArchitecture",)
@@ -63,9 +72,14 @@ def public_map_is_mobius() -> Found:
 
 
 @register
-def build_is_mobius(*, dim: int, rows: int) -> Found:
+def build_is_mobius(*, dim: int, rows: int, coupled: bool = True) -> Found:
     """The same of our layer, with the couplings that it starts with; and without them."""
-    layer, z, phase = MobiusLayer(dim), torch.randn(rows, dim), _phases(rows)
+    z, phase = torch.randn(rows, dim), _phases(rows)
+    if not coupled:
+        apart = laws.images_apart(MobiusLayer(dim, coupled=False), z, phase)
+        words = f"Images of one point: {apart:.0e} apart where the layer is made without z + c J z."
+        return Found(apart, words, ("mobius_lib.twistor.MobiusLayer", "mobius_lib.twistor.laws.images_apart"))
+    layer = MobiusLayer(dim)
     apart, couplings = laws.images_apart(layer, z, phase), [round(c, 3) for c in layer.cycles.couplings.tolist()]
     layer.cycles.couplings.data.zero_()
     words = (
@@ -113,6 +127,61 @@ def public_slots_differ(*, slots: int, dim: int, steps: int) -> Found:
     power, apart = torch.linalg.svdvals(memory).square(), (memory - memory[0]).abs().max().item()
     words = f"After {steps} updates, one for all, the {slots} slots differ by {apart:.0e}: one memory, {slots} times."
     return Found((power.sum().square() / power.square().sum()).item(), words, PUBLIC)
+
+
+@register
+def memory_rewrites_itself(*, dim: int, length: int) -> Found:
+    """Whether reading changes what a self-modifying memory reads by, and what it will change that by next."""
+    memory = SelfModifyingMemory(dim).double()
+    with torch.no_grad():
+        _, state = memory(torch.randn(1, length, dim, **DOUBLE))
+    read, rule = state.learned.abs().split([memory.each, state.learned.shape[-2] - memory.each], dim=-2)
+    moved = {"what it reads by": read.max().item(), "its key, value, rate and decay": rule.max().item()}
+    words = " and ".join(f"{name} by up to {value:.2g}" for name, value in moved.items())
+    return Found(
+        {name: value > 0 for name, value in moved.items()},
+        f"{length} tokens move {words}.",
+        ("mobius_lib.twistor.SelfModifyingMemory",),
+    )
+
+
+@register
+def memory_is_causal(*, dim: int, length: int, levels: int, piece: int) -> Found:
+    """How far outputs of our continuum memory move when a later token changes, and when a text is read in pieces."""
+    memory = ContinuumMemory(dim, levels).double()
+    x, other = torch.randn(2, 2, length, dim, **DOUBLE)
+    before = max(moved for moved, _ in laws.moved(lambda z: memory(z)[0], x, other))
+    made, state = [], None
+    with torch.no_grad():
+        for part in x.split(piece, dim=1):
+            y, state = memory(part, state)
+            made.append(y)
+        off = (torch.cat(made, dim=1) - memory(x)[0]).abs().max().item()
+    words = f"{levels} levels over {length} tokens, in pieces of {piece}."
+    return Found({"a later token": before, "in pieces": off}, words, ("mobius_lib.twistor.ContinuumMemory",))
+
+
+@register
+def memory_paces(*, dim: int, length: int, levels: int, period: int) -> Found:
+    """How often each level of our continuum memory changes its weights over so many tokens."""
+    memory, state, changes = ContinuumMemory(dim, levels, period), None, [0] * levels
+    with torch.no_grad():
+        for token in torch.randn(1, length, dim).split(1, dim=1):
+            before = state
+            _, state = memory(token, state)
+            for level, now in enumerate(state):
+                was = torch.zeros_like(now.learned) if before is None else before[level].learned
+                changes[level] += not torch.equal(now.learned, was)
+    return Found(changes, f"Changes over {length} tokens, level by level.", ("mobius_lib.twistor.ContinuumMemory",))
+
+
+@register
+def packed_bytes(*, dim: int, bits: int, slots: int) -> Found:
+    """Bytes that slots take which are kept by their phases, over those of the same slots in float32."""
+    kept = PhaseCompression(dim).pack(torch.randn(slots, dim), bits)
+    share = kept.nbytes / (slots * dim * 4)
+    words = f"{slots} slots of {dim} numbers take {kept.nbytes:,} bytes, of {slots * dim * 4:,}."
+    return Found(share, words, ("mobius_lib.twistor.PhaseCompression.pack",))
 
 
 @register
