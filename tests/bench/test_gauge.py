@@ -26,7 +26,10 @@ def test_the_record(recorded):
     assert record["command"] == "mobius bench --what gauge --device cpu --quick --batch 3 --threads 1 --rounds 2"
     assert record["configuration"]["threads"] == 1 and record["configuration"]["batch"] == 3
     assert {"commit", "versions", "created", "device"} <= set(record)
-    assert list(record["forms"]) == ["dense", *bench.LEVELS]
+    assert list(record["forms"]) == ["dense", *bench.LEVELS, *bench.PARTS]
+    stored = {name: row["stored"] for name, row in record["forms"].items() if name != "dense"}
+    assert stored["L5 by path"] == stored["L5"] == stored["L5 free exponents"] - 3 and stored["L6"] < stored["L5"]
+    assert [name for name, row in record["forms"].items() if "fit_seconds" in row] == list(bench.LEVELS)
     for name, row in record["forms"].items():
         assert len(row["rounds"]) == 2 and min(row["rounds"]) > 0 and row["peak_bytes"] > 0
         assert ("speed_up" in row) == (name != "dense")

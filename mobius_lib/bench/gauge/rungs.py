@@ -1,7 +1,8 @@
 """What a rung of the ladder costs in use (`mobius bench --what gauge`): its forward beside that of its matrix.
 
 Each rung is fitted to one matrix, a sum of smooth rows and noise, and timed against `torch.nn.Linear` with that matrix,
-on the same batch, in turn. The rungs' Gaussians are computed anew at every call, as in training; nothing is kept.
+on the same batch, in turn; so is what is off by default (`PARTS`). The rungs' Gaussians are computed anew at every
+call, as in training; nothing is kept.
 
 Beside it what fitting costs on a real text, at 5,000 words and at all of them (`bench/ladder.py`).
 """
@@ -9,6 +10,7 @@ Beside it what fitting costs on a real text, at 5,000 words and at all of them (
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +20,28 @@ from torch import Tensor, nn
 from mobius_lib.bench.base import Aim, Recorder, check, machine_of, on_threads
 from mobius_lib.bench.gauge.ladder import LEVELS, TERMS, measure_apart
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
-from mobius_lib.gauge import RUNGS, TriLevelHarmonicLinear
+from mobius_lib.gauge import RUNGS, CosmicLinear, MetaMobiusLinear, Rung, TriLevelHarmonicLinear
 from mobius_lib.runs.devices import pick_device
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+
+def _square(kind: type[Rung], size: int, **settings: Any) -> Rung:
+    return kind(size, size, **settings)
+
+
 SIZE, BATCH = 4096, 32
 QUICK_SIZE = 192
+PARTS: dict[str, Callable[[int], nn.Module]] = {
+    "L5 by steps": partial(_square, MetaMobiusLinear, route="steps"),
+    "L5 by path": partial(_square, MetaMobiusLinear, route="path"),
+    "L5 by path, tanh": partial(_square, MetaMobiusLinear, route="path", activation="tanh"),
+    "L5 free exponents": partial(_square, MetaMobiusLinear, beta="free"),
+    "L6": partial(_square, CosmicLinear),
+    "L6 of a stack": partial(_square, CosmicLinear, stack=True),
+}
+"""What is off by default, timed as it starts: the cost of a forward does not depend on the numbers."""
 VOCABULARIES: tuple[int | None, ...] = (5_000, None)
 QUICK_VOCABULARIES: tuple[int | None, ...] = (150, 200)
 
@@ -107,6 +123,7 @@ def bench_gauge(
             before = time.perf_counter()
             layers[level] = RUNGS[level].from_dense(w, TERMS).to(place)
             fitting[level] = time.perf_counter() - before
+        layers |= {name: make(size).to(place) for name, make in PARTS.items()}
         say("forwards")
         steps = {name: lambda layer=layer: layer(x) for name, layer in layers.items()}
         taken = paired_seconds(steps, rounds, place)
@@ -114,13 +131,12 @@ def bench_gauge(
             name: {"seconds": summary(taken[name]), "rounds": taken[name], "peak_bytes": peak_bytes(step, place)}
             for name, step in steps.items()
         }
-        for level in LEVELS:
-            numbers = layers[level].compression_ratio()
-            forms[level] |= {
-                "speed_up": ratio(taken["dense"], taken[level]),
-                "fit_seconds": fitting[level],
-                "stored": numbers.stored,
-                "stored_bits": layers[level].stored_bits(),
+        for name in (*LEVELS, *PARTS):
+            forms[name] |= {
+                "speed_up": ratio(taken["dense"], taken[name]),
+                "stored": layers[name].compression_ratio().stored,
+                "stored_bits": layers[name].stored_bits(),
+                **({"fit_seconds": fitting[name]} if name in fitting else {}),
             }
         ladders = []
         for vocabulary in QUICK_VOCABULARIES if quick else VOCABULARIES:
