@@ -1,15 +1,26 @@
-"""book/imports.md: what it says to import is there, and the sources' own lines run after the exchange."""
+"""book/imports.md: what it says to import or to run is there, and the sources' own lines run after the exchange."""
 
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from click import UsageError
 from safetensors.torch import load_file, save_file
 
+from tests.commands import parsed
+
 ROOT = Path(__file__).resolve().parent.parent
-LINES = (ROOT / "book" / "imports.md").read_text("utf-8").splitlines()
-ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in LINES if line.startswith("| ")][1:]
+IMPORTS, COMMANDS = (ROOT / "book" / "imports.md").read_text("utf-8").split("## What to run instead")
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Of the one table in it, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+ROWS, DONE_BY = rows_of(IMPORTS), rows_of(COMMANDS)
 INSTEAD = [row[2].strip("`") for row in ROWS]
 
 
@@ -26,6 +37,26 @@ def test_every_import_works(line):
     exec(line, names)
     for name in line.partition(" import ")[2].split(", "):
         assert names[name] is not None
+
+
+@pytest.mark.parametrize("row", DONE_BY, ids=lambda row: row[1])
+def test_every_command_exists_with_its_options(row):
+    source, theirs, command = row
+    assert source in {each for each, *_ in ROWS} and theirs
+    assert command == "the same command once more" or parsed(command.strip("`"))
+
+
+def test_a_command_that_is_not_there_is_noticed():
+    for line in ("mobius fly", "mobius run waves-ships", "mobius run waves-clip --scale quick"):
+        with pytest.raises((KeyError, AssertionError)):
+            parsed(line)
+    with pytest.raises(UsageError, match="--wheels"):
+        parsed("mobius run waves-clip --wheels 4")
+
+
+def test_the_readmes_four_scripts_have_commands():
+    theirs = {name for _, cell, _ in DONE_BY for name in re.findall(r"examples/(\w+)\.py", cell)}
+    assert theirs == {"demo", "train_gpu", "train_optimized", "performance_test"}
 
 
 def test_names_are_those_of_the_source():

@@ -20,17 +20,20 @@ BASES: tuple[Basis, ...] = get_args(Basis)
 SMALL: Basis = "measured small"
 EFFECTS = ("more", "less", "no difference")
 """What may be reported of a sample that was measured small."""
-SOURCES = "sources.yaml"
+SOURCES, COMPONENTS = "sources.yaml", "components.yaml"
+"""What stands beside the claims and is none."""
 LONGEST_QUOTE = 12
 CHINESE = "\u2e80"
 """The first of its characters."""
 LARGEST = 10_000
 """Entries in one field: an anchor that holds itself has no end, and one in another in another nearly none."""
 Text = Annotated[str, Field(pattern=r"\S")]
+Place = Annotated[str, Field(pattern=r"^\d{3}:[1-9]\d*$")]
+"""Number of a source, and of its line."""
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def _places(value: Any) -> Any:
+def as_places(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
@@ -41,9 +44,7 @@ class Claim(BaseModel):
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     chapter: Annotated[int, Field(ge=1, le=5)]
-    source: Annotated[list[Annotated[str, Field(pattern=r"^\d{3}:[1-9]\d*$")]], BeforeValidator(_places)] = Field(
-        default_factory=list
-    )
+    source: Annotated[list[Place], BeforeValidator(as_places)] = Field(default_factory=list)
     """Where it is said: number of the source and of the line."""
     quote: Text | None = None
     """The number as printed, or at most twelve words of the source."""
@@ -145,7 +146,8 @@ def load_claims(path: Path | str | None = None) -> list[Claim]:
     import mobius_lib.ledger.checks  # noqa: F401  (fills the register)
 
     path = Path(path) if path is not None else claims_dir()
-    files = [each for each in sorted(path.glob("*.yaml")) if each.name != SOURCES] if path.is_dir() else [path]
+    found = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    files = [each for each in found if each.name not in (SOURCES, COMPONENTS)]
     claims = [claim for file in files for claim in _of_file(file)]
     if not claims:
         raise LedgerError(f"{path} has no claims.")

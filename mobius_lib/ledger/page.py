@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+from mobius_lib.ledger.base import LedgerError
+from mobius_lib.ledger.components import Component, Figure, figures, load_components
 from mobius_lib.ledger.sources import Source, fill, load_sources
 from mobius_lib.ledger.verdicts import Verdict, judge
 from mobius_lib.ledger.words import (
@@ -16,6 +18,7 @@ from mobius_lib.ledger.words import (
     basis_text,
     facts,
     legend,
+    lines,
     measured_text,
     outcome_text,
     places,
@@ -28,6 +31,7 @@ from mobius_lib.ledger.words import (
 )
 
 ROOM = Path(__file__).parent
+NOTHING, UNMEASURED = "nothing: it is named there, and no more", "not measured"
 TABLE = "the-claims"
 """The heading under which the page's table stands."""
 # "dataframe": what else a cell shows, the theme frames in white by night. Rows become blocks where there is little
@@ -70,6 +74,38 @@ def show(verdicts: Sequence[Verdict] | None = None, *, chapter: int | None = Non
     """
     verdicts = judge(chapter=chapter) if verdicts is None else verdicts
     return LedgerView(tuple(v for v in verdicts if chapter in (None, v.claim.chapter)))
+
+
+@dataclass(frozen=True)
+class ComponentsView:
+    """What a chapter's sources name, as a table in a notebook; figures of claims lead to their rows in the ledger."""
+
+    rows: tuple[tuple[Component, tuple[Figure, ...]], ...]
+
+    def _repr_html_(self) -> str:
+        head = _head("Named in the source", "What it does there", "What stands here", "What it is worth")
+        body = "".join(f'<tbody role="rowgroup">{_component(*row)}</tbody>' for row in self.rows)
+        caption = "Code stands below <code>mobius_lib</code>. In brackets: the 95 % interval over random seeds."
+        return _framed(f"{_TABLE.format('')}<caption>{caption}</caption>{head}{body}</table>")
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            f"{each.name}: {', '.join(each.here) or NOTHING}; "
+            + (", ".join(f"{figure.of}: {figure.text}" for figure in found) or UNMEASURED)
+            for each, found in self.rows
+        )
+
+
+def stands_here(chapter: int) -> ComponentsView:
+    """What the sources of a chapter name, and what stands here, as the last expression of a notebook cell.
+
+    Raises:
+        LedgerError: when there is no such chapter; else as `components.figures`.
+    """
+    mine = [each for each in load_components() if each.chapter == chapter]
+    if not mine:
+        raise LedgerError(f"No source names anything of a chapter {chapter}; there are 1 to 5.")
+    return ComponentsView(tuple(zip(mine, map(tuple, figures(mine)), strict=True)))
 
 
 def overview(verdicts: Sequence[Verdict]) -> Html:
@@ -139,6 +175,23 @@ def _row(v: Verdict, link: str = "") -> str:
         f'<th scope="row" role="rowheader" class="ledger-claim">{statement}</th>'
         f'<td role="cell" class="ledger-value" data-label="{reported_name(v)}">{_text(reported_text(v))}</td>'
         f'<td role="cell" class="ledger-value" data-label="{label}">{_text(measured_text(v))}</td></tr>'
+    )
+
+
+def _component(each: Component, found: Sequence[Figure]) -> str:
+    names = ", ".join(f"<code>{_text(name)}</code>" for name in each.here) or NOTHING
+    worth = [
+        (f'<a href="ledger.html#{f.claim}">{_text(f.of)}</a>' if f.claim else _text(f.of)) + f": {_text(f.text)}"
+        for f in found
+    ]
+    cells = {"there": _text(each.does), "here": names, "worth": "<br>".join(worth) or UNMEASURED}
+    return (
+        f'<tr role="row"><th scope="row" role="rowheader" class="ledger-claim"><b>{_text(each.name)}</b> '
+        f"<small>{lines(each.source)}</small></th>"
+        + "".join(
+            f'<td role="cell" class="ledger-value" data-label="{label}">{cell}</td>' for label, cell in cells.items()
+        )
+        + "</tr>"
     )
 
 

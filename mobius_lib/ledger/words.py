@@ -121,7 +121,11 @@ def sources_of(v: Verdict) -> list[str]:
 
 def places(v: Verdict) -> str:
     """MobiusNet card, line 131"""
-    parts = (place.split(":") for place in v.claim.source)
+    return lines(v.claim.source)
+
+
+def lines(source: Sequence[str]) -> str:
+    parts = (place.split(":") for place in source)
     return "; ".join(f"{our_sources()[source].name}, line {line}" for source, line in parts)
 
 

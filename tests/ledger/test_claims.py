@@ -232,6 +232,7 @@ def test_what_a_run_would_show_names_the_command(claims: dict[str, Claim]) -> No
 
 
 def test_the_files_read_the_same_without_our_loader(claims: dict[str, Claim]) -> None:
-    files = [path for path in sorted(claims_dir().glob("*.yaml")) if path.name != "sources.yaml"]
+    others = ("sources.yaml", "components.yaml")
+    files = [path for path in sorted(claims_dir().glob("*.yaml")) if path.name not in others]
     plain = [entry["id"] for path in files for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
     assert sorted(plain) == sorted(claims)
