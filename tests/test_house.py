@@ -194,5 +194,32 @@ def test_a_chapter_opens_with_its_question_its_answer_and_its_widget(chapter):
     assert "*Open-ended.*" in "".join(cells[solutions[-1] + 1]["source"])
 
 
+def _minutes(chapter: Path) -> float:
+    """Of reading, up to the exercises: 200 words a minute, 10 s for a displayed equation, 2 s for a line of code.
+
+    Tables are looked up and not read; code that is folded is not counted, of a function shown by its name ten lines.
+    """
+    words = equations = lines = 0
+    for cell in json.loads(chapter.read_text("utf-8"))["cells"]:
+        source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
+        if source.startswith("## Exercises"):
+            break
+        if cell["cell_type"] == "markdown":
+            text, found = re.subn(r"(?s)\$\$.*?\$\$", "", re.sub(r"(?m)^\|.*$", "", source))
+            equations += found
+            words += len(re.findall(r"\w+", re.sub(r"\$[^$]*\$|\]\([^)]*\)", " x ", text)))
+        elif not tags:
+            lines += sum(bool(line.strip()) for line in source.splitlines())
+        else:
+            lines += 10 * source.count("show_source(")
+    return words / 200 + equations / 6 + lines / 30
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_is_read_in_25_minutes(chapter):
+    """What its argument does not need stands in an appendix."""
+    assert 5 < _minutes(chapter) < 25, f"{_minutes(chapter):.1f} minutes"
+
+
 def _normal(name: str) -> str:
     return name.strip().lower().replace("_", "-")
