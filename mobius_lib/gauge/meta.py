@@ -137,15 +137,21 @@ class MetaMobiusLinear(Rung):
     def transport(self, z: Tensor) -> Tensor:
         """tau_s(z_s), of the printed route z_s + A_s(z_s): (..., S, N) to the same."""
         if self.route != "direct":
-            vectors = list(z.unbind(-2))
-            for at, scale in enumerate(self._path()):
-                for way in self._path()[: at + 1]:
-                    vectors[way] = self._follow(vectors[way], scale)
-            return torch.stack(vectors, dim=-2)
-        h = torch.einsum("...sn,shn->...sh", z, self.down) + self.down_bias
-        if self.activation == "tanh":
-            h = torch.tanh(h)
+            return self._by_links(z)
+        h = self._bend(torch.einsum("...sn,shn->...sh", z, self.down) + self.down_bias)
         return z + torch.einsum("...sh,snh->...sn", h, self.up) + self.up_bias
+
+    def _bend(self, h: Tensor) -> Tensor:
+        """What the connection does between its two maps: nothing, or tanh."""
+        return h if self.activation == "linear" else torch.tanh(h)
+
+    def _by_links(self, z: Tensor) -> Tensor:
+        """`transport` of the other routes: link after link, each for all scales that it lies ahead of."""
+        vectors = list(z.unbind(-2))
+        for at, scale in enumerate(self._path()):
+            for way in self._path()[: at + 1]:
+                vectors[way] = self._follow(vectors[way], scale)
+        return torch.stack(vectors, dim=-2)
 
     def _path(self) -> list[int]:
         """The scales from the narrowest window to the widest."""
@@ -156,7 +162,7 @@ class MetaMobiusLinear(Rung):
 
         def connection(f: Tensor) -> Tensor:
             h = f @ self.down[scale].mT + self.down_bias[scale]
-            return (h if self.activation == "linear" else torch.tanh(h)) @ self.up[scale].mT + self.up_bias[scale]
+            return self._bend(h) @ self.up[scale].mT + self.up_bias[scale]
 
         if self.route == "steps":
             return f + connection(f)

@@ -95,8 +95,19 @@ def hold_pairing(z: Tensor, modulus: float) -> Tensor:
     Returns:
         (..., 4n).
     """
-    tiny = torch.finfo(z.dtype).tiny
-    real, imag = pairing(z)
+    size, cos, sin = _polar(*pairing(z))
+    norm = z.square().sum(-1)
+    gap = modulus - size
+    root = (norm.square() + 4 * size * gap).clamp_min(1e-24).sqrt()
+    mu = 2 * gap / (norm + root).clamp_min(1e-12)  # a root of size mu^2 + norm mu - gap
+    u, v = (mu * cos).unsqueeze(-1), (mu * sin).unsqueeze(-1)
+    a, b, c, d = z.chunk(4, dim=-1)
+    return torch.cat([a + u * c + v * d, b + v * c - u * d, c + u * a + v * b, d + v * a - u * b], dim=-1)
+
+
+def _polar(real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Modulus, and cosine and sine of the phase, with finite gradients at 0."""
+    tiny = torch.finfo(real.dtype).tiny
     square = real.square() + imag.square()
     flat = square <= tiny  # no phase there: 1 is as good as any
     size = torch.where(flat, torch.zeros_like(square), torch.where(flat, torch.ones_like(square), square).sqrt())
@@ -105,13 +116,7 @@ def hold_pairing(z: Tensor, modulus: float) -> Tensor:
         torch.where(flat, torch.ones_like(real), real / safe),
         torch.where(flat, torch.zeros_like(imag), imag / safe),
     )
-    norm = z.square().sum(-1)
-    gap = modulus - size
-    root = (norm.square() + 4 * size * gap).clamp_min(1e-24).sqrt()
-    mu = 2 * gap / (norm + root).clamp_min(1e-12)
-    u, v = (mu * cos).unsqueeze(-1), (mu * sin).unsqueeze(-1)
-    a, b, c, d = z.chunk(4, dim=-1)
-    return torch.cat([a + u * c + v * d, b + v * c - u * d, c + u * a + v * b, d + v * a - u * b], dim=-1)
+    return size, cos, sin
 
 
 def hermitian(z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
