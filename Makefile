@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab lint data set-repository clean distclean readme minutes new-run new-claim
+.PHONY: help setup book test lab lint data set-repository clean distclean readme minutes bench-pages new-run new-claim
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
@@ -60,6 +60,9 @@ new-run: setup ## write the skeleton of a run, with its test: make new-run NAME=
 
 new-claim: setup ## write the skeleton of a claim: make new-claim ID=edges-help CHAPTER=waves
 	@$(PY) -m tools.new claim "$(ID)" "$(CHAPTER)"
+
+bench-pages: book ## measure the built pages in a browser, at 1x and 4x slowing: make bench-pages [ARGS="1_waves --json FILE"]
+	@$(PY) -m tools.bench_pages $(ARGS)
 
 minutes: book ## write down how long the chapters took in the last build, for their first page (on a quiet machine)
 	@$(PY) -m tools.chapter_minutes

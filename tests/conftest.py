@@ -1,14 +1,10 @@
 """For all tests: one thread per worker, draws that do not depend on the machine's mood, and what a machine may lack."""
 
-import http.server
 import os
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: several wor
 import pytest
 from hypothesis import settings
 
+import tools.browser
+
 # No deadline: what hypothesis would call slow is another process on a shared core.
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
-
-NO_CHROMIUM = "no Chromium for the browser tests: `apt install chromium`, or on a Mac `brew install --cask chromium`"
-CHROMIUM_FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-
-def _chromium() -> str | None:
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def _lacking(message: str) -> None:
@@ -65,12 +53,8 @@ def dead() -> int:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=_chromium(), args=CHROMIUM_FLAGS)
-        yield opened
-        opened.close()
+    with tools.browser.opened() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -127,25 +111,11 @@ def made_up() -> list[Any]:
     return found[1::2] + found[::2]  # in no order of its own
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="session")
 def served() -> Iterator[Callable[[Path], str]]:
     """Serves a folder to browsers on this machine, to the end of the tests; gives its address."""
     with ExitStack() as until_the_end:
-
-        def serve(folder: Path) -> str:
-            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-            thread = threading.Thread(target=until_the_end.enter_context(server).serve_forever, daemon=True)
-            thread.start()
-            for close in (thread.join, server.shutdown):  # the last one first
-                until_the_end.callback(close)
-            return f"http://127.0.0.1:{server.server_port}"
-
-        yield serve
+        yield lambda folder: until_the_end.enter_context(tools.browser.served(folder))
 
 
 @pytest.fixture(scope="session")
@@ -178,8 +148,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     A compiler that is there and fails is no reason to skip.
     """
-    if "browser" in getattr(item, "fixturenames", ()) and _chromium() is None:
-        _lacking(NO_CHROMIUM)
+    if "browser" in getattr(item, "fixturenames", ()) and tools.browser.chromium() is None:
+        _lacking(tools.browser.NO_CHROMIUM)
     if item.get_closest_marker("compiler"):
         from mobius_lib.native import NoCompiler, compiler  # here: most test files ask for no torch so early
 

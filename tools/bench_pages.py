@@ -1,0 +1,216 @@
+"""`make bench-pages`: how long the built pages take to show text and widgets, what they weigh, and how they drag.
+
+Each page is opened by the tests' browser, in a fresh context each time, with the processor as it is and slowed down
+four times. Of each figure the median of the openings is told, beside what it is meant to be. For a quiet machine.
+"""
+
+import argparse
+import gzip
+import math
+import os
+import shlex
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from mobius_lib.files import write_json
+from tools import browser
+from tools.build_book import Book, one_sentence
+from tools.house import BuildError, pages
+
+RATES = (1, 4)
+"""By how much the processor is slowed down."""
+VIEW = {"width": 1280, "height": 900}
+REST_MS = 1500  # after the last request: widgets draw, and what still moves then is no fault of loading
+STEPS = 60  # of a drag
+AIMS = {
+    "first_paint_ms": {4: 2000},
+    "widget_drawn_ms": {4: 4000},
+    "weight_kb": {1: 1500, 4: 1500},
+    "layout_shift": {1: 0.05, 4: 0.05},
+    "frame_ms": {1: 17, 4: 34},
+}
+"""At most so much, by the slowing."""
+
+WATCH = """(() => {
+    window.bench = {drawn: null, shift: 0, frames: []};
+    new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) if (!entry.hadRecentInput) bench.shift += entry.value;
+    }).observe({type: "layout-shift", buffered: true});
+    const of = CanvasRenderingContext2D.prototype, plain = {};
+    for (const name of ["fill", "stroke", "fillRect", "fillText", "drawImage", "putImageData"]) {
+        plain[name] = of[name];
+        of[name] = function (...given) {
+            if (this.canvas.closest?.(".widget-subarea")) {
+                Object.assign(of, plain);
+                requestAnimationFrame(() => setTimeout(() => { bench.drawn = performance.now(); }));
+            }
+            return plain[name].apply(this, given);
+        };
+    }
+})()"""
+"""Before any script of the page: notes when a canvas of a widget is first drawn, and every shift of the layout."""
+
+FRAMES = """() => {
+    bench.frames = [];
+    bench.dragging = true;
+    let last = null;
+    const next = (now) => {
+        if (last !== null) bench.frames.push(now - last);
+        last = now;
+        if (bench.dragging) requestAnimationFrame(next);
+    };
+    requestAnimationFrame(next);
+}"""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one opening of a page measured; None for what the page has not."""
+
+    first_paint_ms: float | None
+    widget_drawn_ms: float | None
+    weight_kb: float
+    layout_shift: float
+    frame_ms: float | None  # the 95th percentile, of the widget that drags worst
+
+
+def visit(running: Any, address: str, slower: int = 1) -> Visit:
+    """Open a page, wait until it rests, and drag the first slider of each of its widgets from end to end.
+
+    Args:
+        running: Playwright's handle of a browser.
+        address: of the page.
+        slower: by how much the processor is slowed down.
+    """
+    context = running.new_context(viewport=VIEW)
+    try:
+        page = context.new_page()
+        bodies: list[Any] = []
+        page.on("requestfinished", lambda request: bodies.append(request))
+        page.add_init_script(WATCH)
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
+        page.goto(address, wait_until="networkidle")
+        page.wait_for_timeout(REST_MS)
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
+        drawn, shift = page.evaluate("[bench.drawn, bench.shift]")
+        frames = [drag(page, area) for area in page.locator(".cell_output .widget-subarea").all()]
+        return Visit(paint, drawn, weight(bodies), shift, max((each for each in frames if each), default=None))
+    finally:
+        context.close()
+
+
+def drag(page: Any, widget: Any) -> float | None:
+    """The 95th percentile of the time from frame to frame, in ms, while a widget's first slider is dragged."""
+    slider = widget.locator("input[type=range]:visible").first
+    if not slider.count():
+        return None
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    left, right, middle = box["x"] + 2, box["x"] + box["width"] - 2, box["y"] + box["height"] / 2
+    page.mouse.move(left, middle)
+    page.mouse.down()
+    page.evaluate(FRAMES)
+    for way in (range(STEPS + 1), range(STEPS, -1, -1)):
+        for step in way:
+            page.mouse.move(left + (right - left) * step / STEPS, middle)
+    page.mouse.up()
+    frames = sorted(page.evaluate("() => { bench.dragging = false; return bench.frames; }"))
+    return frames[math.ceil(0.95 * len(frames)) - 1] if frames else None
+
+
+def weight(requests: list[Any]) -> float:
+    """kB of what was fetched, gzipped where that makes it smaller, without the fonts of the mathematics."""
+    total = 0
+    for request in requests:
+        path = urlparse(request.url).path
+        response = request.response()
+        if urlparse(request.url).scheme not in ("http", "https") or response is None:
+            continue
+        if "mathjax" in path and path.endswith((".woff", ".woff2")):
+            continue
+        body = response.body()
+        total += min(len(body), len(gzip.compress(body, 6)))
+    return total / 1000
+
+
+def middle(visits: list[Visit]) -> dict[str, float | None]:
+    """The median of each figure, over the visits that have it."""
+    rows = [asdict(each) for each in visits]
+    found = {key: [row[key] for row in rows if row[key] is not None] for key in AIMS}
+    return {key: statistics.median(values) if values else None for key, values in found.items()}
+
+
+def line(name: str, slower: int, figures: dict[str, float | None]) -> str:
+    """A row of the table; what is more than it is meant to be has a star."""
+    cells = []
+    for key, value in figures.items():
+        digits = 3 if key == "layout_shift" else 1 if key == "frame_ms" else 0
+        over = value is not None and value > AIMS[key].get(slower, math.inf)
+        cells.append(f"{'-' if value is None else f'{value:,.{digits}f}'}{'*' if over else ' '}".rjust(10))
+    return f"{name:<16}{slower}x" + "".join(cells)
+
+
+def main() -> None:
+    """Measure the pages that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pages", nargs="*", help="their names, such as 1_waves; all where none is given")
+    parser.add_argument("--runs", type=int, default=3, help="how often each is opened (3)")
+    parser.add_argument("--json", type=Path, help="a file for every single figure")
+    given = parser.parse_args()
+    with one_sentence():
+        measure(given.pages, given.runs, given.json)
+
+
+def measure(names: list[str], runs: int, record: Path | None) -> None:
+    """Print the table, and write the record where one is asked for.
+
+    Raises:
+        BuildError: without a browser, a built book or a positive number of runs, or for a page that the book lacks.
+    """
+    book = Book()
+    known = [page.stem for page in pages()]
+    if wrong := [name for name in names if name not in known]:
+        raise BuildError(f"The book has no page {wrong[0]!r}; it has {', '.join(known)}.")
+    if runs < 1:
+        raise BuildError(f"--runs is {runs}; open each page at least once.")
+    if browser.chromium() is None:
+        raise BuildError(f"There is {browser.NO_CHROMIUM}.")
+    if not book.is_current():
+        raise BuildError("The book is not built from these sources: `make book`.")
+    found: dict[str, dict[str, list[dict[str, float | None]]]] = {}
+    print(" " * 18 + "".join(name.rjust(9) + " " for name in ("paint", "drawn", "kB", "shift", "frame")))
+    with browser.served(book.html) as site, browser.opened() as running:
+        for name in names or known:
+            for slower in RATES:
+                visits = [visit(running, f"{site}/book/{name}.html", slower) for _ in range(runs)]
+                found.setdefault(name, {})[str(slower)] = [asdict(each) for each in visits]
+                print(line(name, slower, middle(visits)), flush=True)
+        version = running.version
+    print(
+        "Medians; paint, drawn and frame in ms, frame the 95th percentile while a slider is dragged; *: above the aim."
+    )
+    if record is not None:
+        write_json(record, {"pages": found, "browser": version, **origin()})
+
+
+def origin() -> dict[str, Any]:
+    """On what and how it was measured."""
+    import torch
+
+    from mobius_lib.runs.provenance import describe_device, provenance
+
+    return {
+        "aims": {key: {str(slower): bound for slower, bound in aim.items()} for key, aim in AIMS.items()},
+        "device": describe_device(torch.device("cpu")),
+        "load_average": os.getloadavg()[0],
+        "command": shlex.join(["make", "bench-pages", *sys.argv[1:]]),
+        **provenance(),
+    }
+
+
+if __name__ == "__main__":
+    main()
