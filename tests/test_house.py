@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import unicodedata
 from itertools import chain
 from pathlib import Path
 
@@ -219,6 +220,22 @@ def _minutes(chapter: Path) -> float:
 def test_a_chapter_is_read_in_25_minutes(chapter):
     """What its argument does not need stands in an appendix."""
     assert 5 < _minutes(chapter) < 25, f"{_minutes(chapter):.1f} minutes"
+
+
+def test_the_glossary_and_the_chapters_agree():
+    """Its words in order; each links to the page that introduces it, and that page to it; no page to another word."""
+    _, *entries = (ROOT / "book" / "glossary.md").read_text("utf-8").split("\n## ")
+    words = [entry.partition("\n")[0] for entry in entries]
+    plain = [unicodedata.normalize("NFKD", word).encode("ascii", "ignore").lower() for word in words]
+    assert plain == sorted(set(plain)) and 30 <= len(words) <= 60
+    slugs = [re.sub(r"[^\w -]", "", word.lower()).replace(" ", "-") for word in words]
+    linked = {page.name: set(re.findall(r"\(glossary\.(?:md|html)#([^)]+)\)", _prose(page))) for page in PAGES}
+    introduced: dict[str, set[str]] = {}
+    for slug, entry in zip(slugs, entries, strict=True):
+        introduced.setdefault(re.findall(r"\]\((\w+\.ipynb)\)", entry)[-1], set()).add(slug)
+    assert not [slug for found in linked.values() for slug in found - {*slugs}], "these words are not in the glossary"
+    assert not [slug for page, found in introduced.items() for slug in found - linked[page]], "no page introduces these"
+    assert {chapter.name for chapter in CHAPTERS} <= introduced.keys()
 
 
 def _normal(name: str) -> str:

@@ -253,6 +253,24 @@ def test_links_and_pictures(read: Visit, site: str, book: Book):
         assert alternative.strip() and not Path(alternative).suffix, f"{source} has no description: {alternative!r}"
 
 
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_word_of_the_glossary_shows_its_entry(name: str, site: str, visit: Any):
+    """To the pointer and to the keyboard; Escape closes it."""
+    seen = visit(_address(site, name))
+    link = seen.page.locator("article a[href*='glossary.html#']").first
+    box = seen.page.locator("#glossary-entry")
+    link.hover()
+    box.wait_for(state="visible")
+    assert len(box.inner_text()) > 40 and link.get_attribute("aria-describedby") == "glossary-entry"
+    seen.page.keyboard.press("Escape")
+    box.wait_for(state="hidden")
+    seen.page.mouse.move(0, 0)
+    seen.page.keyboard.press("Tab")  # from now on the focus is that of a keyboard
+    link.focus()
+    box.wait_for(state="visible")
+    assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
+
+
 def test_the_search_finds_a_word(site: str, visit: Any):
     seen = visit(f"{site}/search.html?q=sharpness")
     seen.page.wait_for_selector("#search-results li", timeout=10_000)
