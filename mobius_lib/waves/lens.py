@@ -101,10 +101,6 @@ class MobiusLens(nn.Module):
         norm = self.gate_norm
         return fast.gated(self.backend, x, small, self.scales, norm.weight, norm.bias, norm.eps)
 
-    def step_by_step(self, x: Tensor) -> Tensor:
-        """The lens as it is printed, twisted in, gated, twisted out: (..., C) to (..., C)."""
-        return self.twist_out(self.gated(self.twist_in(x)))
-
     @property
     def folds(self) -> bool:
         """Whether `forward` takes a factor per channel into its last matrix: in all forms but the printed one."""
@@ -114,7 +110,8 @@ class MobiusLens(nn.Module):
         """The lens; with `factor` (C,), each channel of its result times that number, at no cost per position."""
         self._check(x)
         if not self.folds:
-            return self.step_by_step(x) if factor is None else self.step_by_step(x) * factor
+            y = self.twist_out(self.gated(self.twist_in(x)))
+            return y if factor is None else y * factor
         turned = products.matrix(x, twist_matrix(self.twist_in_proj.weight, self.twist_in_angle))
         out = twist_matrix(self.twist_out_proj.weight, self.twist_out_angle)
         return products.matrix(self.gated(turned), out if factor is None else out * factor.unsqueeze(-1))
