@@ -85,8 +85,12 @@ def execute(
     if unknown := set(only) - set(run.arms):
         raise RunError(f"The run {run.name} has no arm {min(unknown)!r} at this scale; it has {', '.join(run.arms)}.")
     place = pick_device(device)
-    if output is not None:
-        check_writable(output, error=RunError, advice="give another --output")  # now, and not after hours of training
+    if output is not None:  # now, and not after hours of training
+        check_writable(output, error=RunError, advice="give another --output")
+        if run.keep_predictions:
+            if output.suffix == ENDING:
+                raise RunError(f"{output}: the predictions of this run would replace its record; end it in .json.")
+            check_writable(output.with_suffix(ENDING), error=RunError, advice="give another --output")
     origin = provenance()  # now: the code on disk may be another one when the run has ended
     made_by, loading = {"code": code_of(run)}, fingerprint(run.data)  # now: later `run` may have something to remember
     data = loaded(run, settings, place)

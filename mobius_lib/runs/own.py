@@ -17,7 +17,7 @@ from torch import nn
 
 from mobius_lib.datasets.own import DEFAULT_ENCODER, KEY, OwnFeatures, own_features
 from mobius_lib.errors import CheckpointError
-from mobius_lib.files import write_json, write_whole
+from mobius_lib.files import check_writable, write_json, write_whole
 from mobius_lib.runs.about import OWN, RunError
 from mobius_lib.runs.base import Arm, Data, Run
 from mobius_lib.runs.devices import pick_device
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HOMES: dict[str, "ModuleType"] = {"waves-features": waves_own, "simplex-features": simplex_own}
 """Runs that take features of a user's own, to the module with their `run(dim, classes)` and `rows(x)`."""
 
+OTHER_OUTPUT = "give another --output"
 FEW, FEW_BATCH, FEW_STEPS = 1000, 16, 300
 """Of fewer rows the batches are smaller, and there are so many epochs that an arm makes so many steps; unless the user
 says how large, and how many. After fewer steps the running means of batch norm are not yet those of the data."""
@@ -66,11 +67,14 @@ def train_on(
         the record, as in data/README.md, and in it `own`: `source`, `classes`, `encoder`, `split` and `weights`
         ({arm: path} of seed 0).
     Raises:
-        RunError: for a run that takes no data, a width that it cannot take, or a setting that does not exist.
+        RunError: for a run that takes no data, a width that it cannot take, a setting that does not exist, or an output
+            that cannot be written.
         DataError: for a source that cannot be read.
     """
     if name not in HOMES:
         raise RunError(f"The run {name} takes no data of your own; {' and '.join(HOMES)} do.")
+    if output is not None:
+        check_writable(output, error=RunError, advice=OTHER_OUTPUT)  # now, and not after all the training
     place, work = pick_device(device), Path(work)
     data = own_features(
         source, classes=classes, feature_column=feature_column, label_column=label_column, encoder=encoder,
@@ -88,7 +92,7 @@ def train_on(
         "rows": {"train": len(data.train[1]), "test": len(data.test[1])},
         "weights": {arm: str(folder / "weights" / rows[0]["weights"]) for arm, rows in result["arms"].items()},
     }  # fmt: skip
-    write_json(output or folder / f"{name}.{OWN}.json", result, error=RunError, advice="give another --output")
+    write_json(output or folder / f"{name}.{OWN}.json", result, error=RunError, advice=OTHER_OUTPUT)
     return result
 
 

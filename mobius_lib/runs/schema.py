@@ -174,6 +174,9 @@ def _faults(record: Record) -> Iterator[str]:
             trained = run.compute is None
             faults = _trained_faults(row, epochs, run.watched is not None) if trained else _computed_faults(row, record)
             yield from (f"arm {name!r}, seed {row.seed}: {fault}" for fault in faults)
+    parts = sum(row.seconds or 0.0 for rows in record.arms.values() for row in rows)
+    if parts > record.wall_seconds:
+        yield f"it took {record.wall_seconds:.1f} s, and its arms {parts:.1f} s"
     for name, tuning in record.tuning.items():
         best = max(tuning.held_out.values())
         if tuning.held_out.get(f"{tuning.lr:g}") != best:

@@ -92,6 +92,7 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
     "a seed less": (lambda c: c["arms"]["thirds"].pop(), "seeds 0 where there are 2"),
     "above 1": (lambda c: row(c).update(final_accuracy=1.2, best_accuracy=1.2), "less than or equal to 1"),
     "no arms": (lambda c: c.update(arms={}), "arms: .*at least 1 item"),
+    "less time than its parts": (lambda c: c.update(wall_seconds=0.01), r"it took 0\.0 s, and its arms \d"),
     "another run": (lambda c: c.update(run="waves-clip"), "says that it is waves-clip.quick.json"),
     **{
         f"no {part}": (lambda c, part=part: c.pop(part), f"{part}: field required")

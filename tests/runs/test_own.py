@@ -236,6 +236,12 @@ def test_what_the_command_refuses(tmp_path, monkeypatch, line, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_read(features, tmp_path):
+    with pytest.raises(RunError, match=r"cannot be written \(it is a folder\); give another --output"):
+        train_on("simplex-features", features, work=tmp_path / "work", output=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 # The real encoder on real pictures.
 
 

@@ -67,6 +67,15 @@ def test_other_predictions_are_noticed(kept, tmp_path):
         read_record(path)
 
 
+def test_where_predictions_cannot_be_written_is_told_before_training(kept, tmp_path):
+    (tmp_path / "tiny.long.npz").mkdir()
+    with pytest.raises(RunError, match=r"tiny\.long\.npz cannot be written \(it is a folder\); give another --output"):
+        kept(output=tmp_path / "tiny.long.json")
+    with pytest.raises(RunError, match=r"the predictions of this run would replace its record; end it in \.json"):
+        kept(output=tmp_path / "record.npz")
+    assert not (tmp_path / "work").exists()
+
+
 def test_two_processes_share_a_run(kept, tmp_path, lasting):
     """Each with its own arms, which the whole run takes up."""
     path = tmp_path / "tiny.long.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobius_lib.errors import CheckpointError
-from mobius_lib.files import write_whole
+from mobius_lib.files import check_writable, write_whole
 from mobius_lib.runs.about import RunError
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.devices import pick_device
@@ -64,13 +64,14 @@ def trained(scale: str, device: str, path: Path, say: Callable[[str], None]) -> 
     """Train the twistor of twistor-text at a scale, with random seed 0, and `save` it; nothing where that is done.
 
     Raises:
-        RunError: when there is no such scale.
+        RunError: when there is no such scale, or the file cannot be written.
     """
     if scale not in SIZES:
         raise RunError(f"There is no scale {scale!r}; --scale is {', '.join(SIZES)}.")
     if path.is_file():
         say(f"reading {path}; delete it to train anew")
         return
+    check_writable(path, error=RunError, advice="give another --work")  # now, and not after the training
     say(f"training the twistor of twistor-text at {scale} scale, once")
     sizes = SIZES[scale]
     place, data, comparison = pick_device(device), load(sizes), Comparison(sizes)

@@ -68,3 +68,7 @@ def test_bad_input(kept, tmp_path):
     with pytest.raises(MobiusError, match="no scale 'huge'; --scale is quick, short, full"):
         generate.trained("huge", "cpu", tmp_path / "made", print)
     assert not (tmp_path / "made").exists()
+    said = []
+    with pytest.raises(RunError, match=r"cannot be written \(it is a folder\); give another --work"):
+        generate.trained("quick", "cpu", tmp_path, said.append)
+    assert not said, "before the training"
