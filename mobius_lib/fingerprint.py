@@ -457,7 +457,10 @@ def known_by(tensor: Tensor, name: "str | Tensor") -> Tensor:
 
 
 def _bytes_of(value: Tensor | np.ndarray) -> list[Part]:
-    tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor):
+        tensor = value.detach()
+    else:
+        tensor = torch.from_numpy(np.ascontiguousarray(value, value.dtype.newbyteorder("=")))
     parts: list[Part] = ["tensor", str(tensor.dtype), str(tuple(tensor.shape))]
     if tensor.is_meta:
         return parts

@@ -1,5 +1,6 @@
 """Where the batches come from. Their order is a function of seed and epoch alone, so a continued run meets the same."""
 
+import numbers
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -161,10 +162,16 @@ class LoaderBatches:
         return len(self._plan)
 
     def identity(self) -> str:
-        """As in `ResidentBatches`; of the data set what its own `identity` says, else its first and last sample."""
+        """As in `ResidentBatches`; of the data set what its own `identity` says.
+
+        Of one that has none its first and last sample, and all numbers that it holds in memory.
+        """
         dataset = self._dataset
         own = getattr(dataset.dataset, "identity", None)
-        content = [dataset[0, index] for index in (0, self._plan.count - 1)] if own is None else own()
+        if own is None:
+            content: Any = [dataset[0, index] for index in (0, self._plan.count - 1)], *_held(dataset.dataset)
+        else:
+            content = own()
         return fingerprint(content, type(dataset.dataset), vars(self._plan))
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -221,6 +228,21 @@ class _SeededDataset(Dataset):
         with torch.random.fork_rng(devices=[]):
             _seeded(torch.default_generator, self.seed, epoch, index)
             return self.dataset[index]
+
+
+def _held(value: Any) -> Iterator[Tensor | np.ndarray | range]:
+    """Tensors, arrays and lists of whole numbers in a data set, and in those that it is made of."""
+    if isinstance(value, Tensor | range) or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf"):
+        yield value
+    elif isinstance(value, Dataset):
+        for each in vars(value).values():
+            yield from _held(each)
+    elif isinstance(value, list | tuple):
+        if value and all(isinstance(each, numbers.Integral) for each in value):
+            yield np.array(value)
+        else:
+            for each in value:
+                yield from _held(each)
 
 
 def _seeded(generator: torch.Generator, *key: int) -> torch.Generator:

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from mobius_lib.datasets.made import SphereMixture
 from mobius_lib.errors import DataError
@@ -136,19 +137,43 @@ def test_workers_that_no_machine_has(workers):
         LoaderBatches(TensorDataset(torch.zeros(4, 1), torch.zeros(4)), 2, shuffle=False, seed=0, workers=workers)
 
 
+class Listed(Dataset):
+    """As many data sets are: an array, and labels in a list."""
+
+    def __init__(self, data, targets):
+        self.data, self.targets, self.names = data, targets, np.array(["a", "b"])
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        return torch.tensor(self.data[index].tolist()), self.targets[index]
+
+
 def test_what_batches_are():
-    """Their identity tells another pixel, label, order or augmentation; a loader looks at the first and the last."""
+    """Their identity tells another pixel, label, order or augmentation, wherever it is."""
+
+    def loader(make):
+        return lambda x, y, seed: LoaderBatches(make(x, y), 2, shuffle=True, seed=seed)
+
     x, y = torch.rand(6, 3), torch.arange(6)
-    other = x.clone()
-    other[5, 2] += 0.25
+    other, swapped = x.clone(), y.clone()
+    other[3, 2] += 0.25
+    swapped[2:4] = y[2:4].flip(0)
     kinds = [
         lambda x, y, seed: ResidentBatches(x, y, 2, shuffle=True, seed=seed),
-        lambda x, y, seed: LoaderBatches(TensorDataset(x, y), 2, shuffle=True, seed=seed),
+        loader(TensorDataset),
+        loader(lambda x, y: Subset(TensorDataset(x, y), range(6))),
+        loader(lambda x, y: ConcatDataset([TensorDataset(x[:2], y[:2]), TensorDataset(x[2:], y[2:])])),
+        loader(lambda x, y: Listed(x.numpy().astype(">f4"), y.tolist())),
     ]
     for make in kinds:
         assert make(x, y, 0).identity() == make(x.clone(), y.clone(), 0).identity()
-        changed = [make(*each).identity() for each in ((x, y, 0), (other, y, 0), (x, y.flip(0), 0), (x, y, 1))]
+        changed = [make(*each).identity() for each in ((x, y, 0), (other, y, 0), (x, swapped, 0), (x, y, 1))]
         assert len(set(changed)) == 4
+    rows = TensorDataset(x, y)
+    parts = [LoaderBatches(Subset(rows, order), 2, shuffle=False, seed=0) for order in ([0, 1, 5], [0, 2, 5])]
+    assert parts[0].identity() != parts[1].identity()
     turned = ResidentBatches(x, y, 2, shuffle=True, seed=0, augment=torch.neg)
     assert turned.identity() != kinds[0](x, y, 0).identity()
 
