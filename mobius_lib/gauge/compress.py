@@ -4,6 +4,7 @@ import copy
 import difflib
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -223,7 +224,8 @@ def compress(
     cls = _rung(rung)
     if terms is not None and bits is not None:
         raise ValueError("Give terms or bits, not both: bits choose the terms.")
-    if bits is not None and not (isinstance(bits, int | float) and 0 < bits < math.inf):
+    real = isinstance(bits, numbers.Real) and not isinstance(bits, bool)  # of NumPy, too
+    if bits is not None and not (real and 0 < bits < math.inf):
         raise ValueError(f"bits must be a finite number above 0, of each entry of a matrix, not {bits!r}.")
     terms = TERMS if terms is None else check_whole("terms", terms)
     report, new = {}, {}

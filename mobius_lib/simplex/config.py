@@ -151,6 +151,7 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _several(name: str, value: Any) -> tuple:
+    value = value.tolist() if hasattr(value, "tolist") else value  # of an array
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ValueError(f"{name} must be a list with at least one entry, not {value!r}.")
     return tuple(value)

@@ -171,7 +171,7 @@ class BasinLoss:
     Shape:
         a `Geometry` of B rows and labels (B,) to (total, terms), all scalars.
     Raises:
-        ValueError: for a negative weight, a temperature that is not positive, or labels that are none.
+        ValueError: for a negative weight, a temperature that is not positive, labels that are none, or no rows.
     Source:
         the weights are the public recipes'; that of separation: ours.
     """
@@ -241,9 +241,12 @@ def _of_label(values: Tensor, y: Tensor) -> Tensor:
 
 
 def _check_labels(y: Tensor, rows: int, classes: int) -> None:
-    if y.shape != (rows,) or y.dtype != torch.int64:
-        raise ValueError(f"y must be one int64 label for each of {rows} rows, not {y.dtype} of shape {tuple(y.shape)}.")
-    if y.device.type == "cpu" and concrete(y) and rows:
+    if not isinstance(y, Tensor) or y.shape != (rows,) or y.dtype != torch.int64:
+        what = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+        raise ValueError(f"y must be one int64 label for each of {rows} rows, not {what}.")
+    if not rows:
+        raise ValueError("An empty batch has no loss; leave it out.")
+    if y.device.type == "cpu" and concrete(y):
         low, high = y.aminmax()
         if low < 0 or high >= classes:
             raise ValueError(

@@ -88,6 +88,7 @@ def check_targets(tokens: Tensor, targets: Tensor, vocab_size: int) -> None:
     Raises:
         ValueError: when they do not fit the tokens, or there are none.
     """
+    check_tokens(tokens, vocab_size)
     counted = targets.masked_fill(targets == IGNORED, 0) if isinstance(targets, Tensor) else targets
     check_tokens(counted, vocab_size, "targets")
     if targets.shape != tokens.shape:

@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 import anywidget
-from traitlets import Float, Int, List, TraitError, Unicode, validate
+from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.cantor import CantorStaircase
 from mobius_lib.cantor.math import FORMS
 from mobius_lib.widgets.source import served
+from mobius_lib.widgets.traits import Float, Int, List
 
 INITIAL: dict[str, Any] = {"alpha": 0.5, "tau": 0.25, "levels": 4, "form": "published"}
 """The published layer before training; `levels` waits for a form that has several."""

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import anywidget
 import torch
 from torch import Tensor
-from traitlets import Float, Int, List, TraitError, Unicode, validate
+from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.gauge import RUNGS, MobiusHarmonicBridge
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.cooccurrence import log_cooccurrence
 from mobius_lib.gauge.fit import pursue_shared
 from mobius_lib.widgets.source import served
+from mobius_lib.widgets.traits import Float, Int, List
 
 # The row of "king" in the King James Bible: how often each of the 128 most frequent
 # words stands within 5 words of it, by gauge.cooccurrence(text.words(text.king_james(), 128)[0], 128, 5). Below, those

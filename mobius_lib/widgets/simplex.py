@@ -7,13 +7,14 @@ from typing import Any, cast
 import anywidget
 import torch
 from torch import Tensor
-from traitlets import Float, List, TraitError, validate
+from traitlets import TraitError, validate
 
 from mobius_lib.cantor.math import staircase_published
 from mobius_lib.simplex import DavidConfig, GeoFractalDavid, ScaleGeometry, simplices
 from mobius_lib.simplex import math as simplex
 from mobius_lib.simplex.david import DavidHead
 from mobius_lib.widgets.source import served
+from mobius_lib.widgets.traits import Float, List
 
 CLASSES, K, DIM = 3, 2, 2
 """Three triangles in a plane."""

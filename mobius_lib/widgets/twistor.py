@@ -7,11 +7,12 @@ from typing import Any
 import anywidget
 import torch
 from torch import Tensor
-from traitlets import Float, Int, List, TraitError, Tuple, Unicode, validate
+from traitlets import TraitError, Tuple, Unicode, validate
 
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.cell import TwistorTitansCell
 from mobius_lib.widgets.source import served
+from mobius_lib.widgets.traits import Float, Int, List
 
 SMALLEST_DETERMINANT = 1e-6
 """Below this modulus ad - bc counts as zero, and the matrix as no map."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import anywidget
 import torch
-from traitlets import Float, List, TraitError, validate
+from traitlets import TraitError, validate
 
 from mobius_lib.waves import MobiusLens
 from mobius_lib.widgets.source import served
+from mobius_lib.widgets.traits import Float, List
 
 _WAVE_PARAMETERS = (
     *("omega", "alpha", "xor_weight", "accum_weights"),

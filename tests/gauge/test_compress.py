@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -198,6 +199,7 @@ def test_rungs_are_left_alone():
         ({"bits": 0}, "bits must be a finite number above 0"),
         ({"bits": math.nan}, "bits must be a finite number above 0"),
         ({"bits": "2"}, "bits must be a finite number above 0"),
+        ({"bits": True}, "bits must be a finite number above 0"),
         ({"layers": "heads"}, "layers has 'heads', but no linear layer .* near it are 'head'"),
         ({"layers": ["head", "convolution"]}, "layers has 'convolution'"),
         ({"layers": []}, "chooses none of the network's 2 layers"),
@@ -224,6 +226,8 @@ def test_a_class_of_rungs_and_its_settings():
     found = compress(nn.Linear(60, 60), MetaMobiusLinear, terms=2, windows=(5, 50))
     assert found.model.windows == (5, 50)
     by_bits = compress(nn.Linear(90, 200), MetaMobiusLinear, bits=12, windows=(5, 50))
+    for bits in (np.int64(12), np.float32(12)):
+        assert compress(nn.Linear(90, 200), MetaMobiusLinear, bits=bits, windows=(5, 50)).bits == by_bits.bits
     rung = MetaMobiusLinear(90, 200, by_bits.model.terms + 1, windows=(5, 50))
     assert by_bits.bits <= 12 * 90 * 200 < rung.stored_bits()
     assert type(compress(nn.Linear(30, 40), HarmonicLinear, terms=2).model) is HarmonicLinear

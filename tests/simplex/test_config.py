@@ -52,6 +52,7 @@ def test_lists_and_numpy_numbers_are_taken():
     config = DavidConfig(scales=[np.int64(16), 20], k=np.int32(3), terms=["feature"])
     assert config.scales == (16, 20) and config.k == 3 and type(config.k) is int
     assert hash(config) == hash(DavidConfig(scales=(16, 20), k=3, terms=("feature",)))
+    assert DavidConfig(scales=np.array([16, 20]), k=3).scales == (16, 20)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.k = 4
 

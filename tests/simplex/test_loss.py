@@ -224,11 +224,17 @@ def test_separation_is_zero_beyond_the_margin():
         (torch.tensor([0, 1, 2]), r"y must be one int64 label for each of 2 rows, not torch.int64 of shape \(3,\)"),
         (torch.tensor([0.0, 1.0]), "y must be one int64 label .*torch.float32"),
         (torch.tensor([[0], [1]]), "y must be one int64 label"),
+        (torch.tensor([0, 1]).numpy(), "y must be one int64 label .*not a ndarray"),
     ],
 )
 def test_labels_that_are_none(y, sentence):
     with pytest.raises(ValueError, match=sentence):
         BasinLoss()(draw(rows=2)[0], y)
+
+
+def test_no_rows_have_no_loss():
+    with pytest.raises(ValueError, match="An empty batch has no loss; leave it out"):
+        BasinLoss()(*draw(rows=0))
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,7 @@ BAD = {
     "a target out of range": (lambda m: m.loss(tokens(), tokens() + 11), "targets holds 2., .* 0 to 10"),
     "no batch to learn from": (lambda m: m.loss(tokens(0), tokens(0)), "empty batch"),
     "tokens of numpy": (lambda m: m(tokens().numpy()), "tokens must be a tensor of whole numbers"),
+    "tokens of numpy to learn from": (lambda m: m.loss(tokens().numpy(), tokens()), "tokens must be a tensor of whole"),
     "targets in a list": (lambda m: m.loss(tokens(), tokens().tolist()), "targets must be a tensor"),
     "token out of range": (lambda m: m(torch.tensor([[0, 11]])), "tokens holds 11, .* 0 to 10"),
     "tokens elsewhere": (lambda m: m(tokens().to("meta")), "tokens are on meta, but the model is on cpu"),

@@ -1,8 +1,10 @@
 """What holds for the widget of every chapter: refusals and size, and in a browser sliders, names, theme and widths."""
 
+import json
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from traitlets import TraitError
 
@@ -82,6 +84,27 @@ def test_a_bad_value_is_refused_in_one_sentence_and_leaves_the_old_one(
     with pytest.raises(TraitError) as error:
         explorers[chapter](**{trait: value})
     assert str(error.value) == message
+
+
+NUMPY = {
+    "waves": [("omega", np.float32(0.5), 0.5), ("scales", np.array([1.0, 2.0]), [1.0, 2.0])],
+    "cantor": [("levels", np.int64(3), 3), ("alpha", np.int32(1), 1.0)],
+    "simplex": [("vertices", np.ones((3, 3, 2)), [[[1.0] * 2] * 3] * 3), ("tau", np.float16(0.5), 0.5)],
+    "gauge": [("terms", np.uint8(4), 4), ("places", np.array([2, 0, 1]), [2, 0, 1])],
+    "twistor": [("circle", np.float32([1, 2, 0.5]), [1.0, 2.0, 0.5])],
+}
+"""Of each chapter: a trait, numbers of NumPy, and what they are in JSON."""
+
+
+@pytest.mark.parametrize(
+    ("chapter", "trait", "value", "plain"), [(chapter, *row) for chapter, rows in NUMPY.items() for row in rows]
+)
+def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value: object, plain: object) -> None:
+    explorer = explorers[chapter]()
+    setattr(explorer, trait, value)
+    assert json.loads(json.dumps(getattr(explorer, trait))) == plain
+    with pytest.raises(TraitError):
+        setattr(explorer, trait, np.array("three"))
 
 
 @pytest.mark.parametrize(
