@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import mobius_lib
 from tools.dependencies import imports
@@ -112,6 +113,21 @@ def test_requirements_pin_what_pyproject_asks_for():
     constraints = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {_normal(line.split("==")[0]) for line in constraints if line and not line.startswith("#")}
     assert len(pinned) > 100 and not pinned & asked, "a direct requirement is pinned in two places"
+
+
+COLAB = {"torch": "2.11.0", "numpy": "2.1.0", "ipywidgets": "7.7.1", "python": "3.13"}
+"""What was preinstalled in August 2026 and must stay as it is."""
+
+
+def test_what_colab_has_is_enough():
+    """The set-up cell of a chapter installs what it says, and changes none of these."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = [Requirement(text) for text in (*project["dependencies"], *extras["run"], *extras["widgets"])]
+    asked += [Requirement(f"python{project['requires-python']}")]
+    met = {each.name: COLAB[each.name] in each.specifier for each in asked if each.name in COLAB}
+    assert met == dict.fromkeys(COLAB, True)
+    assert not [each.name for each in asked if "bible" in each.name], "the text is embedded; two Bibles take 144 MB"
 
 
 def test_no_outputs_in_git():

@@ -77,7 +77,11 @@ class PhaseCompression(nn.Module):
         return torch.atan2(imag, real), size
 
     def decompress(self, phase: Tensor, size: Tensor) -> Tensor:
-        """The twistor of phases and sizes: `forward` is this after `compress`."""
+        """The twistor of phases and sizes: `forward` is this after `compress`, but for components near 0.
+
+        One of length r has no phase to speak of where r is not much more than 1e-6. `forward` shortens it by a factor
+        r / (r^2 + 1e-12)^(1/2), which takes 0 to 0 and has a gradient there; here it is as long as the others.
+        """
         length = size.unsqueeze(-1) * self.log_profile.exp()
         return torch.stack([length * torch.cos(phase), length * torch.sin(phase)], dim=-2).flatten(-3)
 
@@ -90,7 +94,7 @@ class PhaseCompression(nn.Module):
         return PackedPhases((torch.remainder(steps + half, 2 * half) - half).to(KEPT[bits]), size)
 
     def unpack(self, packed: PackedPhases) -> Tensor:
-        """(..., 4n) again: off from `forward` by at most pi / 2^bits times the length of each component."""
+        """(..., 4n) again: off from `decompress` by at most pi / 2^bits times the length of each component."""
         half = torch.iinfo(packed.phase.dtype).max + 1
         size = packed.size.to(self.log_profile.dtype)
         return self.decompress(packed.phase.to(size.dtype) * (math.pi / half), size)

@@ -70,6 +70,14 @@ def test_known_values():
     torch.testing.assert_close(cantor.cantor_function(x), expected, rtol=0, atol=1e-10)
 
 
+def test_the_floats_next_to_a_third():
+    """1/3 has two ternary expansions, 0.1 and 0.0222..., and a float neither: it is a little below or above."""
+    double, single = (torch.tensor(1 / 3, dtype=dtype) for dtype in (torch.float64, torch.float32))
+    assert 2e-11 < 0.5 - cantor.cantor_function(double).item() < 4e-11 and cantor.cantor_function(single) == 0.5
+    below = single.nextafter(torch.tensor(0.0))
+    assert 1e-5 < 0.5 - cantor.cantor_function(below).item() <= torch.finfo(torch.float32).eps ** cantor.DIMENSION
+
+
 def test_cantor_function_takes_any_shape_and_precision():
     x = torch.rand(2, 3, 5)
     assert cantor.cantor_function(x).shape == x.shape

@@ -202,8 +202,9 @@ def test_arrays_and_columns(tmp_path):
 def test_classes_by_number_and_by_name(tmp_path):
     path = of_rows(tmp_path / "a.safetensors", [0, 0, 2, 2])
     assert own_features(path, classes=4).classes == ("class 0", "class 1", "class 2", "class 3")
-    (tmp_path / "names.txt").write_text("ant\nbee\n\n cat \n")
-    assert own_features(path, classes=tmp_path / "names.txt").classes == ("ant", "bee", "cat")
+    for mark in ("", "\ufeff"):  # an editor's
+        (tmp_path / "names.txt").write_text(mark + "ant\nbee\n\n cat \n", "utf-8")
+        assert own_features(path, classes=tmp_path / "names.txt").classes == ("ant", "bee", "cat")
 
 
 @pytest.mark.parametrize(

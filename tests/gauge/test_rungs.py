@@ -10,6 +10,7 @@ from mobius_lib.gauge import (
     relative_error,
 )
 from mobius_lib.gauge.fit import width_grid
+from mobius_lib.waves.cost import multiply_adds
 
 LEVELS = list(RUNGS)
 CLOSED = LEVELS[:-1]
@@ -53,6 +54,29 @@ def test_forward_never_forms_the_matrix(level, largest):
     with largest() as made, torch.no_grad():
         rung(torch.randn(1, 500))
     assert made.size < 600 * 500 / 10
+
+
+MULTIPLIED = {  # for one row, of V columns, M rows, N terms
+    "L3": lambda v, m, n: n * (v + m),
+    "L4": lambda v, m, n: n * (v + m),
+    # three scales, each with its way through 32 hidden numbers and back, its key, and one query for all
+    "L5": lambda v, m, n: 3 * (n * (v + m) + 2 * 32 * n + n) + n * n,
+}
+
+
+@pytest.mark.parametrize("level", MULTIPLIED)
+def test_multiply_adds_of_a_row(level):
+    """By which the performance page tells what a forward pass saves: not (V + M) N of a layer with three scales."""
+
+    def of_a_row(*sizes):
+        with torch.device("meta"):
+            rung = RUNGS[level](*sizes)
+        # what is computed for all rows at once falls out
+        return multiply_adds(rung, (2, sizes[0])) - multiply_adds(rung, (1, sizes[0]))
+
+    for sizes in ((4096, 4096, 8), (60, 40, 4)):
+        assert of_a_row(*sizes) == MULTIPLIED[level](*sizes)
+    assert MULTIPLIED["L5"](4096, 4096, 8) == 198_232
 
 
 EXPECTED = {  # of 60 columns, 40 rows, 4 terms; 3 scales; floats, and bits of what is no float

@@ -126,6 +126,24 @@ def test_phase_compression():
     torch.testing.assert_close(back_pi.angle(), pi.angle(), rtol=0, atol=1e-9)
 
 
+def test_phase_compression_near_zero():
+    """What has no phase has a length after `decompress` alone; lengths in between go from one to the other smoothly."""
+    phases = PhaseCompression(16).double()
+    x = torch.ones(1, 16).double()
+    length = torch.tensor([0.0, 1e-7, 1e-6, 1e-4], dtype=torch.float64)
+    x[0, :4], x[0, 4:8] = length, 0.0  # real and imaginary parts of omega
+    back, whole = phases(x), phases.decompress(*phases.compress(x))
+    kept = length / (length.square() + 1e-12).sqrt()
+    torch.testing.assert_close(back[0, :4], kept * whole[0, :4], rtol=1e-9, atol=0)
+    assert back[0, 0] == 0 < whole[0, 0] and whole[0, :4].unique().numel() == 1
+    torch.testing.assert_close(back[0, 8:], whole[0, 8:], rtol=1e-9, atol=0)
+    packed = phases.unpack(phases.pack(x))
+    torch.testing.assert_close(packed, whole, rtol=0, atol=torch.pi / 2**8 * whole.abs().max().item())
+    x.requires_grad_()
+    phases(x).square().sum().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_the_error_of_compression_is_reported_and_trains_down():
     torch.manual_seed(0)
     memory = TwistorMemorySystem(16, 2)
