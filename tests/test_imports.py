@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.commands import parsed
 
 ROOT = Path(__file__).resolve().parent.parent
-IMPORTS, COMMANDS = (ROOT / "book" / "imports.md").read_text("utf-8").split("## What to run instead")
+_, IMPORTS, COMMANDS, ROOMS = (ROOT / "book" / "imports.md").read_text("utf-8").split("\n## ")
 
 
 def rows_of(text: str) -> list[list[str]]:
@@ -57,6 +57,18 @@ def test_a_command_that_is_not_there_is_noticed():
 def test_the_readmes_four_scripts_have_commands():
     theirs = {name for _, cell, _ in DONE_BY for name in re.findall(r"examples/(\w+)\.py", cell)}
     assert theirs == {"demo", "train_gpu", "train_optimized", "performance_test"}
+
+
+def test_every_room_of_every_chapter_is_there():
+    rooms = set(re.findall(r"`((?:mobius_lib|data|tests)/[\w/.]*NAME[\w/.]*)`", ROOMS))
+    assert len(rooms) == 8 and len(rows_of(ROOMS)) == 5
+    for source, chapter, name in rows_of(ROOMS):
+        assert all(any(part.startswith(each) for each, *_ in ROWS) for part in re.split(", |; ", source)), source
+        pages = re.findall(r"\((\w+\.ipynb)\)", chapter)
+        assert all((ROOT / "book" / page).is_file() for page in pages)
+        assert pages[0].endswith(f"_{name.strip('`')}.ipynb")
+        missing = [room for room in rooms if not (ROOT / room.replace("NAME", name.strip("`"))).exists()]
+        assert not missing, f"{name} has no {missing}"
 
 
 def test_names_are_those_of_the_source():
