@@ -55,9 +55,10 @@ class LedgerView:
 
     def _repr_html_(self) -> str:
         rows = "".join(f'<tbody role="rowgroup">{_row(v, f"ledger.html#{v.claim.id}")}</tbody>' for v in self.verdicts)
-        head = _head("Verdict", "Claim", "Reported", "Measured")
-        table = f"{_TABLE.format('')}<caption>{_text(summary_counts(self.verdicts))}</caption>{head}{rows}</table>"
-        return _framed(_legend(self.verdicts) + table)
+        caption = f"<caption>{_text(summary_counts(self.verdicts))}</caption>"
+        names = head("Verdict", "Claim", "Reported", "Measured")
+        table = f"{_TABLE.format('')}{caption}{names}{rows}</table>"
+        return framed(_legend(self.verdicts) + table)
 
     def __repr__(self) -> str:
         return "\n".join([summary_counts(self.verdicts), *(f"{verdict_text(v)}  {v.claim.id}" for v in self.verdicts)])
@@ -122,22 +123,22 @@ def overview(verdicts: Sequence[Verdict]) -> Html:
         rows += bar and f'<tr><th scope="row">{basis}</th><td><div class="ledger-bar">{bar}</div></td></tr>'
     said = "".join(_paragraph(source, verdicts) for source in load_sources().values())
     table = f'<table class="dataframe ledger-counts"><tbody>{rows}</tbody></table>'
-    return Html(_framed(f"<p>{_text(summary_counts(verdicts))}</p>{table}{said}"))
+    return Html(framed(f"<p>{_text(summary_counts(verdicts))}</p>{table}{said}"))
 
 
 def claims_table(verdicts: Sequence[Verdict]) -> Html:
     """All rows; they open in place. What filters, searches and orders them is page.js; without it, all are there."""
-    head = _head("<b>Outcome</b> · <b>Basis</b>", "<b>Claim</b>", "Reported", "Measured")
-    head = re.sub("<b>(.*?)</b>", lambda m: f'<button disabled value="{m[1].lower()}">{m[1]}</button>', head)
+    names = head("<b>Outcome</b> · <b>Basis</b>", "<b>Claim</b>", "Reported", "Measured")
+    names = re.sub("<b>(.*?)</b>", lambda m: f'<button disabled value="{m[1].lower()}">{m[1]}</button>', names)
     rows = "".join(
         f'<tbody role="rowgroup" id="{v.claim.id}" data-chapter="{v.claim.chapter}" '
         f'data-source="{"|".join(sources_of(v))}" data-basis="{v.basis}" data-outcome="{word(v)}" '
         f'data-whose="{v.claim.whose}">{_row(v)}{_more(v)}</tbody>'
         for v in verdicts
     )
-    table = f"{_TABLE.format('ledger-claims')}{head}{rows}</table>"
+    table = f"{_TABLE.format('ledger-claims')}{names}{rows}</table>"
     script = (ROOM / "page.js").read_text("utf-8")
-    return Html(_framed(f"{_form(verdicts)}{_legend(verdicts)}{table}<script>{script}</script>"))
+    return Html(framed(f"{_form(verdicts)}{_legend(verdicts)}{table}<script>{script}</script>"))
 
 
 def choices(verdicts: Sequence[Verdict]) -> Html:
@@ -153,7 +154,8 @@ def questions(verdicts: Sequence[Verdict]) -> Html:
 # Parts of a page.
 
 
-def _framed(inside: str) -> str:
+def framed(inside: str) -> str:
+    """Inside the element that page.css is about."""
     return f'<style>{(ROOM / "page.css").read_text("utf-8")}</style><div class="ledger">{inside}</div>'
 
 
@@ -161,7 +163,8 @@ def _legend(verdicts: Sequence[Verdict]) -> str:
     return f'<ul class="ledger-legend">{"".join(f"<li><b>{w}</b>: {m}</li>" for w, m in legend(verdicts))}</ul>'
 
 
-def _head(*names: str) -> str:
+def head(*names: str) -> str:
+    """A table's head, whose names are HTML."""
     cells = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in names)
     return f'<thead role="rowgroup"><tr role="row">{cells}</tr></thead>'
 
@@ -241,7 +244,7 @@ def _lists(verdicts: Sequence[Verdict], field: str) -> Html:
     for source in load_sources().values():
         items = "".join(f"<li>{_filled(text, verdicts)}</li>" for text in getattr(source, field))
         parts += items and f"<p><b>{_text(source.name)}</b></p><ul>{items}</ul>"
-    return Html(_framed(parts))
+    return Html(framed(parts))
 
 
 def _filled(text: str, verdicts: Sequence[Verdict]) -> str:

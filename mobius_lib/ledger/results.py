@@ -27,6 +27,7 @@ class RunFile:
     made: str = ""
     """When, as ISO 8601."""
     commit: str = ""
+    wall_seconds: float = 0.0
     stale: str | None = None
     """Why it is no evidence any more, and the command that renews it, as a sentence; None while it is current."""
     verified: str | None = None
@@ -177,6 +178,7 @@ def _read(path: Path, *_: tuple[int, int]) -> RunFile:
         stale=stale and f"{path.name} is stale: {stale}.",
         verified=None if entry is None else entry.words(),
         **{name: content.get(name, {}) for name in ("command", "device", "commit", "cost")},
+        wall_seconds=content.get("wall_seconds", 0.0),
         **{name: content.get(name, {}) for name in ("configuration", "tuning", "extra")},
     )
 

@@ -89,7 +89,7 @@ ABOUT = by_name(
     About(
         name="simplex-imagenet",
         chapter=3,
-        summary="seed 002's model on all of ImageNet's CLIP features, as published and as here, and a linear probe",
+        summary="David's card's model on all of ImageNet's CLIP features, as published and as here, and a linear probe",
         scales={"full": Scale(epochs=10, batch_size=1024, lr=0.01, note="fetches 2.7 GB; an hour or so on one GPU")},
     ),
 )

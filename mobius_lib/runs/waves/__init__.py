@@ -9,7 +9,7 @@ ABOUT = by_name(
     About(
         name="waves-features",
         chapter=1,
-        summary="seed 001's recipe on embedded image features: lens, GELU twin, linear probe",
+        summary="the distillation card's recipe on embedded image features: lens, GELU twin, linear probe",
         scales={
             "quick": Scale(
                 epochs=3, batch_size=64, lr=1e-3, train_samples=1500, test_samples=1000, note="minutes on two CPU cores"
@@ -74,7 +74,7 @@ ABOUT = by_name(
     About(
         name="waves-tiny-imagenet",
         chapter=1,
-        summary="seed 000's recipe on Tiny ImageNet: mobius_base and its GELU twin",
+        summary="the MobiusNet card's recipe on Tiny ImageNet: mobius_base and its GELU twin",
         scales={
             "full": Scale(epochs=200, batch_size=128, lr=3e-4, note=f"needs the data ({FOLDER}) and a GPU for a day")
         },
@@ -82,7 +82,7 @@ ABOUT = by_name(
     About(
         name="waves-clip",
         chapter=1,
-        summary="seed 001's recipe on all of ImageNet's CLIP features: lens and GELU twin",
+        summary="the distillation card's recipe on all of ImageNet's CLIP features: lens and GELU twin",
         scales={"full": Scale(epochs=50, batch_size=256, lr=1e-3, note="fetches 4 GB; hours on one GPU")},
     ),
     About(

@@ -1,0 +1,106 @@
+"""Every experiment on one page: how large it was and how long it took, what it decides and what it leaves open."""
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mobius_lib.ledger.page import Html, framed, head
+from mobius_lib.ledger.results import RunFile, read
+from mobius_lib.ledger.sources import our_sources
+from mobius_lib.ledger.values import short
+from mobius_lib.ledger.verdicts import Verdict, judge
+from mobius_lib.ledger.words import OUTCOME, outcome_text, sources_of, word
+from mobius_lib.runs.about import About
+
+OPEN = ("undecided", "awaits", "stale")
+"""Outcomes that decide nothing."""
+
+
+def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | str | None = None) -> Html:
+    """A row for each record there is, and then one for each run that has none.
+
+    Args:
+        verdicts: of all claims; None judges now.
+        results_dir: folder of the records; by default data/results.
+    Raises:
+        LedgerError: when a claim or a record is damaged.
+    """
+    from mobius_lib.runs import ABOUT
+
+    verdicts = judge(results_dir=results_dir) if verdicts is None else verdicts
+    folder = Path(results_dir) if results_dir is not None else _folder()
+    done, waiting = "", ""
+    for about in ABOUT.values():
+        paths = {scale: folder / f"{about.name}.{scale}.json" for scale in about.scales}
+        files = {scale: read(path) for scale, path in paths.items() if path.is_file()}
+        for scale, file in files.items():
+            mine = [v for v in verdicts if file.source in v.sources]
+            done += _row(f"<code>{about.name}</code> · {scale}", about, _size(file, mine), mine)
+        if not files:
+            asked = [v for v in verdicts if re.search(rf"mobius run {about.name}(?!\S)", v.command or "")]
+            waiting += _row(f"<code>{about.name}</code>", about, _scales(about), asked)
+    table = '<table class="table dataframe" role="table">{}{}</table>'
+    names = ("Experiment", "How large", "What it decides", "What it leaves open")
+    none = f"<h2>Not run yet</h2>{table.format(head(*names), waiting)}" if waiting else ""
+    return Html(framed(table.format(head(*names), done) + none))
+
+
+def steps(file: RunFile) -> int:
+    """Of training, per arm and seed; 0 where the record does not say."""
+    row = next(iter(next(iter(file.arms.values())).values()))
+    used = file.configuration
+    if not used.get("epochs") or not used.get("train_samples"):
+        return int(row.get("steps") or 0)
+    return int(used["epochs"]) * math.ceil(used["train_samples"] / used["batch_size"])
+
+
+def _size(file: RunFile, verdicts: Sequence[Verdict]) -> str:
+    trained = f"{steps(file):,} steps"
+    its = sorted({our_sources()[number].samples for v in verdicts for number in sources_of(v)} - {0})
+    there = f"{short(file.samples)} samples" if file.samples else ""
+    if there and its:
+        there += f", the source's own run {' or '.join(map(short, its))}"
+    seeds = len(set().union(*file.arms.values()))
+    each = f"{len(file.arms)} arms, {seeds} {'seeds' if seeds > 1 else 'seed'}"
+    hours = f"{file.wall_seconds / 3600:.2g} hours on {file.device}" if file.wall_seconds else ""
+    told = "" if trained in file.size or not steps(file) else trained
+    return "; ".join(filter(None, (file.size, told, there, each, hours)))
+
+
+def _scales(about: About) -> str:
+    return "; ".join(f"{name}: {scale.note}" for name, scale in about.scales.items() if scale.note)
+
+
+def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict]) -> str:
+    decided = [v for v in verdicts if v.outcome not in OPEN]
+    left = [v for v in verdicts if v.outcome in OPEN]
+    cells = (("how large", html.escape(size)), ("decides", _listed(decided)), ("leaves open", _listed(left)))
+    inside = "".join(f'<td role="cell" class="ledger-value" data-label="{label}">{text}</td>' for label, text in cells)
+    first = f'<th scope="row" role="rowheader" class="ledger-claim">{name}<br>{html.escape(about.summary)}</th>'
+    return f'<tbody role="rowgroup" id="{re.sub("<.*?>| · ", "", name)}"><tr role="row">{first}{inside}</tr></tbody>'
+
+
+def _listed(verdicts: Sequence[Verdict]) -> str:
+    """Counts by outcome, which open into the claims."""
+    groups = {each: [v for v in verdicts if word(v) == each] for each in OUTCOME}
+    return (
+        "".join(
+            f"<details><summary>{len(group)} {outcome_text(each)}</summary><ul>{''.join(map(_item, group))}</ul></details>"
+            for each, group in groups.items()
+            if group
+        )
+        or "nothing"
+    )
+
+
+def _item(v: Verdict) -> str:
+    why = f": {html.escape(v.words)}" if v.outcome in OPEN else ""
+    return f'<li><a href="ledger.html#{v.claim.id}">{html.escape(v.claim.statement)}</a>{why}</li>'
+
+
+def _folder() -> Path:
+    from mobius_lib.datasets.paths import data_dir
+
+    return data_dir() / "results"

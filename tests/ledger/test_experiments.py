@@ -1,0 +1,68 @@
+"""The page of experiments: no record and no run is missing, and a record's claims stand in its row."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mobius_lib.datasets.paths import data_dir
+from mobius_lib.ledger import judge
+from mobius_lib.ledger.experiments import OPEN, experiments, steps
+from mobius_lib.ledger.results import read
+from mobius_lib.runs import ABOUT
+
+RESULTS = data_dir() / "results"
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return judge()
+
+
+@pytest.fixture(scope="module")
+def rows(verdicts) -> dict[str, str]:
+    return by_id(experiments(verdicts))
+
+
+def by_id(page: str) -> dict[str, str]:
+    parts = re.split(r'<tbody role="rowgroup" id="([^"]+)">', html.unescape(page))[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_each_record_has_a_row_and_each_run_without_one(rows):
+    records = {json.loads(path.read_text())["run"]: path for path in RESULTS.glob("*.*.json")}
+    expected = {path.name.removesuffix(".json").replace(".", "") for path in RESULTS.glob("*.*.json")}
+    assert rows.keys() == expected | (ABOUT.keys() - records.keys())
+
+
+def test_what_it_says_of_one_is_what_the_record_says(rows):
+    record = json.loads((RESULTS / "waves-features.short.json").read_text())
+    row, seeds = rows["waves-featuresshort"], len(record["arms"]["lens"])
+    assert "3,000 rows, 4 epochs; 188 steps; " in row  # 4 times the 47 batches of 64 rows
+    assert f"{len(record['arms'])} arms, {seeds} seeds; " in row
+    assert f"{record['wall_seconds'] / 3600:.2g} hours on {record['device']}" in row
+    assert "12 K samples, the source's own run 20 M or 64.06 M" in row
+
+
+def test_the_steps_of_a_run_that_computes_its_records(rows):
+    assert steps(read(RESULTS / "twistor-text.short.json")) == 1_000
+    assert steps(read(RESULTS / "gauge-cooccurrence.short.json")) == 0  # nothing is trained
+    assert "steps" not in rows["gauge-cooccurrenceshort"].split("data-label")[1]
+
+
+def test_a_claim_stands_in_the_row_of_each_record_on_which_it_rests(rows, verdicts):
+    for v in verdicts:
+        files = [source for source in v.sources if source.startswith("results/")]
+        for name in files:
+            row = rows[name.removeprefix("results/").removesuffix(".json").replace(".", "")]
+            decides, leaves = row.split('data-label="leaves open"')
+            assert (f'"ledger.html#{v.claim.id}"' in leaves) == (v.outcome in OPEN)
+            assert (f'"ledger.html#{v.claim.id}"' in decides) == (v.outcome not in OPEN)
+
+
+def test_where_nothing_was_run_everything_waits(tmp_path: Path, without_results):
+    page = experiments(without_results, tmp_path)
+    assert by_id(page).keys() == ABOUT.keys()
+    assert "seen here" not in page and 'href="ledger.html#waves-clip' not in page.split("Not run yet")[0]
