@@ -84,15 +84,12 @@ def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict]) -> str
 
 def _listed(verdicts: Sequence[Verdict]) -> str:
     """Counts by outcome, which open into the claims."""
-    groups = {each: [v for v in verdicts if word(v) == each] for each in OUTCOME}
-    return (
-        "".join(
-            f"<details><summary>{len(group)} {outcome_text(each)}</summary><ul>{''.join(map(_item, group))}</ul></details>"
-            for each, group in groups.items()
-            if group
-        )
-        or "nothing"
-    )
+    listed = ""
+    for each in OUTCOME:
+        if group := [v for v in verdicts if word(v) == each]:
+            items = "".join(map(_item, group))
+            listed += f"<details><summary>{len(group)} {outcome_text(each)}</summary><ul>{items}</ul></details>"
+    return listed or "nothing"
 
 
 def _item(v: Verdict) -> str:
