@@ -84,10 +84,10 @@ class ComponentsView:
     rows: tuple[tuple[Component, tuple[Figure, ...]], ...]
 
     def _repr_html_(self) -> str:
-        head = _head("Named in the source", "What it does there", "What stands here", "What it is worth")
+        names = head("Named in the source", "What it does there", "What stands here", "What it is worth")
         body = "".join(f'<tbody role="rowgroup">{_component(*row)}</tbody>' for row in self.rows)
         caption = "Code stands below <code>mobius_lib</code>. In brackets: the 95 % interval over random seeds."
-        return _framed(f"{_TABLE.format('')}<caption>{caption}</caption>{head}{body}</table>")
+        return framed(f"{_TABLE.format('')}<caption>{caption}</caption>{names}{body}</table>")
 
     def __repr__(self) -> str:
         return "\n".join(
