@@ -45,7 +45,7 @@ def at_scale(scale: str) -> Run:
     """The run as it is at that scale: at "long" every arm looks for its own learning rate."""
     if scale != "long":
         return RUN
-    return replace(RUN, arms=arms(rates=david_arms.DEEP_RATES), data=load_long, **LONG)
+    return replace(RUN, arms=arms(rates=david_arms.WIDE_RATES), data=load_long, **LONG)
 
 
 RUN = Run(

@@ -19,6 +19,9 @@ DEEP_RATES = (1e-3, 3e-3, 1e-2)
 """Tried for arms with hidden layers; the published rate is the last."""
 FLAT_RATES = (1e-2, 3e-2, 1e-1)
 """Tried for arms of one matrix, which on rows of length 1 want larger ones. As many, so that nobody is tuned more."""
+WIDE_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+"""Tried for every arm of a run that is to decide: David's held-out accuracy stays level from 0.003 to 0.03 and rises
+again at 0.1, so that a search that stops at the first best of three would favour whoever happens to go on."""
 TEMPERATURE = BasinLoss().temperature
 """By which David's logits are divided before they are probabilities: that of its loss."""
 _ROWS = 500
@@ -61,15 +64,16 @@ def david(config: DavidConfig, loss: BasinLoss | None = None, **changes: Any) ->
     return Arm(**{"make": lambda: _fresh(config), "objective": BasinObjective(loss), "groups": groups, **changes})
 
 
-def baselines(dim: int, classes: int, parameters: int, searched: bool = True) -> dict[str, Arm]:
+def baselines(dim: int, classes: int, parameters: int, searched: bool = True, wide: bool = False) -> dict[str, Arm]:
     """linear, cosine, ncm and mlp; the last with as many parameters as David.
 
     Args:
         dim, classes: of the data.
         parameters: of David.
         searched: whether each arm looks for its learning rate among three; else the middle one is taken.
+        wide: whether it looks among `WIDE_RATES`.
     """
-    deep, flat = candidates(DEEP_RATES, searched), candidates(FLAT_RATES, searched)
+    deep, flat = (candidates(WIDE_RATES if wide else rates, searched) for rates in (DEEP_RATES, FLAT_RATES))
     return {
         "linear": Arm(lambda: classifiers.linear_probe(dim, classes), rates=flat),
         "cosine": Arm(lambda: classifiers.Cosine(dim, classes), rates=flat),

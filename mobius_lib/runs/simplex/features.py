@@ -2,7 +2,7 @@
 
 Fairness: every arm sees the same rows in the same order; each of david, linear, cosine and mlp chooses its learning
 rate among three on a fifth of the training rows, held out, and its ablations take David's; at long scale every arm
-chooses its own, and looks beyond the three. "mlp" has as many
+chooses its own among five, and looks beyond them where the best is at an end. "mlp" has as many
 parameters as David; "mlp longer" has four times the epochs, which is more time than David takes (`seconds` and `cost`
 in the record say how much). "ncm" is the nearest class mean, with nothing to train.
 
@@ -51,10 +51,10 @@ def config(scale: str, classes: int = CLASSES, **changes: object) -> DavidConfig
 def arms(scale: str, classes: int = CLASSES) -> dict[str, Arm]:
     """David, its rivals, and its ablations."""
     sized = partial(config, scale, classes)
-    searched = scale != "quick"
-    deep = david_arms.candidates(david_arms.DEEP_RATES, searched)
-    plain = david_arms.baselines(DIM, classes, david_arms.size_of(sized()), searched)
-    ablation = {"rates": deep} if scale == "long" else {"rate_of": "david"}
+    searched, wide = scale != "quick", scale == "long"
+    deep = david_arms.candidates(david_arms.WIDE_RATES if wide else david_arms.DEEP_RATES, searched)
+    plain = david_arms.baselines(DIM, classes, david_arms.size_of(sized()), searched, wide)
+    ablation = {"rates": deep} if wide else {"rate_of": "david"}
     return {
         "david": david_arms.david(sized(), rates=deep),
         **plain,

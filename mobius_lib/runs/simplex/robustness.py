@@ -96,13 +96,14 @@ def arm_name(model: str, setting: str) -> str:
 def arms(scale: str) -> dict[str, Arm]:
     """Every model in every setting; quick leaves some settings out."""
     found: dict[str, Arm] = {}
+    searched, wide = scale != "quick", scale == "long"
+    deep = david_arms.candidates(david_arms.WIDE_RATES if wide else david_arms.DEEP_RATES, searched)
     for setting in QUICK_SETTINGS if scale == "quick" else SETTINGS:
         classes = KNOWN if SETTINGS[setting] is known_classes else CLASSES
         config = DavidConfig(feature_dim=DIM, num_classes=classes, k=K[scale], scales=SCALES[scale])
-        deep = david_arms.candidates(david_arms.DEEP_RATES, scale != "quick")
         models = {
             "david": david_arms.david(config, rates=deep),
-            **david_arms.baselines(DIM, classes, david_arms.size_of(config), scale != "quick"),
+            **david_arms.baselines(DIM, classes, david_arms.size_of(config), searched, wide),
         }
         for name in MODELS:
             changes: dict[str, Any] = {"view": SETTINGS[setting]}
