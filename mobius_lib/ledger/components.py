@@ -90,7 +90,7 @@ def load_components(path: Path | str | None = None) -> list[Component]:
     except (ValidationError, TypeError, KeyError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "there is no such list"}
         where = ".".join(map(str, ("components", *first["loc"])))
-        raise LedgerError(f"{path}, field `{where}`: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise LedgerError(f"{path}, field `{where}`: {str(first['msg']).removeprefix('Value error, ')}.") from error
     return sorted(found, key=lambda component: component.chapter)
 
 
