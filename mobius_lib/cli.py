@@ -58,6 +58,8 @@ def run(
     test_samples: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the scale's")] = None,
     lr: Annotated[float | None, typer.Option(help="learning rate instead of the scale's")] = None,
+    precision: Annotated[str | None, typer.Option(help="mixed: bf16, fp16 on a GPU [default: no, float32]")] = None,
+    accumulate: Annotated[int | None, typer.Option(min=1, help="batches to a step [default: 1]")] = None,
     backend: Annotated[
         str, typer.Option(help="of lenses: printed, eager, compiled, native, triton; auto is the fastest")
     ] = "auto",
@@ -107,6 +109,8 @@ def run(
             "test_samples": test_samples,
             "batch_size": batch_size,
             "lr": lr,
+            "precision": precision,
+            "accumulate": accumulate,
         }
         if data is not None:
             from mobius_lib.runs.own import train_on

@@ -378,6 +378,8 @@ SETTINGS = st.fixed_dictionaries(
         "train_samples": st.integers(1, 10**9),
         "test_samples": st.integers(1, 10**9),
         "lr": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        "precision": st.sampled_from(["bf16", "fp16"]),
+        "accumulate": st.integers(1, 100),
     },
 )
 

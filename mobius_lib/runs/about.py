@@ -26,6 +26,10 @@ class Scale:
     train_samples: int | None = None
     """The first so many rows of the training set, which is shuffled first with seed 0; None: all."""
     test_samples: int | None = None
+    precision: str = "no"
+    """As in `Recipe`: "no" is float32."""
+    accumulate: int = 1
+    """As in `Recipe`: batches to a step."""
     note: str = ""
     """What to expect: minutes and machine."""
 

@@ -99,11 +99,25 @@ class Computer:
         found = plain(dict(make()))
         seconds = time.perf_counter() - started + (self.resumed if key == "arms" else 0.0)
         if file is not None:
+            if key == "arms":
+                _draw(file.parent / "tensorboard", name, found)
             write_json(file, {"made_by": self.made_by, "seconds": seconds, key: found, "digest": fingerprint(found)})
         return found, seconds, False
 
     def cost(self) -> dict[str, Any]:
         return {}
+
+
+def _draw(folder: Path, name: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
+    """Curves of every arm that tells how it learned, by the characters that it has read; stages each by itself."""
+    for arm, row in arms.items():
+        told = row.get("history") or [{}]
+        stages = {f"/stage{i}": stage for i, stage in enumerate(told, 1)} if isinstance(told[0], list) else {"": told}
+        for stage, history in stages.items():
+            if history and "characters" in history[0]:
+                from mobius_lib.training.tracking import draw
+
+                draw(folder / f"{arm}-{name}{stage}".replace(" ", "-"), history, "characters")
 
 
 def _read(file: Path) -> dict[str, Any] | None:

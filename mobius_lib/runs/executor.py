@@ -59,7 +59,7 @@ def execute(
         replayed: at the end compute the beginning again, and keep what `mobius verify` will compare with.
         only: train these arms alone, with their searches, and write nothing but `work`, from which the whole run takes
             them. So several processes share a run, each with its own arms. None: all.
-        changes: numbers of `Scale` to change, for instance epochs=8.
+        changes: settings of `Scale` to change, for instance epochs=8 or precision="bf16".
     Returns:
         the record described in data/README.md.
     Raises:

@@ -15,6 +15,8 @@ from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Data, Run
 
+LATER = (("precision", "no"), ("accumulate", 1))
+"""Settings that came later, at what was done before there was a choice: the fingerprints of that time still hold."""
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,8 @@ def configuration_of(run: Run, scale: str, settings: Scale, **further: Any) -> s
         settings: of the scale, with what was changed; its note says nothing.
         further: whatever else was chosen: the backend, the kind of device.
     """
-    chosen = asdict(settings) | {"note": "", "weight_decay": run.weight_decay, "warmup_epochs": run.warmup_epochs}
+    chosen = {name: value for name, value in asdict(settings).items() if (name, value) not in LATER}
+    chosen |= {"note": "", "weight_decay": run.weight_decay, "warmup_epochs": run.warmup_epochs}
     return fingerprint(scale, chosen, further)
 
 

@@ -33,7 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-CHANGEABLE = ("epochs", "train_samples", "test_samples", "batch_size", "lr")
+CHANGEABLE = ("epochs", "train_samples", "test_samples", "batch_size", "lr", "precision", "accumulate")
 """The settings of a scale that a command can change."""
 
 
@@ -61,6 +61,9 @@ class Configuration(_Open):
     lr: float = Field(ge=0)
     train_samples: int | None
     test_samples: int | None
+    precision: str = "no"
+    accumulate: int = Field(1, ge=1)
+    """Older records have neither of the two."""
     weight_decay: float
     seeds: int = Field(ge=1)
 

@@ -133,11 +133,11 @@ class Trainer:
         }
 
     def cost(self) -> dict[str, Any]:
-        """What a training step of each arm costs."""
+        """What a training step of each arm costs; nothing in mixed precision, in which none is timed."""
         names = [name for name in self.run.timed or self.arms if self.arms[name].solve is None]
         from mobius_lib.training import ResidentBatches
 
-        if self.settings.epochs == 0:
+        if self.settings.epochs == 0 or self.settings.precision != "no":
             return {}
         x, y = self.data.train
         first = ResidentBatches(
@@ -213,6 +213,8 @@ class Trainer:
             batch_size=settings.batch_size,
             warmup_epochs=min(self.run.warmup_epochs, epochs - 1),
             seed=seed,
+            precision=settings.precision,
+            accumulate=settings.accumulate,
             save_every_n_epochs=max(1, epochs // 10),  # a stop costs a tenth of an arm
         )
         kept = None if self.work is None else self._kept(self.work, name, folder, model, data, recipe)

@@ -1,6 +1,6 @@
 """TensorBoard curves of a run, one step per epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,3 +68,18 @@ class Tracker:
             raise CheckpointError(
                 f"The TensorBoard folder {self.folder} cannot be written ({reason(error)}); {CONTINUE}."
             ) from error
+
+
+def draw(folder: Path, history: Iterable[Mapping[str, Any]], step: str) -> None:
+    """Curves of what a training has told of its intervals: every number but `step`, at which it is drawn.
+
+    Raises:
+        CheckpointError: as `Tracker`.
+    """
+    tracker = Tracker(folder, 0)
+    with tracker._writing():
+        for row in history:
+            for name, value in row.items():
+                if name != step and isinstance(value, int | float):
+                    tracker._writer.add_scalar(name, value, row[step])
+    tracker.close()

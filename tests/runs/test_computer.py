@@ -50,6 +50,31 @@ def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
     assert spy.asked[3:] == [0, 0, 0], "other sizes, other data, no folder"
 
 
+def test_curves_of_what_learns_are_kept(tmp_path):
+    """By characters read, stage by stage where there are stages; what is no number, or has no curve, is left out."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rows = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))
+    history = [{"characters": 10 * i, "training_bits": 4.0 / i, "lr": None} for i in (1, 2)]
+    found = {"one arm": {"history": history}, "staged": {"history": [history[:1], history]}, "counted": {"bits": 2.0}}
+    run = Run(
+        name="computed",
+        chapter=5,
+        summary="",
+        arms=dict.fromkeys(found, torch.nn.Identity),
+        data=lambda: Data(rows, rows, {}),
+        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
+        weight_decay=0.0,
+        compute=lambda data, seed: found,
+    )
+    execute(run, work=tmp_path, progress=False)
+    made = {path.parent.relative_to(tmp_path / "tensorboard").as_posix(): path for path in tmp_path.rglob("*tfevents*")}
+    assert set(made) == {"one-arm-seed0", "staged-seed0/stage1", "staged-seed0/stage2"}
+    curves = EventAccumulator(str(made["one-arm-seed0"])).Reload()
+    assert curves.Tags()["scalars"] == ["training_bits"]
+    assert [(each.step, each.value) for each in curves.Scalars("training_bits")] == [(10, 4.0), (20, 2.0)]
+
+
 def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
     rows, spy = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), Mock(asked=[], broken=[(1, "second")])
 

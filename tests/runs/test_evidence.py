@@ -77,6 +77,14 @@ def improved(content: dict[str, Any], by: float = 0.2) -> None:
     own["history"][-1]["val_accuracy"] = own["final_accuracy"] = own["best_accuracy"] = own["best_accuracy"] + by
 
 
+def test_a_record_from_before_a_setting_was_there_is_current(edit: Callable[[Edit], Path]) -> None:
+    """It was made as one is that leaves the setting as it is; with another value it is of other settings."""
+    path = without_entry(edit(lambda content: [content["configuration"].pop(n) for n in ("precision", "accumulate")]))
+    assert evidence.why_stale(path, *read_record(path)) is None
+    path = edit(lambda content: content["configuration"].update(precision="bf16"))
+    assert "other settings than the scale has now (precision bf16)" in str(evidence.why_stale(path, *read_record(path)))
+
+
 FORGERIES: dict[str, tuple[Edit, str]] = {
     "an accuracy": (lambda c: row(c).update(final_accuracy=0.95), r"final accuracy is 0\.95, and that of its last"),
     "a best": (lambda c: row(c).update(best_accuracy=0.99), r"best accuracy is 0\.99, and the best of its history"),

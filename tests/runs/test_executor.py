@@ -14,8 +14,10 @@ import torch
 
 from mobius_lib.errors import MobiusError
 from mobius_lib.files import write_json
+from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs import RunError, Scale, execute, get_run, load_result, pick_device, provenance, trainer
 from mobius_lib.runs.base import Data, seeded_subset, with_columns
+from mobius_lib.runs.made_by import configuration_of
 from mobius_lib.training import loop
 from mobius_lib.waves.fast import fastest
 
@@ -54,6 +56,7 @@ def test_a_result_says_what_was_run(once):
     assert result["run"] == "tiny" and result["scale"] == "quick"
     assert result["command"] == "mobius run tiny --scale quick --seeds 2"
     settings = {"epochs": 3, "batch_size": 15, "lr": 0.01, "train_samples": None, "test_samples": None}
+    settings |= {"precision": "no", "accumulate": 1}
     more = {"weight_decay": 0.05, "backend": fastest("cpu"), "seeds": 2, "note": "a second"}
     assert result["configuration"] == settings | more
     assert result["device"].startswith("cpu: ") and result["device"].endswith("1 threads")
@@ -137,6 +140,30 @@ def test_changes_reach_the_training(run, monkeypatch):
     assert result["configuration"]["lr"] == 0.003 and result["configuration"]["backend"] == "printed"
     run(scale="full", epochs=1)
     assert seen[-1][:2] == (60, 30), "the scale's own"
+
+
+def test_mixed_precision_and_accumulation_reach_the_loop(run, monkeypatch):
+    """And the record says so, in settings and command; what a step costs is timed in float32 alone."""
+    seen = []
+    original = loop._Run.__init__
+    monkeypatch.setattr(
+        loop._Run, "__init__", lambda self, *given, **more: seen.append(given[3]) or original(self, *given, **more)
+    )
+    result = run(epochs=1, precision="bf16", accumulate=2)
+    assert {(recipe.precision, recipe.accumulate) for recipe in seen} == {("bf16", 2)}
+    assert result["command"] == "mobius run tiny --scale quick --seeds 1 --epochs 1 --precision bf16 --accumulate 2"
+    assert (result["configuration"]["precision"], result["configuration"]["accumulate"]) == ("bf16", 2)
+    assert result["cost"] == {}
+
+
+def test_settings_that_came_later_leave_earlier_fingerprints_as_they_were(tiny):
+    """Of work and records that were made before there was a choice; and another choice has another one."""
+    settings = tiny.scales["quick"]
+    asked = [{}, {"precision": "bf16"}, {"accumulate": 2}]
+    found = [configuration_of(tiny, "quick", replace(settings, **more), backend=None) for more in asked]
+    before = {"epochs": 3, "batch_size": 15, "lr": 0.01, "train_samples": None, "test_samples": None, "note": ""}
+    before |= {"weight_decay": tiny.weight_decay, "warmup_epochs": tiny.warmup_epochs}
+    assert found[0] == fingerprint("quick", before, {"backend": None}) and len(set(found)) == 3
 
 
 def test_compiled_trains_the_whole_model_under_torch_compile(run, monkeypatch):
@@ -319,6 +346,9 @@ def test_no_result_file(tmp_path, content):
         ({"test_samples": -5}, "test_samples must be at least 1, not -5"),
         ({"lr": -1.0}, r"lr must be a number above 0, not -1\.0"),
         ({"batch_size": 0}, "batch_size must be"),
+        ({"precision": "bf8"}, "precision must be one of no, bf16, fp16, not 'bf8'"),
+        ({"precision": "fp16"}, 'precision="fp16" needs a GPU; use precision="bf16"'),
+        ({"accumulate": 0}, "accumulate must be a whole number from 1 on, not 0"),
         ({"epochs": -1}, "epochs must be a whole number"),
     ],
     ids=str,

@@ -266,7 +266,9 @@ def test_published_weights_are_judged_as_they_are(clip_rows, weights_hub, publis
     assert waves_clip.WEIGHTS_FILE.startswith("checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/")
 
 
-@pytest.mark.parametrize(("changes", "outcome"), [({}, "refuted"), ({"test_samples": 5}, "awaits")], ids=str)
+@pytest.mark.parametrize(
+    ("changes", "outcome"), [({}, "refuted"), ({"test_samples": 5}, "awaits"), ({"accumulate": 2}, "awaits")], ids=str
+)
 def test_a_few_rows_refute_nothing(clip_rows, weights_hub, published, tmp_path, changes, outcome):
     """Weights that were never trained, on all of the rows and on some: only all of them are the run's full scale."""
     weights_hub(published[1])
