@@ -195,6 +195,12 @@ def test_a_seed_is_a_random_seed(page):
     assert not re.findall(r"(?i)\bseeds? 00\d|\bthe seed\b(?! of)[^.\n]{0,40}", _prose(page))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_percent_sign_stands_apart_from_its_number(page):
+    text = re.sub(r"https?://\S+", "", _prose(page))
+    assert not re.findall(r"\.\d%\}|\d%(?!\w)", text)
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_opens_with_its_question_its_answer_and_its_widget(chapter):
     """In this order, with the set-up folded; and its exercises have hints, solutions that say so, and an open end."""

@@ -58,7 +58,7 @@ def text_table(record: dict[str, Any]) -> str:
             stored = f"{row['stored']:,.0f}" if "stored" in row else ""
             lines.append(
                 f"| {name} | {stored} | {row['bits'] / entries:.4f} | {row['relative_error']:.3f} "
-                f"| {row['neighbours_kept']:.1%} | {row['perplexity']:.1f} |"
+                f"| {100 * row['neighbours_kept']:.1f} % | {row['perplexity']:.1f} |"
             )
     alone = points(record, "frequencies")[0]["perplexity"]
     return "\n".join([*lines, f"| frequencies of words alone | | | | | {alone:.1f} |"])
