@@ -11,6 +11,7 @@ import os
 import shlex
 import statistics
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from tools.house import BuildError, pages
 RATES = (1, 4)
 """By how much the processor is slowed down."""
 VIEW = {"width": 1280, "height": 900}
+WIDGETS = ".widget-subarea, script[type='application/vnd.jupyter.widget-view+json']"
+"""A widget, or what will be one."""
+PATIENCE_MS = 120_000  # for a widget to be drawn
 REST_MS = 1500  # after the last request: widgets draw, and what still moves then is no fault of loading
 STEPS = 60  # of a drag
 AIMS = {
@@ -79,13 +83,15 @@ class Visit:
 
 
 def visit(running: Any, address: str, slower: int = 1) -> Visit:
-    """Open a page, wait until it rests, and drag the first slider of each of its widgets from end to end.
+    """Open a page, wait until it rests, and drag each of its widgets from end to end.
 
     Args:
         running: Playwright's handle of a browser.
         address: of the page.
         slower: by how much the processor is slowed down.
     """
+    from playwright.sync_api import TimeoutError
+
     context = running.new_context(viewport=VIEW)
     try:
         page = context.new_page()
@@ -94,6 +100,9 @@ def visit(running: Any, address: str, slower: int = 1) -> Visit:
         page.add_init_script(WATCH)
         context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
         page.goto(address, wait_until="networkidle")
+        if page.locator(WIDGETS).count():
+            with suppress(TimeoutError):
+                page.wait_for_function("bench.drawn !== null", timeout=PATIENCE_MS)
         page.wait_for_timeout(REST_MS)
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
         drawn, shift = page.evaluate("[bench.drawn, bench.shift]")
@@ -104,12 +113,16 @@ def visit(running: Any, address: str, slower: int = 1) -> Visit:
 
 
 def drag(page: Any, widget: Any) -> float | None:
-    """The 95th percentile of the time from frame to frame, in ms, while a widget's first slider is dragged."""
-    slider = widget.locator("input[type=range]:visible").first
-    if not slider.count():
+    """The 95th percentile of the time from frame to frame, in ms, while a widget's first slider is dragged.
+
+    A widget without one is dragged across the middle of its first canvas; one without that has no figure.
+    """
+    handles = [widget.locator(f"{each}:visible").first for each in ("input[type=range]", "canvas")]
+    handle = next((each for each in handles if each.count()), None)
+    if handle is None:
         return None
-    slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
     left, right, middle = box["x"] + 2, box["x"] + box["width"] - 2, box["y"] + box["height"] / 2
     page.mouse.move(left, middle)
     page.mouse.down()
@@ -190,9 +203,7 @@ def measure(names: list[str], runs: int, record: Path | None) -> None:
                 found.setdefault(name, {})[str(slower)] = [asdict(each) for each in visits]
                 print(line(name, slower, middle(visits)), flush=True)
         version = running.version
-    print(
-        "Medians; paint, drawn and frame in ms, frame the 95th percentile while a slider is dragged; *: above the aim."
-    )
+    print("Medians; paint, drawn and frame in ms, frame the 95th percentile of dragging; *: above the aim.")
     if record is not None:
         write_json(record, {"pages": found, "browser": version, **origin()})
 

@@ -50,6 +50,18 @@ def test_a_page_whose_figures_are_known(browser: Any, site: str, tmp_path: Path)
     assert found.weight_kb == pytest.approx(sum(len(gzip.compress(each, 6)) for each in files) / 1000)
 
 
+def test_a_widget_without_a_slider_is_dragged_by_its_picture(browser: Any, site: str, tmp_path: Path):
+    slow = PAGE.replace('<input type="range"', '<input type="text"').replace("oninput", "x").replace(
+        "</script></body>",
+        f"""document.querySelector(".widget-subarea canvas").onpointermove = () => {{
+            const end = performance.now() + {BUSY};
+            while (performance.now() < end);
+        }};</script></body>""",
+    )  # fmt: skip
+    (tmp_path / "picture.html").write_text(slow, "utf-8")
+    assert visit(browser, f"{site}/picture.html").frame_ms >= BUSY
+
+
 def test_a_page_without_a_widget(browser: Any, site: str):
     found = visit(browser, f"{site}/plain.html", slower=4)
     assert (found.widget_drawn_ms, found.frame_ms, found.layout_shift) == (None, None, 0)
