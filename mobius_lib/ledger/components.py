@@ -17,7 +17,7 @@ from mobius_lib.ledger.results import Results
 from mobius_lib.ledger.stats import Interval, interval
 from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.verdicts import Verdict, judge
-from mobius_lib.ledger.words import measured_text, outcome_text, word
+from mobius_lib.ledger.words import OUTCOME, measured_text, outcome_text, word
 
 
 class Worth(BaseModel):
@@ -116,15 +116,17 @@ def figures(components: Sequence[Component], results_dir: Path | str | None = No
 
 
 def _judged(worth: Worth, v: Verdict) -> Figure:
-    unit, parts = v.claim.unit, [part for part in v.parts if part.interval]
-    if v.outcome == "awaits":
-        text = measured_text(v)
-    elif v.interval is not None:
+    unit, parts = v.claim.unit, [(part.name, part.interval) for part in v.parts if part.interval]
+    if v.interval is not None:
         text = _spread(v.interval, unit)
     elif parts:
-        text = "; ".join(f"{part.name} {_spread(part.interval, unit)}" for part in parts if part.interval)
+        text = "; ".join(f"{name} {_spread(found, unit)}" for name, found in parts)
+    elif v.parts and all(isinstance(part.measured, bool) for part in v.parts):
+        text = "; ".join(f"{OUTCOME[part.outcome][0]} {part.name}" for part in v.parts)
+    elif v.outcome == "awaits" or not isinstance(v.measured, bool | None):
+        text = measured_text(v)
     else:
-        text = measured_text(v) if v.measured is not None else ""
+        text = ""  # the outcome says it
     return Figure(worth.of, ": ".join(filter(None, (outcome_text(word(v)), text))), v.claim.id)
 
 

@@ -124,9 +124,14 @@ def places(v: Verdict) -> str:
     return lines(v.claim.source)
 
 
-def lines(source: Sequence[str]) -> str:
-    parts = (place.split(":") for place in source)
-    return "; ".join(f"{our_sources()[source].name}, line {line}" for source, line in parts)
+def lines(places: Sequence[str]) -> str:
+    """MobiusNet card, lines 9, 137; distillation card, line 19"""
+    found: dict[str, list[str]] = {}
+    for source, line in (place.split(":") for place in places):
+        found.setdefault(source, []).append(line)
+    return "; ".join(
+        f"{our_sources()[source].name}, line{'s'[: len(each) > 1]} {', '.join(each)}" for source, each in found.items()
+    )
 
 
 def _some(verdicts: Sequence[Verdict], what: str) -> str:

@@ -79,6 +79,15 @@ def test_a_figure_is_a_paired_mean_with_its_interval(tmp_path: Path, write_run: 
     assert figures([one], tmp_path)[0][0].text == UNMEASURED
 
 
+def test_a_yes_or_no_is_said_once(tmp_path: Path) -> None:
+    found = []
+    for claim in ("transport-shares", "position-attention", "clip-top1"):
+        (one,) = load(tmp_path, re.sub(r"check: .*unit: points", f"claim: {claim}", ONE))
+        found.append(figures([one], tmp_path)[0][0].text)
+    assert found[:2] == ["✗ no", "◐ partly: ✓ another input; ✗ the same input elsewhere"]
+    assert re.fullmatch("… awaits: `mobius run waves-clip .*`", found[2])
+
+
 TUNED = {"lr": 0.01, "held_out": {"0.001": 0.7, "0.01": 0.8, "0.1": 0.7}}
 
 

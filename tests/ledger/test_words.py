@@ -23,6 +23,7 @@ from mobius_lib.ledger.words import (
     OUTCOME,
     facts,
     legend,
+    lines,
     measured_text,
     reported_text,
     summary_counts,
@@ -172,6 +173,7 @@ def test_facts_leave_nothing_out(made_up: list[Verdict]) -> None:
     assert dict(facts(v.model_copy(update={"claim": foreign})))["our translation"] == "“3 layers by default”"
     question = next(v for v in made_up if v.claim.whose == "ours" and len(v.claim.source) > 1)
     assert dict(facts(question))["question of ours"] == "MobiusNet card, line 1; distillation card, line 2"
+    assert lines(["000:9", "001:19", "000:137"]) == "MobiusNet card, lines 9, 137; distillation card, line 19"
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
