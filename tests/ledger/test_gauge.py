@@ -20,7 +20,10 @@ WriteRun = Callable[..., Path]
 RUN = "gauge-cooccurrence"
 
 EXPECTED = {
-    "reproduced": {"dense-count", "fft-circular", "l5-attention", "l5-division", "meta-linear-shape"},
+    "reproduced": {
+        *("dense-count", "fft-circular", "l5-attention", "l5-division", "meta-linear-shape", "cascades-numbered"),
+        *("gauge-tensor-unique", "integer-normal-inverts"),
+    },
     "partly": {
         *("base-circle", "infinitesimal-transport", "no-gradient-descent", "permutation-counted"),
         "position-attention",
@@ -30,11 +33,12 @@ EXPECTED = {
         *("l5-connections", "l5-constant", "l5-is-linear", "l5-practical", "l5-ratio", "l5-ratio-1000"),
         *("l5-ratio-15000", "l5-ratio-5000", "l5-stored", "l5-tenfold", "product-bundle", "query-matrix"),
         *("quintillion", "rungs-counted", "short-is-sharper", "transport-on-outputs", "transport-shares"),
+        "cosmic-parameters",
     },
     "undecided": {"rungs-without-formula"},
     "awaits": {
         *("drop-in-here", "kpz-here", "ladder-against-svd", "neighbours-kept", "root-law-here", "scales-help"),
-        "short-is-sharper-here",
+        *("short-is-sharper-here", "kpz-off-the-list"),
     },
 }
 """A golden list: a change here changes what the book says, so it should be meant."""
@@ -177,6 +181,30 @@ def test_what_widths_say(
         assert verdict.measured == pytest.approx(measured, abs=1e-6)
     write_run(RUN, L3=[record] * 4 + [{"sigma": {"5": record["sigma"]["5"]}}])
     assert judge_one(name).outcome == "awaits"
+
+
+@pytest.mark.parametrize(
+    ("exponents", "error", "resolution", "outcome"),
+    [
+        ((0.33, 0.34, 0.33), 0.01, 0.02, "seen here"),
+        ((0.33, 0.34, 0.6), 0.01, 0.02, "partly"),
+        ((0.6, 0.6, 0.6), 0.01, 0.02, "not seen here"),
+        ((0.33, 0.34, 0.33), 0.10, 0.02, "undecided"),  # a reading that is itself in doubt
+        ((0.33, 0.34, 0.33), 0.01, 0.06, "undecided"),  # planted exponents are read no nearer
+    ],
+)
+def test_what_widths_on_no_list_say(
+    judge_one: JudgeOne, write_run: WriteRun, exponents: tuple[float, ...], error: float, resolution: float,
+    outcome: str,
+) -> None:  # fmt: skip
+    assert judge_one("kpz-off-the-list").outcome == "awaits"
+    by_window = dict(zip(("5", "15", "50"), exponents, strict=True))
+    read = {"sigma_exponent": by_window, "sigma_exponent_error": dict.fromkeys(by_window, error)}
+    write_run("gauge-kpz", continuous=[read] * 5, planted=[{"resolution": resolution}] * 5)
+    verdict = judge_one("kpz-off-the-list")
+    assert verdict.outcome == outcome
+    assert [part.measured for part in verdict.parts] == pytest.approx(list(exponents))
+    assert ("planted exponents are missed by up to 0.06" in verdict.words) == (resolution == 0.06)
 
 
 @pytest.mark.parametrize("name", ["kpz-here", "root-law-here", "short-is-sharper-here"])

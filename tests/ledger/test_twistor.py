@@ -21,7 +21,9 @@ WriteRun = Callable[..., Path]
 EXPECTED = {
     "reproduced": """twistor-params-small fits-4gb twistor-shapes separate-parts mobius-circles three-cycles
         no-attention linear-cost nested-levels gradient-clipping amp-auto accumulation-equals
-        accumulation-memory hope-paper script-options performance-test chirality nan-skipped""",
+        accumulation-memory hope-paper script-options performance-test chirality nan-skipped
+        mobius-formula-uncoupled self-modifying-here self-modifying-causal memory-paces-here
+        compression-saves-here""",
     "partly": "presets-as-coded twistor-memory-possible mobius-formula self-modifying",
     "refuted": """twistor-params-medium twistor-params-recommended twistor-params-large memory-recommended-run
         twistor-space twistor-rays mobius-learned mobius-formula-here cycles-compose

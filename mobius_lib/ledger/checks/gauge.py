@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -256,6 +257,29 @@ def fitted_widths(results: Results, *, what: str, windows: Sequence[int], resolu
     sides = zip(windows, zip(*exponents, strict=True), strict=True)
     parts = {f"window {s}": _of_one_text(file, side, f"Exponent at window {s}", gates) for s, side in sides}
     return Found(parts, "Slopes of log width against log k, sorted.", (file.source,), file.size, tuple(gates))
+
+
+@register
+def continuous_exponents(results: Results, *, windows: Sequence[int], resolution: float) -> Found:
+    """The exponents of widths that are on no list, by the run gauge-kpz, window by window.
+
+    Each reading has a standard error of its own, which all seeds share: of the slope, and of fits that are as good.
+
+    Args:
+        resolution: how near exponents that are planted must be read.
+    """
+    file = results.find("gauge-kpz", "continuous", "planted", scale=SCALE)
+    missed = max(file.numbers("planted", "resolution", "continuous"))
+    gates = (Gate(f"planted exponents are missed by up to {missed:.2f}", missed <= resolution),)
+    parts = {}
+    for window in windows:
+        read, errors = (
+            file.numbers("continuous", f"{measure}/{window}", "planted")
+            for measure in ("sigma_exponent", "sigma_exponent_error")
+        )
+        found = _of_one_text(file, read, f"Exponent at window {window}", gates)
+        parts[f"window {window}"] = replace(found, row_error=statistics.mean(errors))
+    return Found(parts, "Slopes of log width against log k, sorted.", (file.source,), file.size, gates)
 
 
 def _of_row(file: RunFile, seed: int, which: Mapping[str, Any], measure: str) -> float:
