@@ -69,4 +69,6 @@ def _scan(gate: Tensor, drive: Tensor, start: Tensor) -> Tensor:
         came.append(torch.addcmul(local[-1][number], damping[-1][number], came[-1]))
     since = torch.stack(came).unsqueeze(1)
     made = torch.addcmul(torch.stack(local, 1), torch.stack(damping, 1), since)
+    if torch.compiler.is_compiling():  # of a batch of any size it cannot tell that this lies in one row
+        return torch.cat(made.unbind(0))[:steps]
     return made.reshape(chunks * length, *made.shape[2:])[:steps]
