@@ -7,6 +7,7 @@ weights that says by itself which network they are of, what its classes are call
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +86,7 @@ def train_on(
     result = execute(run, OWN, device=device, work=folder, progress=progress, **options)
     given = {"data": source, "classes": classes, "feature-column": feature_column, "label-column": label_column}
     given |= {"encoder": None if encoder == DEFAULT_ENCODER else encoder}
-    line = "".join(f" --{key} {value}" for key, value in given.items() if value is not None)
+    line = "".join(f" --{key} {shlex.quote(str(value))}" for key, value in given.items() if value is not None)
     result["command"] = result["command"].replace(f" --scale {OWN}", line)
     result["own"] = {
         "source": data.name, "classes": list(data.classes), "encoder": data.encoder, "split": data.split,

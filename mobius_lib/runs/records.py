@@ -1,6 +1,7 @@
 """Result files: the command that makes one again, and one read back."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backen
     """The line that makes this result again, on whatever device there is."""
     options = {**changes, "backend": None if backend == "auto" else backend}
     options |= getattr(run.data, "keywords", {})  # of `with_columns`
-    given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None)
+    quoted = {key: shlex.quote(str(value)) for key, value in options.items() if value is not None}
+    given = "".join(f" --{key.replace('_', '-')} {value}" for key, value in quoted.items())
     return f"mobius run {run.name} --scale {scale} --seeds {seeds}{given}"
 
 

@@ -438,9 +438,9 @@ def test_columns_of_the_data_are_passed_on_and_stand_in_the_command(tiny, run):
         asked.append(columns)
         return tiny.data()
 
-    given = {"feature_column": "z", "label_column": "kind"}
+    given = {"feature_column": "z", "label_column": "its kind"}
     result = run(of=with_columns(replace(tiny, data=read), given))
-    assert asked == [given] and result["command"].endswith("--feature-column z --label-column kind")
+    assert asked == [given] and result["command"].endswith("--feature-column z --label-column 'its kind'")
     with pytest.raises(RunError, match=r"--label-column is of --data.*leave it out, for the run .* reads its own"):
         with_columns(tiny, {"label_column": "kind"})
     for name in ("waves-clip", "waves-clip-weights", "simplex-imagenet"):

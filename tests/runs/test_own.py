@@ -37,7 +37,7 @@ def known(monkeypatch):
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
-    root = tmp_path_factory.mktemp("features")
+    root = tmp_path_factory.mktemp("features") / "a folder with spaces"
     return write_features(folder(root / "shown", each=8), root / "f.safetensors", stand_in(), progress=False).path
 
 
@@ -51,7 +51,7 @@ def trained(request, features, tmp_path_factory):
 def test_every_arm_is_trained_and_its_weights_are_told(trained, features):
     name, result, work = trained
     assert list(result["arms"]) == ARMS[name] == list(result["own"]["weights"])
-    assert result["command"] == f"mobius run {name} --data {features} --seeds 2 --epochs 4 --lr 0.01"
+    assert result["command"] == f"mobius run {name} --data '{features}' --seeds 2 --epochs 4 --lr 0.01"
     assert result["own"]["rows"] == {"train": 21, "test": 3} and result["own"]["classes"] == list(COLOURS)
     assert result["configuration"]["batch_size"] == 16, "of few rows the batches are small"
     files = sorted(path.name for path in (work / name / "own-f" / "weights").iterdir())
