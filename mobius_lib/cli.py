@@ -95,6 +95,7 @@ def run(
         from mobius_lib.runs import RunError, execute, get_run, pick_device
         from mobius_lib.runs.base import with_columns
         from mobius_lib.runs.records import file_name
+        from mobius_lib.training.processes import apart
 
         chosen = get_run(name)
         own: dict[str, Any] = {"classes": classes, "feature_column": feature_column, "label_column": label_column}
@@ -141,6 +142,8 @@ def run(
     except KeyboardInterrupt:
         complaints.print("Stopped; the same command continues.")
         raise typer.Exit(130) from None
+    if not apart():
+        return
     _print_result(result)
     if arm:
         console.print("No record: the same command without --arm takes this up, and writes one.", highlight=False)

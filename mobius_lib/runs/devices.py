@@ -1,5 +1,6 @@
 """Which device a run computes on."""
 
+import os
 import re
 
 import torch
@@ -15,8 +16,14 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
-        raise RunError(f"There is no device {name!r}; use auto, cpu, cuda, or a numbered GPU such as cuda:1.")
+    if name == "cuda" and "LOCAL_RANK" in os.environ and torch.cuda.device_count() > 1:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"  # each process of a launcher has a GPU of its own
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name):
+        raise RunError(f"There is no device {name!r}; use auto, cpu, cuda, mps, or a numbered GPU such as cuda:1.")
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise RunError("The device 'mps' was asked for, but torch sees none here; use --device cpu.")
+        return torch.device(name)
     there = torch.cuda.device_count()
     # torch keeps the number in eight bits: it is compared before that
     if name != "cpu" and (len(name) > 12 or int(name.partition(":")[2] or 0) >= there):

@@ -47,7 +47,7 @@ def execute(
         run: what to do.
         scale: a name in `run.scales`.
         seeds: how many; they are 0, 1, ….
-        device: "auto", "cpu", "cuda", "cuda:1".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
         output: the result file; None writes none.
         work: folder of the checkpoints, one below it per arm and seed. A second call continues what was interrupted
             and skips what is finished, if code, data and configuration are still the same; what others made stays
@@ -61,11 +61,13 @@ def execute(
             them. So several processes share a run, each with its own arms. None: all.
         changes: settings of `Scale` to change, for instance epochs=8 or precision="bf16".
     Returns:
-        the record described in data/README.md.
+        the record described in data/README.md. Of several processes that a launcher has started, the main one's; the
+        others have what was trained alone, and write nothing.
     Raises:
         RunError: unknown scale, field, arm, backend or device, a number below 1, an output that cannot be written, or a
             setting of training for a run that computes its records.
     """
+    from mobius_lib.training.processes import alone, meet
     from mobius_lib.waves.lens import BACKENDS
 
     if scale not in run.scales:
@@ -85,6 +87,10 @@ def execute(
     if unknown := set(only) - set(run.arms):
         raise RunError(f"The run {run.name} has no arm {min(unknown)!r} at this scale; it has {', '.join(run.arms)}.")
     place = pick_device(device)
+    group = meet(place)
+    if group.count > 1 and run.compute is not None:
+        raise RunError(f"The run {run.name} computes its records in one process; start it without a launcher.")
+    output, progress = (output, progress) if group.main else (None, False)
     if output is not None:  # now, and not after hours of training
         check_writable(output, error=RunError, advice="give another --output")
         if run.keep_predictions:
@@ -114,7 +120,7 @@ def execute(
         for seed in range(seeds):
             for name in arms:
                 arms[name].append(trainer.record(name, seed, rates[name]))
-    if only:
+    if only or not group.main:
         return plain({"command": command(run, scale, seeds, changes, backend), "arms": arms, "cost": {}})
     result = {
         "run": run.name,
@@ -122,7 +128,8 @@ def execute(
         "command": command(run, scale, seeds, changes, backend) + (" --compiled" if compiled else ""),
         "configuration": asdict(settings)
         | {"weight_decay": run.weight_decay, "backend": trainer.backend, "seeds": seeds}
-        | ({"compiled": True} if compiled else {}),
+        | ({"compiled": True} if compiled else {})
+        | ({"processes": group.count} if group.count > 1 else {}),
         "device": describe_device(place),
         **origin,
         "data": dict(data.hashes),
@@ -141,7 +148,8 @@ def execute(
         result["extra"] = run.extra(Data((x.cpu(), y.cpu()), (x_test.cpu(), y_test.cpu())))
     if replayed:
         first = {name: rows[0] for name, rows in arms.items()}
-        result["replay"] = to_keep(replay(run, scale, settings, data, first, place), first)
+        with alone():
+            result["replay"] = to_keep(replay(run, scale, settings, data, first, place), first)
     result = plain(result)
     advice = "make room or give another --output, and the same command writes it without training again"
     if run.keep_predictions:

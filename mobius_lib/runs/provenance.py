@@ -30,6 +30,8 @@ def describe_device(device: torch.device) -> str:
     """For instance "cpu: AMD EPYC, 2 threads" or "cuda: NVIDIA H100"."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
+    if device.type == "mps":
+        return f"mps: {_cpu_name()}"
     return f"cpu: {_cpu_name()}, {torch.get_num_threads()} threads"
 
 

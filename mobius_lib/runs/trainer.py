@@ -277,10 +277,13 @@ def predicted(model: nn.Module, batches: Any, place: torch.device) -> Tensor:
 def _judge(model: nn.Module, validation: Any, place: torch.device, progress: bool = False) -> dict[str, Any]:
     from mobius_lib.progress import Bar
     from mobius_lib.training import evaluate
+    from mobius_lib.training.processes import processes
 
     started = time.perf_counter()
     with Bar("judging", validation.samples, "rows") as bar:
-        _, accuracy = evaluate(model.to(place), validation, place, judged=bar.add if progress else None)
+        _, accuracy = evaluate(
+            model.to(place), validation, place, judged=bar.add if progress else None, group=processes()
+        )
     seconds = time.perf_counter() - started
     return {
         "best_accuracy": accuracy,

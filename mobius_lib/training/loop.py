@@ -1,5 +1,6 @@
 """The one training loop of the book."""
 
+import itertools
 import logging
 import math
 import random
@@ -32,6 +33,7 @@ from mobius_lib.training.checkpoint import (
     write_json,
 )
 from mobius_lib.training.memory import keep_freed_memory
+from mobius_lib.training.processes import Processes, processes, whole_batches
 from mobius_lib.training.recipe import Recipe, RecipeError
 from mobius_lib.training.tracking import Tracker
 
@@ -42,6 +44,8 @@ Groups = Callable[[nn.Module], list[dict[str, Any]]]
 """Model to its parameters in groups, {"params": [...], "rate": what lr is multiplied by}, each in one of them."""
 UNCOUNTED = -100
 """A label that is none: cross-entropy leaves it out of its mean, and so do the shares of accumulated batches."""
+Batch = tuple[Tensor, Tensor, list[tuple[int, int]], int, Tensor]
+"""Of a batch the rows of this process, x and y; what labels there are; the rows and the labels of the whole batch."""
 log = logging.getLogger(__name__)
 
 
@@ -101,6 +105,9 @@ def fit(
     must the code (of the model, of this loop and of the functions given here) and the data: to train on with others
     (more epochs, say), load the weights into the model and start anew in another folder.
 
+    Of several processes, which a launcher has started, each calls it with the same arguments; `processes` says how they
+    share the work. An objective's loss must then be a mean over the rows of a batch.
+
     Args:
         model: maps (N, ...) to logits (N, classes). It is moved to the device and stays there.
         train, validation: batches of (x, y), y the classes (N,), whole numbers from 0.
@@ -147,21 +154,25 @@ def evaluate(
     device: str | torch.device = "cpu",
     *,
     judged: Callable[[int], object] | None = None,
+    group: Processes | None = None,
 ) -> tuple[float, float]:
     """Mean cross-entropy and top-1 accuracy; leaves the model in evaluation mode.
 
     Args:
         model, batches, device: what is judged by what, and where.
         judged: called after each batch with its number of rows.
+        group: the processes that share the batches; None: this one sees all.
     Shape:
         the batches' (x, y) with x (N, ...), y (N,).
     Raises:
         DataError: for a label that is no class of the model, or a sample that is not finite.
     """
     model.eval()
+    group = group or Processes()
     sums = _Sums(torch.device(device))
     finite = torch.ones((), dtype=torch.bool, device=device)
-    for x, y in batches.epoch(0):
+    # whole batches, for there are models whose answer depends on the place in the batch
+    for x, y in itertools.islice(batches.epoch(0), group.rank, None, group.count):
         labels = _labels(batches, y)
         x, y = x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True)
         finite &= torch.isfinite(x).all()
@@ -171,7 +182,9 @@ def evaluate(
         sums.add(F.cross_entropy(logits.float(), y), logits, y)
         if judged is not None:
             judged(len(y))
-    if not finite:
+    bad = (~finite).long()
+    group.add_up(sums.loss, sums.counts, bad)
+    if bad:
         raise DataError(
             "The samples to validate on hold a NaN or an infinity, of which no accuracy can be told; leave those out."
         )
@@ -193,7 +206,9 @@ class _Run:
         groups: Groups | None,
         scalars: Callable[[nn.Module], dict[str, float]] | None,
     ) -> None:
+        self.group = processes()
         self.model = model.to(accelerator.device)
+        self.group.agree(self.model)
         self.plain: nn.Module = getattr(model, "_orig_mod", model)  # a compiled model's names carry a prefix
         self.train, self.validation, self.recipe, self.accelerator = train, validation, recipe, accelerator
         self.given = (objective, groups, scalars)
@@ -261,11 +276,15 @@ class _Run:
             self._resume(source)
         if files is not None and tensorboard is not None:
             files.tensorboard = Path(tensorboard)
-        if files is not None and self.epoch == self.recipe.epochs and files.finished():
-            files.end()  # it may have been killed just before
+        ended = files is not None and self.epoch == self.recipe.epochs and files.finished()
+        self.group.wait()  # all have read what is there before one of them writes
+        writes = self.group.main
+        if files is not None and ended:
+            if writes:
+                files.end()  # it may have been killed just before
             taken()
             return self._outcome(files)
-        if files is not None:
+        if files is not None and writes:
             files.prepare()
             if source is not None and source is not files:
                 files.adopt_best(source)
@@ -274,10 +293,12 @@ class _Run:
             about |= {"rates": self.rates, "fingerprint": self.fingerprint}
             write_json(files.config, about)
         if self.epoch < self.recipe.epochs:
-            self._train(files, progress, on_epoch)
+            with whole_batches(self.plain, self.group):
+                self._train(files if writes else None, progress and writes, on_epoch if writes else None)
         outcome = self._outcome(files)
-        if files is not None:
+        if files is not None and writes:
             self._write_final(files, outcome)
+        self.group.wait()
         return outcome
 
     def _resume(self, source: RunFolder) -> None:
@@ -406,7 +427,7 @@ class _Run:
         loss, accuracy, skipped = self._train_epoch(bar)
         trained = time.perf_counter()
         with self.accelerator.autocast():
-            val_loss, val_accuracy = evaluate(self.model, self.validation, self.accelerator.device)
+            val_loss, val_accuracy = evaluate(self.model, self.validation, self.accelerator.device, group=self.group)
         self.scheduler.step()
         self.epoch += 1
         self.training_seconds += trained - began
@@ -431,14 +452,15 @@ class _Run:
         device = self.accelerator.device
         sums, skipped_on_host = _Sums(device), 0
         known = getattr(self.validation, "label_range", None)  # checked before an epoch is spent, not after
-        step: list[tuple[Tensor, Tensor, list[tuple[int, int]]]] = []  # the batches of the next one
+        step: list[Batch] = []  # those of the next one
         for number, (x, y) in enumerate(self.train.epoch(self.epoch), start=1):
             labels = [each for each in (_labels(self.train, y), known) if each is not None]
-            # Data on the CPU is looked at before it costs a pass; on a GPU that would mean waiting, see `_step`.
-            if x.device.type == "cpu" and not torch.isfinite(x).all():
+            # Data on the CPU is looked at before it costs a pass; on a GPU that would mean waiting, see `_step`. Of
+            # several processes none leaves out what others take.
+            if self.group.count == 1 and x.device.type == "cpu" and not torch.isfinite(x).all():
                 skipped_on_host += 1
             else:
-                step.append((x, y, labels))
+                step.append((self.group.share(x), self.group.share(y), labels, len(y), (y != UNCOUNTED).sum()))
             if step and number % self.recipe.accumulate == 0:
                 self._step(step, sums)
                 step = []
@@ -447,8 +469,9 @@ class _Run:
                 bar.update(self.epoch, loss, accuracy)
         if step:
             self._step(step, sums)
+        self.group.add_up(sums.loss, sums.counts)
         loss, accuracy, seen, skipped = sums.read()
-        skipped += skipped_on_host
+        skipped = skipped // self.group.count + skipped_on_host
         scale_is_searched = self.accelerator.scaler is not None and self.accelerator.scaler.get_scale() > 1
         if seen == 0 and not scale_is_searched:
             raise TrainingError(
@@ -457,22 +480,27 @@ class _Run:
             )
         return loss, accuracy, skipped
 
-    def _step(self, batches: list[tuple[Tensor, Tensor, list[tuple[int, int]]]], sums: "_Sums") -> None:
+    def _step(self, batches: list[Batch], sums: "_Sums") -> None:
         """One step, taken or left out by a flag that never leaves the device."""
         if self.buffers:
             torch._foreach_copy_(self.saved_buffers, self.buffers)
         device = self.accelerator.device
         finite, found = torch.ones((), dtype=torch.bool, device=device), _Sums(device)
-        counts = [(y != UNCOUNTED).sum() for _, y, _ in batches]
-        for (x, y, self.labels), count in zip(batches, counts, strict=True):
+        every = torch.stack([count for *_, count in batches]).sum()
+        for x, y, self.labels, rows, _ in batches:
+            mine, times = (y != UNCOUNTED).sum(), self.group.times(len(y), rows)
             x, y = x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True)
             loss, logits = self._loss(x, y)
             finite &= torch.isfinite(loss)
-            found.add(loss.detach(), logits.detach(), y)
-            if len(batches) > 1:  # the mean over a batch counts for its share of the labels of the step
-                mine, every = (each.to(device, loss.dtype) for each in (count, torch.stack(counts).sum()))
-                loss = loss * (mine / every.clamp_min(1))
+            own = slice(None) if times > 1 or self.group.main else slice(0)  # what all processes have counts once
+            found.add(loss.detach(), logits.detach()[own], y[own])
+            if (
+                len(batches) > 1 or times > 1
+            ):  # the mean over these rows counts for their share of the labels of the step
+                loss = loss * (times * mine.to(device, loss.dtype) / every.to(device, loss.dtype).clamp_min(1))
             self.accelerator.backward(loss)
+        if self.group.count > 1:
+            finite = self._average(finite)
         self.accelerator.unscale_gradients(self.optimizer)
         clip = float("inf") if self.recipe.grad_clip is None else self.recipe.grad_clip
         norm = self.accelerator.clip_grad_norm_(self.parameters, clip)
@@ -485,6 +513,15 @@ class _Run:
         for buffer, saved in zip(self.buffers, self.saved_buffers, strict=True):
             torch.where(bad, saved, buffer, out=buffer)
         sums.take(found, bad, len(batches))
+
+    def _average(self, finite: Tensor) -> Tensor:
+        """Every gradient becomes the mean over the processes; whether the losses of all of them are finite."""
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        wrong = (~finite).float()
+        self.group.add_up(*gradients, wrong)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient.div_(self.group.count)
+        return wrong == 0
 
     def _loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         try:

@@ -360,7 +360,7 @@ def test_one_sentence_before_any_training(run, tmp_path, options, words):
     assert not (tmp_path / "result.json").exists()
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cpu:0", "meta", "mps", "cuda:0 ", "cuda:\u0663"])
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cpu:0", "meta", "mps:0", "cuda:0 ", "cuda:\u0663"])
 def test_unknown_device(name, tiny):
     with pytest.raises(RunError, match=re.escape(f"There is no device {name!r}; use auto, cpu, cuda")):
         execute(tiny, device=name)
@@ -371,11 +371,19 @@ def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert pick_device("auto") == torch.device("cpu")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(RunError, match="The device 'mps' was asked for, but torch sees none here; use --device cpu"):
+        pick_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("mps") == torch.device("mps") and pick_device("auto") == torch.device("cpu")
     with pytest.raises(RunError, match=r"'cuda' was asked for, but torch sees 0 GPUs here; use --device cpu"):
         pick_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("auto") == torch.device("cuda") and pick_device("cuda:1") == torch.device("cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda:1"), "of a launcher's second process"
     for name in ("cuda:2", "cuda:256", "cuda:99999999999", f"cuda:{'9' * 5000}"):
         with pytest.raises(RunError, match=f"'{name}' was asked for, but torch sees 2 GPUs"):
             pick_device(name)

@@ -1,0 +1,123 @@
+"""Several processes train one model as one process would. They run apart from these tests, and within a limit of time.
+
+gloo's threads may hang when a process ends: such a launch is ended and tried once more.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mobius_lib.runs import load_result
+from mobius_lib.training.processes import Processes
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 240
+
+
+def launched(folder: Path, what: str, count: int = 1) -> str:
+    """What `together.py FOLDER WHAT` prints, by `accelerate launch` where there is more than one process."""
+    for _ in range(2):
+        folder.mkdir(parents=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # --multi_gpu means several processes; with --cpu it would start one, or ask for MPI
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+        launch += ["--dynamo_backend", "no", "--num_processes", str(count), "--main_process_port", str(port)]
+        script = [str(Path(__file__).with_name("together.py")), str(folder), what]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+        process = subprocess.Popen(
+            [sys.executable, *(launch if count > 1 else []), *script],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that the processes it starts can be ended with it
+        )
+        try:
+            out, err = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            folder.rename(folder.with_name(f"{folder.name}-hung"))
+            continue
+        assert process.returncode == 0, err
+        return out
+    pytest.fail(f"together.py {what} hung twice, for {SECONDS} seconds each")
+
+
+def same(first: Path, second: Path) -> None:
+    """Weights to 1e-5, and metrics over every row once."""
+    weights = [torch.load(path / "weights0.pt", weights_only=True) for path in (first, second)]
+    for name, value in weights[0].items():
+        assert torch.allclose(value.float(), weights[1][name].float(), rtol=0, atol=1e-5), name
+    outcomes = [json.loads((path / "outcome0.json").read_text()) for path in (first, second)]
+    for one, two in zip(*(each["history"] for each in outcomes), strict=True):
+        assert one["skipped"] == two["skipped"] == 1
+        for name in ("train_accuracy", "val_accuracy", "epoch", "lr"):
+            assert one[name] == two[name], name
+        for name in ("train_loss", "val_loss"):
+            assert one[name] == pytest.approx(two[name], abs=1e-5), name
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one") / "here"
+    launched(folder, "fit")
+    return folder
+
+
+def test_two_processes_train_as_one_does(one: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    out = launched(folder, "fit", 2)
+    assert json.loads((folder / "outcome1.json").read_text())["processes"] == 2
+    same(one, folder)
+    other, first = (torch.load(folder / f"weights{i}.pt", weights_only=True) for i in (1, 0))
+    assert all(torch.equal(value, first[name]) for name, value in other.items()), "to the bit, in both"
+    assert not (folder / "strange.txt").exists(), "the main process alone writes"
+    assert out.count("epoch 1/3") == 1, "and speaks"
+    assert {path.name for path in (folder / "run").iterdir()} == {path.name for path in (one / "run").iterdir()}
+
+
+def test_the_launchers_of_a_notebook(one: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "notebook"
+    launched(folder, "notebook")
+    same(one, folder)
+    same(one, folder / "both")
+
+
+def test_the_command_under_a_launcher(tmp_path: Path) -> None:
+    launched(tmp_path / "one", "run")
+    out = launched(tmp_path / "two", "run", 2)
+    results = [load_result(tmp_path / name / "result.json") for name in ("one", "two")]
+    assert results[1]["configuration"].pop("processes") == 2
+    assert results[0]["configuration"] == results[1]["configuration"]
+    assert results[0]["replay"] == results[1]["replay"], "by one process each, as `mobius verify` will"
+    for arm, (row,) in results[0]["arms"].items():
+        (other,) = results[1]["arms"][arm]
+        for before, after in zip(row["history"], other["history"], strict=True):
+            assert before["train_loss"] == pytest.approx(after["train_loss"], abs=1e-4), arm
+    assert not (tmp_path / "two" / "strange.txt").exists()
+    assert out.count("Result written to") == 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shares_are_the_batch(rows: int, count: int) -> None:
+    """Every row is in one share, and their sums come to the mean; of too few rows each has all."""
+    x = torch.arange(float(rows))
+    shares = [Processes(rank, count).share(x) for rank in range(count)]
+    means = [share.sum() / rows * Processes(rank, count).times(len(share), rows) for rank, share in enumerate(shares)]
+    assert sum(means) / count == pytest.approx(x.mean().item())
+    if rows >= count:
+        assert torch.equal(torch.cat(shares), x)
+    else:
+        assert all(torch.equal(share, x) for share in shares)
