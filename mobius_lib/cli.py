@@ -118,8 +118,9 @@ def run(
 
             own |= {"device": device, "backend": backend, "compiled": compiled, "seeds": seeds, **changes}
             result = train_on(name, data, work=work, output=output, **own)
-            _print_result(result)
-            _print_own(result, data)
+            if apart():
+                _print_result(result)
+                _print_own(result, data)
             return
         # what changes the numbers has a folder of its own, so that no result is put together from two kinds of run
         kind = [scale, *(f"{key}{value}" for key, value in changes.items() if value is not None)]
@@ -155,6 +156,29 @@ def run(
     console.print(f"Result written to {escape(str(target))}", highlight=False, soft_wrap=True)
     if output is None and target.parent == Path("results"):
         console.print("See what it changes with: mobius ledger --results results", highlight=False)
+
+
+@app.command()
+def publish(
+    name: Annotated[str, typer.Argument(help="which run, or its result file", autocompletion=_run_names)],
+    scale: Annotated[str, typer.Option(help="of the run", autocompletion=_scale_names)] = "full",
+    arm: Annotated[list[str] | None, typer.Option(help="only this one; may be repeated")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="whose weights")] = 0,
+    work: Annotated[Path, typer.Option(help="folder of checkpoints, as of `mobius run`")] = Path("outputs"),
+    output: Annotated[Path | None, typer.Option(help="folder to make [default: in that of checkpoints]")] = None,
+    upload: Annotated[str | None, typer.Option(help="OWNER/NAME on the hub; without it nothing is uploaded")] = None,
+) -> None:
+    """Put the weights of a finished run and a model card into a folder, as the hub holds them; upload it if asked."""
+    from mobius_lib.runs import described
+    from mobius_lib.runs.publish import publish as published
+    from mobius_lib.runs.records import file_name
+
+    record = Path(name) if name.endswith(".json") else _results_dir() / file_name(described(name).name, scale, {})
+    into = output or work / "publish" / record.stem
+    folder = published(record, work, into, arms=arm or (), seed=seed, upload=upload)
+    console.print(f"Written to {escape(str(folder))}", highlight=False, soft_wrap=True)
+    if upload is not None:
+        console.print(f"Uploaded to https://huggingface.co/{upload}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -6,20 +6,18 @@ alone; of shards of 600 MB each on a session that ends, that is too little.
 
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mobius_lib.errors import DataError
+from mobius_lib.patience import LONGEST, persistent, words
 
 ATTEMPTS = 6
 """In a row without a byte that is new."""
 PAUSE = 1.0
 """Seconds before the second attempt, unless the hub says for how long; doubled before each further one."""
-LONGEST = 300.0
-"""Seconds; a hub that wants a longer pause is taken at its word, and the command ends."""
 SILENCE = 30.0
 """Seconds without a byte after which a connection is given up."""
 _CHUNK = 2**20
@@ -140,62 +138,12 @@ def _is(path: Path, file: HubFile) -> bool:
 
 
 def _persistent(call: Callable[[], _Found], what: str, repo: str, reached: Callable[[], int] = lambda: 0) -> _Found:
-    """What it returns, tried again as long as that may help.
+    """What it returns; `what` begins the sentence, should it fail, and `reached` says how many bytes have come."""
 
-    Args:
-        call: it.
-        what: the beginning of the sentence, should it fail.
-        repo: of which.
-        reached: how far it has come; who comes further may fail again.
-    """
-    failures, furthest = 0, reached()
-    while True:
-        try:
-            return call()
-        except Exception as error:  # whatever the client and its transport raise
-            response = getattr(error, "response", None)
-            status = getattr(response, "status_code", None)
-            if status is None and isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
-                raise  # of the disk
-            failures = 1 if reached() > furthest else failures + 1
-            furthest = max(furthest, reached())
-            pause = _asked(response) or PAUSE * 2 ** (failures - 1)
-            if not _may_pass(error, status) or failures >= ATTEMPTS or pause > LONGEST:
-                raise DataError(
-                    f"{what} could not be fetched ({_words(error)}); {_cure(status, repo, pause)}."
-                ) from error
-            time.sleep(pause)
+    def sentence(error: Exception, status: int | None, pause: float) -> DataError:
+        return DataError(f"{what} could not be fetched ({words(error)}); {_cure(status, repo, pause)}.")
 
-
-def _may_pass(error: Exception, status: int | None) -> bool:
-    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
-
-    if status is not None:
-        return status in (408, 429) or status >= 500
-    return not isinstance(error, HFValidationError | LocalTokenNotFoundError | OfflineModeIsEnabled)
-
-
-def _asked(response: Any) -> float | None:
-    """The pause that a hub asks for, in seconds."""
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    said = getattr(response, "headers", {}).get("Retry-After")
-    if not said:
-        return None
-    try:
-        return max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _words(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    return persistent(call, sentence, attempts=ATTEMPTS, pause=PAUSE, reached=reached)
 
 
 def _cure(status: int | None, repo: str, pause: float) -> str:

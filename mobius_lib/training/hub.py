@@ -4,12 +4,12 @@ import logging
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mobius_lib.errors import CheckpointError, MobiusError
+from mobius_lib.patience import persistent, words
 from mobius_lib.training.checkpoint import DamagedCheckpoint, RunFolder, read
 
 ATTEMPTS = 3
@@ -26,13 +26,69 @@ class HubError(MobiusError):
     """The hub could not be reached, refused, or does not hold what was asked for."""
 
 
+class HubAway(HubError):
+    """The hub could not be asked."""
+
+
+def check_access(repo: str, *, needed: bool = True) -> None:
+    """That this machine's token may write to a repository of that name, before there is anything to write.
+
+    Args:
+        repo: "owner/name"; it need not exist.
+        needed: False makes a warning of a hub that cannot be asked: it may be there when it is needed.
+    Raises:
+        HubError: what is wrong with the name or the token, and the cure.
+        HubAway: the hub cannot be asked.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        owner, name = repo.split("/")
+    except (HFValidationError, ValueError) as error:
+        raise HubError(
+            f"{repo!r} names no repository of the hub; give OWNER/NAME, each of letters, digits, '-', '_' and '.'."
+        ) from error
+
+    def sentence(error: Exception, status: int | None, _: float) -> HubError:
+        if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
+            return HubError(
+                f"The hub does not take the token of this machine for {repo} ({words(error)}); log in with "
+                "`hf auth login`, or set HF_TOKEN, with a token that may write."
+            )
+        return HubAway(f"The hub could not be asked whether {repo} may be written to ({words(error)}).")
+
+    try:
+        who = persistent(
+            lambda: huggingface_hub.HfApi().whoami(), sentence, attempts=ATTEMPTS if needed else 1, pause=PAUSE
+        )
+    except HubAway as error:
+        if needed:
+            raise
+        log.warning("%s The run begins all the same.", error)
+        return
+    role = who.get("auth", {}).get("accessToken", {}).get("role")
+    owners = [who["name"], *(each["name"] for each in who.get("orgs", ()))]
+    if role == "read":
+        raise HubError(
+            f"The token of this machine may read from the hub and not write to {repo}; make one that may write at "
+            "https://huggingface.co/settings/tokens, and log in with `hf auth login`."
+        )
+    if owner not in owners:
+        raise HubError(
+            f"The token of this machine is {who['name']}'s, who has no place {owner}; name {owners[0]}/{name}."
+        )
+
+
 class Uploader:
     """Copies a run's folder to the hub now and then. A failure is one line of warning: the run goes on.
 
     Args:
         folder: the run's folder.
         repo: "owner/name", created if it does not exist.
-        path: where the folder goes in the repository.
+        path: where the folder goes in the repository; empty: at its top.
     """
 
     def __init__(self, folder: Path, repo: str, path: str) -> None:
@@ -45,13 +101,25 @@ class Uploader:
             log.warning("The upload to %s is left out: the one before has not ended.", self.repo)
             return False
         try:
-            _attempt(lambda: self._once(message), f"The upload of {self.folder} to {self.repo} failed")
+            self.send(message)
         except HubError as error:
             log.warning("%s The run goes on; its files are safe in %s.", error, self.folder)
             return False
         return True
 
-    def _once(self, message: str) -> None:
+    def send(self, message: str) -> None:
+        """As `upload`, for whoever cannot go on without it.
+
+        Raises:
+            HubError: it failed.
+        """
+        what = f"The upload of {self.folder} to {self.repo} failed"
+        try:
+            _attempt(lambda: self._once(message, what), what)
+        except OSError as error:
+            raise HubError(f"{what}: {words(error)}.") from error
+
+    def _once(self, message: str, what: str) -> None:
         import huggingface_hub
 
         def send() -> None:
@@ -77,7 +145,7 @@ class Uploader:
         self._pending.start()
         self._pending.join(UPLOAD_SECONDS)
         if self._pending.is_alive():
-            raise _Final(f"no answer for {UPLOAD_SECONDS:.0f} seconds")
+            raise HubError(f"{what}: no answer for {UPLOAD_SECONDS:.0f} seconds.")
         if failures:
             raise failures[0]
 
@@ -100,6 +168,7 @@ def download(repo: str, path: str, into: Path | str) -> Path:
         raise HubError(f"{path!r} is no path inside a repository; give one such as checkpoints/<name>/<timestamp>.")
     inside = "/".join(parts)
     target = Path(into, *parts)
+    what = f"The download of {inside} from {repo} failed"
     partial = target.parent / f".{target.name}.download"  # kept when a transfer breaks off, so the next one resumes
 
     def once() -> None:
@@ -110,7 +179,7 @@ def download(repo: str, path: str, into: Path | str) -> Path:
         there = getattr(found, "siblings", None) or []
         wanted = [file.rfilename for file in there if file.rfilename.startswith(f"{inside}/")]
         if not wanted:
-            raise _Final(f"there is no folder {inside} in it")
+            raise HubError(f"{what}: there is no folder {inside} in it.")
         huggingface_hub.snapshot_download(repo_id=repo, allow_patterns=[f"{inside}/*"], local_dir=str(partial))
         try:
             for name in wanted:
@@ -123,7 +192,7 @@ def download(repo: str, path: str, into: Path | str) -> Path:
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _attempt(once, f"The download of {inside} from {repo} failed")
+        _attempt(once, what)
         os.replace(partial.joinpath(*parts), target)
     except OSError as error:
         raise HubError(f"{target} cannot be written ({error.strerror}); make room or choose another folder.") from error
@@ -149,37 +218,10 @@ def _verify(run: RunFolder) -> None:
         raise CheckpointError(f"{run.path.name} on the hub holds no checkpoint to continue from.")
 
 
-class _Final(Exception):
-    """A failure that trying again would not mend."""
-
-
 def _attempt(call: Callable[[], Any], what: str) -> None:
-    for attempt in range(ATTEMPTS):
-        try:
-            call()
-            return
-        except Exception as error:  # whatever the client and its transport raise
-            if isinstance(error, CheckpointError) and not isinstance(error, DamagedCheckpoint):
-                raise
-            last = attempt + 1 == ATTEMPTS or not _worth_retrying(error)
-            if last:
-                raise HubError(f"{what}: {_sentence(error)}.") from error
-            log.info("%s (%s); trying again.", what, _sentence(error))
-            time.sleep(PAUSE * 2**attempt)
+    """Calls it a few times; `what` begins the sentence, should it fail."""
 
+    def sentence(error: Exception, *_: Any) -> HubError:
+        return HubError(f"{what}: {words(error)}.")
 
-def _worth_retrying(error: Exception) -> bool:
-    from huggingface_hub import errors
-
-    hopeless = (_Final, errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError)
-    if isinstance(error, (*hopeless, errors.LocalTokenNotFoundError)):
-        return False
-    response = getattr(error, "response", None)
-    return getattr(response, "status_code", None) not in (400, 401, 403, 404)
-
-
-def _sentence(error: Exception) -> str:
-    """The first line of what a library says, with its kind, without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0].rstrip(".") if lines else ""
-    return text if isinstance(error, _Final | MobiusError) else f"{type(error).__name__}: {text}".rstrip(": ")
+    persistent(call, sentence, attempts=ATTEMPTS, pause=PAUSE, again=(DamagedCheckpoint,))

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from mobius_lib import patience
 from mobius_lib.datasets import feature_files, hub_files
 from mobius_lib.datasets.feature_files import IMAGENET_CLIP, imagenet_clip, load_features, published_features
 from mobius_lib.datasets.paths import sha256
@@ -502,7 +503,7 @@ def test_what_has_come_is_not_asked_for_again(hub, monkeypatch):
 
 def test_the_pause_is_the_one_that_the_hub_asks_for(hub, monkeypatch):
     pauses: list[float] = []
-    monkeypatch.setattr(hub_files.time, "sleep", pauses.append)
+    monkeypatch.setattr(patience.time, "sleep", pauses.append)
     there = hub(LAYOUTS[0])
     there.faults = [("status", 429, {"Retry-After": "7"}), ("none",), ("status", 503, {"Retry-After": "9"})]
     imagenet_clip("train")

@@ -18,7 +18,8 @@ from mobius_lib.runs.simplex.arms import BasinObjective, groups, measure, state
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid
 from mobius_lib.training import Recipe, ResidentBatches, RunFolder, fit, load_model
 from mobius_lib.training.checkpoint import write_json, write_whole
-from mobius_lib.training.hub import Uploader
+from mobius_lib.training.hub import Uploader, check_access
+from mobius_lib.training.processes import Processes, meet, processes
 
 Rows = tuple[Tensor, Tensor]
 
@@ -82,7 +83,8 @@ def train_david(
     Raises:
         DataError: for features or labels that cannot be trained on: the sentence says which rows.
         ValueError: for a configuration that no model can have.
-        MobiusError: CheckpointError, RecipeError and TrainingError from `fit`.
+        MobiusError: CheckpointError, RecipeError and TrainingError from `fit`; HubError before training for a token or
+            a name that will not do. A failing upload is a warning only.
     Source:
         seed 002 for files, groups and clipping; batch, rate, decay and warm-up of the sibling run whose recipe is
         public.
@@ -104,11 +106,15 @@ def train_david(
         schedule=scheduler_type,
         save_every_n_epochs=save_every_n_epochs,
     )
+    if hf_repo is not None and processes().main:
+        check_access(hf_repo, needed=False)
     loss = loss or BasinLoss()
-    place = _Place(Path(output_dir), model_name or f"GeoFractalDavid-Basin-k{config.k}", run_id)
+    group = meet(device)
+    place = _Place(Path(output_dir), model_name or f"GeoFractalDavid-Basin-k{config.k}", run_id, group)
     model = GeoFractalDavid(config)
     about = {"model_name": place.name, "run_id": place.run_id, "model": asdict(config), "loss": asdict(loss)}
-    place.prepare(about | {"recipe": asdict(recipe)})
+    if group.main:
+        place.prepare(about | {"recipe": asdict(recipe)})
     uploaders = [] if hf_repo is None else place.uploaders(hf_repo)
 
     def after(record: dict[str, Any]) -> None:
@@ -137,9 +143,10 @@ def train_david(
     model.eval()
     here = next(model.parameters()).device
     found = measure(model, Data(train, tuple(part.to(here) for part in validation)), outcome.history)
-    place.finish(config, outcome.history, found)
-    plot_prototypes(model, place.weights)
-    for uploader in uploaders:
+    if group.main:
+        place.finish(config, outcome.history, found)
+        plot_prototypes(model, place.weights)
+    for uploader in uploaders if group.main else ():
         uploader.upload(f"The end, best validation accuracy {outcome.best_accuracy:.4f}")
     return model, outcome.best_accuracy
 
@@ -147,12 +154,12 @@ def train_david(
 class _Place:
     """The three folders of a run, and what is written into the first."""
 
-    def __init__(self, output_dir: Path, name: str, run_id: str | None) -> None:
+    def __init__(self, output_dir: Path, name: str, run_id: str | None, group: Processes) -> None:
         for what, text in (("model_name", name), ("run_id", run_id)):
             if text is not None and (not text or Path(text).name != text):
                 raise MobiusError(f"{what} must be the name of a folder, not {text!r}.")
         self.output_dir, self.name = output_dir, name
-        self.run_id = run_id or self._free(datetime.now().strftime("%Y%m%d_%H%M%S"))
+        self.run_id = run_id or group.of_main(self._free(datetime.now().strftime("%Y%m%d_%H%M%S")))
         self.weights, self.events, self.checkpoints = (
             output_dir / kind / name / self.run_id for kind in ("weights", "runs", "checkpoints")
         )

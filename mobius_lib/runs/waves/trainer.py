@@ -14,7 +14,8 @@ from mobius_lib.datasets.image_folder import dataset_name, image_folder
 from mobius_lib.errors import CheckpointError, MobiusError
 from mobius_lib.training import LoaderBatches, Recipe, RunFolder, fit, load_model
 from mobius_lib.training.checkpoint import KEEP
-from mobius_lib.training.hub import HubError, Uploader, download
+from mobius_lib.training.hub import HubError, Uploader, check_access, download
+from mobius_lib.training.processes import meet, processes
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state
 
 PUBLISHED = "AbstractPhil/mobiusnet"
@@ -69,7 +70,8 @@ def train_tiny_imagenet(
         The network with the weights of its best epoch, in evaluation mode, and its top-1 validation accuracy.
     Raises:
         MobiusError: an unknown preset; DataError for the images; CheckpointError, RecipeError and TrainingError from
-            `fit`; HubError when a run to continue cannot be downloaded. A failing upload is a warning only.
+            `fit`; HubError before training for a token or a name that will not do, and when a run to continue cannot be
+            downloaded. A failing upload is a warning only.
     """
     if preset not in PRESETS:
         raise MobiusError(f"There is no preset {preset!r}; the presets are {', '.join(PRESETS)}.")
@@ -86,6 +88,8 @@ def train_tiny_imagenet(
         seed=seed,
         save_every_n_epochs=save_every_n_epochs,
     )
+    if hf_repo is not None and processes().main:
+        check_access(hf_repo, needed=False)
     workers = min(os.cpu_count() or 1, 8) if workers is None else workers
     train_images, val_images = image_folder(data_dir, "train", size), image_folder(data_dir, "val", size)
     train = LoaderBatches(train_images, batch_size, shuffle=True, seed=seed, workers=workers)
@@ -93,14 +97,16 @@ def train_tiny_imagenet(
 
     dataset = dataset_name(data_dir)
     variant = f"{preset}_gelu" if twin else preset
-    if continue_from is None:
-        folder = _new_folder(Path(output_dir) / "checkpoints" / f"{variant}_{dataset}")
-    else:
-        folder = _find(continue_from, Path(output_dir), hf_repo or PUBLISHED)
+    group, found = meet(device), None
+    if group.main and continue_from is None:
+        found = _new_folder(Path(output_dir) / "checkpoints" / f"{variant}_{dataset}")
+    elif group.main:
+        found = _find(continue_from, Path(output_dir), hf_repo or PUBLISHED)
+    folder: Path = group.of_main(found)
 
     model = _network(seed, twin, use_integrator, len(train_images.classes), preset)
     uploader = None
-    if hf_repo is not None:
+    if hf_repo is not None and group.main:
         uploader = Uploader(folder, hf_repo, f"checkpoints/{folder.parent.name}/{folder.name}")
 
     def upload(record: dict[str, Any]) -> None:

@@ -268,10 +268,11 @@ def test_a_folder_that_cannot_be(train, tmp_path):
 
 def test_uploads(train, monkeypatch):
     sent = []
+    monkeypatch.setattr(david, "check_access", lambda repo, needed: sent.append(repo))
     monkeypatch.setattr(david.Uploader, "upload", lambda self, message: sent.append((self.repo, self.path)) or True)
     train(hf_repo="me/david", hub_upload_interval=3)
     both = [("me/david", f"{kind}/{NAME}/one") for kind in ("weights", "runs")]
-    assert sent == both * 2, "after epoch 3 and at the end"
+    assert sent == ["me/david", *both * 2], "asked first, then after epoch 3 and at the end"
     sent.clear()
     train(run_id="two", hf_repo="me/david")
-    assert len(sent) == 2
+    assert len(sent) == 3

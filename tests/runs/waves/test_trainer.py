@@ -82,6 +82,9 @@ class Hub:
         if self.failures:
             raise self.failures.pop(0)
 
+    def whoami(self) -> dict[str, Any]:
+        return {"name": "me"}
+
     def create_repo(self, repo_id: str, exist_ok: bool) -> None:
         (self.root / repo_id).mkdir(parents=True, exist_ok=exist_ok)
 
@@ -275,6 +278,13 @@ def test_failing_uploads_cost_a_retry_or_a_warning(train, cloud, caplog, tmp_pat
     assert "403 from the hub" in caplog.records[1].message
     assert all("\n" not in record.message for record in caplog.records)
     assert done.accuracy > 0 and (runs(tmp_path)[-1] / "final_accuracy.json").is_file()
+
+
+@pytest.mark.parametrize("repo", ["mobius", "me/", "me/a/b", "other/mobius"])
+def test_a_repository_that_cannot_be_is_told_before_training(train, cloud, tmp_path, repo):
+    with pytest.raises(HubError, match=r"names no repository of the hub|has no place other; name me/mobius"):
+        train(hf_repo=repo)
+    assert runs(tmp_path) == [] and cloud.calls == []
 
 
 def test_hub_that_never_answers(train, cloud, caplog, monkeypatch):

@@ -1,0 +1,208 @@
+"""A finished run as a model repository of the hub holds it: its weights in the source's layout, and a card.
+
+    README.md                           the card, from the record; its head is what the hub's search reads
+    record.json                         the record
+    checkpoints/RUN_ARM-seedN/STAMP/    as seed 000 and 001 have it: config.json, best_accuracy.json,
+                                        final_accuracy.json, tensorboard/, and
+        checkpoints/                    best_model.safetensors, final_model.safetensors
+
+Optimiser states and pickles stay at home. The stamp is the record's time.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Collection
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mobius_lib.errors import MobiusError
+from mobius_lib.files import reason, write_json, write_whole
+from mobius_lib.runs.about import OWN, RunError
+from mobius_lib.runs.made_by import kept_name
+from mobius_lib.runs.schema import read_record
+from mobius_lib.runs.summary import accuracies, mean_and_spread
+
+LICENSE = "apache-2.0"
+"""Of the sources' weights, and of this library."""
+
+
+def publish(
+    record: Path, work: Path, into: Path, *, arms: Collection[str] = (), seed: int = 0, upload: str | None = None
+) -> Path:
+    """Puts the folder together, whole or not at all, and uploads it where that is asked for.
+
+    Args:
+        record: a result file.
+        work: the folder of all runs, where the weights that it speaks of lie.
+        into: the folder to make. One that was made so is replaced.
+        arms: which; none: all that were trained.
+        seed: of whose weights there are several.
+        upload: "owner/name" on the hub; None uploads nothing.
+    Returns:
+        `into`.
+    Raises:
+        HubError: before anything is read, where name or token will not do; or where the upload fails: the folder stays.
+        RunError: a record without weights, another arm or seed, or a folder that holds something else.
+        CheckpointError: weights that cannot be read, or are of another model.
+    """
+    from mobius_lib.training.hub import Uploader, check_access
+
+    if upload is not None:
+        check_access(upload)
+    _, content = read_record(record)
+    if content["scale"] == OWN:
+        raise RunError(f"{record} is of features of your own, whose weights lie beside it: upload that folder.")
+    if into.exists() and any(into.iterdir()) and not (into / "record.json").is_file():
+        raise RunError(f"{into} holds something else; give another --output.")
+    part = into.with_name(f".{into.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        stamp = datetime.fromisoformat(content["created"]).strftime("%Y%m%d_%H%M%S")
+        places = {}
+        for arm in arms or [name for name, rows in content["arms"].items() if rows[0].get("history")]:
+            place = places[arm] = f"checkpoints/{content['run']}_{_label(arm, seed)}/{stamp}"
+            _copy(_kept(content, work, arm, seed), part / place, content, arm)
+        if not places:
+            raise RunError(f"{record} is of no run that trains with a history; there are no weights to publish.")
+        write_json(part / "record.json", content)
+        write_whole(part / "README.md", card(content, places, upload).encode())
+        shutil.rmtree(into, ignore_errors=True)
+        os.rename(part, into)
+    except OSError as error:
+        raise RunError(f"{into} cannot be written ({reason(error)}); make room or give another --output.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    if upload is not None:
+        Uploader(into, upload, "").send(f"{content['command']}, of {content['created']}")
+    return into
+
+
+def card(record: dict[str, Any], places: dict[str, str], repo: str | None = None) -> str:
+    """The card: what was trained on what, what came of it, how to load it.
+
+    Args:
+        record: of a run.
+        places: arm to the folder of its weights in the repository.
+        repo: where it will be; None: not yet anywhere.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    from mobius_lib.runs import described
+
+    about = described(record["run"])
+    name = repo.rpartition("/")[2] if repo else record["run"]
+    # hf://datasets/OWNER/NAME@REVISION/FILE
+    sets = sorted({"/".join(key.split("@")[0].split("/")[3:]) for key in record["data"] if key.startswith("hf://")})
+    found = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=sets[0] if sets else record["run"],
+            dataset_name=about.summary,
+            metric_type="accuracy",
+            metric_name=f"top-1, {arm}, mean of {len(values)} seed(s)",
+            metric_value=sum(values) / len(values),
+        )
+        for arm in places
+        for values in [accuracies(record, arm)]
+    ]
+    head = ModelCardData(
+        license=LICENSE,
+        library_name="mobius_lib",
+        tags=["mobius", record["run"]],
+        datasets=sets or None,
+        model_name=name,
+        eval_results=found,
+    )
+    table = ["| arm | seeds | top-1 | parameters |", "|---|---|---|---|"]
+    table += [
+        f"| {arm} | {len(rows)} | {mean_and_spread(accuracies(record, arm))} | {rows[0]['parameters']:,} |"
+        for arm, rows in record["arms"].items()
+        if all("final_accuracy" in row and "parameters" in row for row in rows)
+    ]
+    arm, place = next(iter(places.items()))
+    file = f"{place}/checkpoints/best_model.safetensors"
+    where = f'hf_hub_download("{repo}", "{file}")' if repo else f'"{file}"'
+    run, versions = record["run"], record["versions"]
+    settings = record["configuration"]
+    lines = [
+        f"# {name}",
+        f"{about.summary[:1].upper()}{about.summary[1:]}: {settings['epochs']} epochs of batches of "
+        f"{settings['batch_size']} at the learning rate {settings['lr']:g}.",
+        "\n".join(table),
+        "Top-1 accuracy on the test rows at the end of training, mean ± standard deviation over seeds. "
+        "`record.json` has every epoch of every seed.",
+        "## Use",
+        "\n".join(
+            [
+                "```python",
+                *(["from huggingface_hub import hf_hub_download"] if repo else []),
+                "from safetensors.torch import load_file",
+                "from mobius_lib.runs.registry import run_at",
+                "",
+                f'model = run_at("{run}", "{record["scale"]}").arms["{arm}"]()',
+                f"model.load_state_dict(load_file({where}))",
+                "model.eval()",
+                "```",
+            ]
+        ),
+        "## Made by",
+        f"`{record['command']}`, commit {record['commit']}, {record['created']}, on {record['device']}; torch "
+        f"{versions['torch']}, mobius_lib {versions['mobius_lib']}.",
+        "## Data",
+        "\n".join(f"- `{file}`, SHA-256 `{digest}`" for file, digest in record["data"].items()),
+    ]
+    return f"---\n{head.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n"
+
+
+def _kept(record: dict[str, Any], work: Path, arm: str, seed: int) -> Path:
+    """The folder of the checkpoints that the record speaks of: of its data, with its best accuracy."""
+    from mobius_lib.training import RunFolder
+
+    row = next((row for row in record["arms"].get(arm, ()) if row["seed"] == seed), None)
+    if row is None:
+        raise RunError(
+            f"The record has no arm {arm!r} with the seed {seed}; it has {', '.join(record['arms'])}, with the seeds 0 "
+            f"to {record['configuration']['seeds'] - 1}."
+        )
+    wanted = (record["run"], record["scale"], arm, record["fingerprint"]["data"])
+    for path in sorted(
+        (work / record["run"]).glob(f"*/{_label(arm, seed)}.*/config.json"), key=os.path.getmtime, reverse=True
+    ):
+        try:
+            about = json.loads(path.read_bytes())["config"]
+            found = (*(about.get(key) for key in ("run", "scale", "arm")), about["made_by"]["data"])
+            files = RunFolder(path.parent)
+            if found == wanted and files.finished() and files.best()["accuracy"] == row["best_accuracy"]:
+                return path.parent
+        except (OSError, ValueError, KeyError, TypeError, MobiusError):
+            continue  # of another time, or damaged
+    raise RunError(
+        f"The weights of {arm} with the seed {seed}, of which the record speaks, are not below {work / record['run']}; "
+        f"name their folder by --work, or make them with `{record['command']}`."
+    )
+
+
+def _label(arm: str, seed: int) -> str:
+    return kept_name(f"{arm}-seed{seed}", {}).rpartition(".")[0]
+
+
+def _copy(kept: Path, place: Path, record: dict[str, Any], arm: str) -> None:
+    from safetensors.torch import save
+
+    from mobius_lib.runs.registry import run_at
+    from mobius_lib.training import RunFolder, load_model
+
+    files = RunFolder(kept)
+    weights = {"best_model": files.best_weights()}
+    if (final := files.final()) is not None:
+        weights["final_model"] = final["model"]
+    for name, each in weights.items():
+        load_model(run_at(record["run"], record["scale"]).arms[arm](), each, kept)  # before anybody else tries to
+        write_whole(place / "checkpoints" / f"{name}.safetensors", save(each))
+    for name in ("config.json", "best_accuracy.json", "final_accuracy.json"):
+        write_whole(place / name, (kept / name).read_bytes())
+    if (kept / "tensorboard").is_dir():
+        shutil.copytree(kept / "tensorboard", place / "tensorboard")
