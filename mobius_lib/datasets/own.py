@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from mobius_lib.datasets.feature_files import load_features
 from mobius_lib.datasets.image_folder import Pictures, load_picture, pictures
 from mobius_lib.datasets.paths import visible
 from mobius_lib.errors import DataError
-from mobius_lib.files import check_writable, write_whole
+from mobius_lib.files import check_writable, reason, write_whole
 from mobius_lib.progress import Bar
 
 KEY = "mobius"
@@ -247,8 +248,15 @@ def _encoded_once(folder: Path, encoder: str, cache: Path, device: torch.device 
               for path in pictures(folder).files]  # fmt: skip
     print_of = hashlib.sha256(json.dumps([encoder, states]).encode()).hexdigest()[:12]
     path = cache / f"{folder.resolve().name}-{print_of}.safetensors"
-    if not path.is_file():
-        write_features(folder, path, encoder, device=device, progress=progress)
+    if path.is_file():
+        return path
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):  # of several processes one encodes, and the others wait
+            if not path.is_file():
+                write_features(folder, path, encoder, device=device, progress=progress)
+    except OSError as error:
+        raise DataError(f"{cache} cannot be written ({reason(error)}); give another cache (--work).") from error
     return path
 
 

@@ -72,11 +72,14 @@ def train_on(
             that cannot be written.
         DataError: for a source that cannot be read.
     """
+    from mobius_lib.training.processes import meet
+
     if name not in HOMES:
         raise RunError(f"The run {name} takes no data of your own; {' and '.join(HOMES)} do.")
-    if output is not None:
-        check_writable(output, error=RunError, advice=OTHER_OUTPUT)  # now, and not after all the training
     place, work = pick_device(device), Path(work)
+    group = meet(place)
+    if output is not None and group.main:
+        check_writable(output, error=RunError, advice=OTHER_OUTPUT)  # now, and not after all the training
     data = own_features(
         source, classes=classes, feature_column=feature_column, label_column=label_column, encoder=encoder,
         cache=work / "features", device=place, progress=progress,
@@ -93,7 +96,8 @@ def train_on(
         "rows": {"train": len(data.train[1]), "test": len(data.test[1])},
         "weights": {arm: str(folder / "weights" / rows[0]["weights"]) for arm, rows in result["arms"].items()},
     }  # fmt: skip
-    write_json(output or folder / f"{name}.{OWN}.json", result, error=RunError, advice=OTHER_OUTPUT)
+    if group.main:
+        write_json(output or folder / f"{name}.{OWN}.json", result, error=RunError, advice=OTHER_OUTPUT)
     return result
 
 
@@ -145,9 +149,12 @@ def _write_weights(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> 
     from safetensors.torch import save
 
     from mobius_lib.training.checkpoint import weights_of
+    from mobius_lib.training.processes import processes
 
     arm, seed = model.label  # type: ignore[misc]
     name = f"{arm}-seed{seed}.safetensors"
+    if not processes().main:
+        return name
     stored = save(weights_of(model), {KEY: json.dumps({**about, "arm": arm, "seed": seed})})
     write_whole(folder / name, stored, error=CheckpointError, advice="make room, and the same command writes it")
     return name

@@ -23,6 +23,8 @@ from mobius_lib.runs.timing import paired_steps
 if TYPE_CHECKING:
     from mobius_lib.training import Recipe
 
+AHEAD = 4
+"""Batches that are picked in advance where the rows do not wait with the model."""
 READ_ROWS = 500
 """Test rows on which a trained model's `readings` are taken."""
 
@@ -61,6 +63,8 @@ class Trainer:
         compiled: bool = False,
         data_print: str = "",
     ) -> None:
+        from mobius_lib.training.processes import processes
+
         self.compiled, self.data_print = compiled, data_print
         self.run, self.scale, self.settings, self.data, self.place = run, scale, settings, data, place
         self.lenses, self.work, self.progress = backend, work, progress
@@ -69,7 +73,7 @@ class Trainer:
         """How lenses computed, by its own name; None as long as no model had any."""
         self.earlier = 0.0
         """Seconds of training that earlier calls have done."""
-        self.told = False
+        self.told = not processes().main
         self.predictions: dict[str, list[Tensor]] = {}
         """Arm to the class of every test row, a tensor for each seed, where the run keeps them."""
 
@@ -141,8 +145,8 @@ class Trainer:
             return {}
         x, y = self.data.train
         first = ResidentBatches(
-            x[: self.settings.batch_size],
-            y[: self.settings.batch_size],
+            x[: self.settings.batch_size].to(self.place),
+            y[: self.settings.batch_size].to(self.place),
             self.settings.batch_size,
             shuffle=False,
             seed=0,
@@ -226,7 +230,14 @@ class Trainer:
         about = {"run": self.run.name, "scale": self.scale, "arm": name}
         outcome = fit(
             trained,
-            ResidentBatches(*data.train, settings.batch_size, shuffle=True, seed=seed, augment=data.augment),
+            ResidentBatches(
+                *data.train,
+                settings.batch_size,
+                shuffle=True,
+                seed=seed,
+                augment=data.augment,
+                ahead=0 if data.train[0].device.type == self.place.type else AHEAD,
+            ),
             validation,
             recipe,
             None if kept is None else RunFolder(kept[0], lean=True),

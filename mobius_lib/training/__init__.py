@@ -2,7 +2,8 @@
 
 from mobius_lib.training.batches import Batches, LoaderBatches, ResidentBatches
 from mobius_lib.training.checkpoint import RunFolder, load_model, read
-from mobius_lib.training.loop import Groups, Objective, Outcome, TrainingError, evaluate, fit
+from mobius_lib.training.evaluation import evaluate
+from mobius_lib.training.loop import Groups, Objective, Outcome, TrainingError, fit
 from mobius_lib.training.recipe import Recipe, RecipeError
 
 __all__ = [

@@ -1,6 +1,5 @@
 """The one training loop of the book."""
 
-import itertools
 import logging
 import math
 import random
@@ -19,10 +18,10 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.errors import CheckpointError, DataError, MobiusError
+from mobius_lib.errors import CheckpointError, MobiusError
 from mobius_lib.fingerprint import fingerprint
 from mobius_lib.progress import Progress, taken
-from mobius_lib.training.batches import Batches, check_labels, label_range
+from mobius_lib.training.batches import Batches, check_labels
 from mobius_lib.training.checkpoint import (
     RunFolder,
     State,
@@ -32,9 +31,11 @@ from mobius_lib.training.checkpoint import (
     weights_of,
     write_json,
 )
+from mobius_lib.training.evaluation import Sums, evaluate, labels_of
 from mobius_lib.training.memory import keep_freed_memory
-from mobius_lib.training.processes import Processes, processes, whole_batches
+from mobius_lib.training.processes import processes, whole_batches
 from mobius_lib.training.recipe import Recipe, RecipeError
+from mobius_lib.training.shares import Share, counted
 from mobius_lib.training.tracking import Tracker
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -42,10 +43,6 @@ Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Model, x and y to the loss of a batch and its logits (N, classes), by which hits are counted."""
 Groups = Callable[[nn.Module], list[dict[str, Any]]]
 """Model to its parameters in groups, {"params": [...], "rate": what lr is multiplied by}, each in one of them."""
-UNCOUNTED = -100
-"""A label that is none: cross-entropy leaves it out of its mean, and so do the shares of accumulated batches."""
-Batch = tuple[Tensor, Tensor, list[tuple[int, int]], int, Tensor]
-"""Of a batch the rows of this process, x and y; what labels there are; the rows and the labels of the whole batch."""
 log = logging.getLogger(__name__)
 
 
@@ -145,51 +142,6 @@ def fit(
         )
     finally:
         set_random_state(callers_random, accelerator.device)
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    batches: Batches,
-    device: str | torch.device = "cpu",
-    *,
-    judged: Callable[[int], object] | None = None,
-    group: Processes | None = None,
-) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 accuracy; leaves the model in evaluation mode.
-
-    Args:
-        model, batches, device: what is judged by what, and where.
-        judged: called after each batch with its number of rows.
-        group: the processes that share the batches; None: this one sees all.
-    Shape:
-        the batches' (x, y) with x (N, ...), y (N,).
-    Raises:
-        DataError: for a label that is no class of the model, or a sample that is not finite.
-    """
-    model.eval()
-    group = group or Processes()
-    sums = _Sums(torch.device(device))
-    finite = torch.ones((), dtype=torch.bool, device=device)
-    # whole batches, for there are models whose answer depends on the place in the batch
-    for x, y in itertools.islice(batches.epoch(0), group.rank, None, group.count):
-        labels = _labels(batches, y)
-        x, y = x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True)
-        finite &= torch.isfinite(x).all()
-        logits = model(x)
-        if labels is not None:
-            check_labels(labels, logits.shape[-1])
-        sums.add(F.cross_entropy(logits.float(), y), logits, y)
-        if judged is not None:
-            judged(len(y))
-    bad = (~finite).long()
-    group.add_up(sums.loss, sums.counts, bad)
-    if bad:
-        raise DataError(
-            "The samples to validate on hold a NaN or an infinity, of which no accuracy can be told; leave those out."
-        )
-    loss, accuracy, *_ = sums.read()
-    return loss, accuracy
 
 
 class _Run:
@@ -450,17 +402,17 @@ class _Run:
     def _train_epoch(self, bar: Progress) -> tuple[float, float, int]:
         self.model.train()
         device = self.accelerator.device
-        sums, skipped_on_host = _Sums(device), 0
+        sums, skipped_on_host = Sums(device), 0
         known = getattr(self.validation, "label_range", None)  # checked before an epoch is spent, not after
-        step: list[Batch] = []  # those of the next one
+        step: list[Share] = []  # of the batches of the next one
         for number, (x, y) in enumerate(self.train.epoch(self.epoch), start=1):
-            labels = [each for each in (_labels(self.train, y), known) if each is not None]
+            labels = [each for each in (labels_of(self.train, y), known) if each is not None]
             # Data on the CPU is looked at before it costs a pass; on a GPU that would mean waiting, see `_step`. Of
             # several processes none leaves out what others take.
             if self.group.count == 1 and x.device.type == "cpu" and not torch.isfinite(x).all():
                 skipped_on_host += 1
             else:
-                step.append((self.group.share(x), self.group.share(y), labels, len(y), (y != UNCOUNTED).sum()))
+                step.append(Share(self.group, x, y, labels))
             if step and number % self.recipe.accumulate == 0:
                 self._step(step, sums)
                 step = []
@@ -480,24 +432,22 @@ class _Run:
             )
         return loss, accuracy, skipped
 
-    def _step(self, batches: list[Batch], sums: "_Sums") -> None:
+    def _step(self, shares: list[Share], sums: Sums) -> None:
         """One step, taken or left out by a flag that never leaves the device."""
         if self.buffers:
             torch._foreach_copy_(self.saved_buffers, self.buffers)
         device = self.accelerator.device
-        finite, found = torch.ones((), dtype=torch.bool, device=device), _Sums(device)
-        every = torch.stack([count for *_, count in batches]).sum()
-        for x, y, self.labels, rows, _ in batches:
-            mine, times = (y != UNCOUNTED).sum(), self.group.times(len(y), rows)
-            x, y = x.to(device, non_blocking=True), y.to(device, torch.int64, non_blocking=True)
+        finite, found = torch.ones((), dtype=torch.bool, device=device), Sums(device)
+        every = counted(*shares) if len(shares) > 1 or self.group.count > 1 else None
+        for share in shares:
+            self.labels = share.labels
+            x, y = share.x.to(device, non_blocking=True), share.y.to(device, torch.int64, non_blocking=True)
             loss, logits = self._loss(x, y)
             finite &= torch.isfinite(loss)
-            own = slice(None) if times > 1 or self.group.main else slice(0)  # what all processes have counts once
+            own = share.counts_here()
             found.add(loss.detach(), logits.detach()[own], y[own])
-            if (
-                len(batches) > 1 or times > 1
-            ):  # the mean over these rows counts for their share of the labels of the step
-                loss = loss * (times * mine.to(device, loss.dtype) / every.to(device, loss.dtype).clamp_min(1))
+            if every is not None:
+                loss = loss * share.weight(every).to(device, loss.dtype)
             self.accelerator.backward(loss)
         if self.group.count > 1:
             finite = self._average(finite)
@@ -512,7 +462,7 @@ class _Run:
             self.accelerator.scaler.update()
         for buffer, saved in zip(self.buffers, self.saved_buffers, strict=True):
             torch.where(bad, saved, buffer, out=buffer)
-        sums.take(found, bad, len(batches))
+        sums.take(found, bad, len(shares))
 
     def _average(self, finite: Tensor) -> Tensor:
         """Every gradient becomes the mean over the processes; whether the losses of all of them are finite."""
@@ -576,38 +526,6 @@ class _Run:
             folder=None if files is None else files.path,
             earlier_seconds=self.earlier_seconds,
         )
-
-
-def _labels(batches: Batches, y: Tensor) -> tuple[int, int] | None:
-    """The lowest and highest label: of all batches if they know it, else of this one if that needs no waiting."""
-    known = getattr(batches, "label_range", None)
-    return label_range(y) if known is None and y.device.type == "cpu" and len(y) else known
-
-
-class _Sums:
-    """Loss and hits of the batches so far, kept on the device until somebody asks."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.loss = torch.zeros((), device=device)
-        self.counts = torch.zeros(3, dtype=torch.int64, device=device)  # right, seen, batches left out
-
-    def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
-        # A row with a NaN has its "largest" entry there, which is no prediction.
-        right = ((logits.argmax(-1) == y) & ~logits.isnan().any(-1)).sum()
-        self.loss += loss * len(y)
-        self.counts[:2] += torch.stack([right, torch.full_like(right, len(y))])
-
-    def take(self, step: "_Sums", bad: Tensor, batches: int) -> None:
-        """What a step of so many batches has come to; where it is bad only that they were left out."""
-        self.loss += torch.where(bad, 0.0, step.loss)
-        self.counts += torch.where(bad, step.counts.new_tensor([0, 0, batches]), step.counts)
-
-    def read(self) -> tuple[float, float, int, int]:
-        """Mean loss and accuracy (NaN before the first batch), samples seen, batches left out."""
-        right, seen, skipped = self.counts.tolist()
-        if seen == 0:
-            return float("nan"), float("nan"), 0, skipped
-        return self.loss.item() / seen, right / seen, seen, skipped
 
 
 def _grouped(model: nn.Module, parameters: list[nn.Parameter], groups: Groups | None) -> list[dict[str, Any]]:

@@ -33,11 +33,8 @@ class Processes:
 
     def share(self, rows: Tensor) -> Tensor:
         """Of the rows of a batch (N, ...) those of this process; all of them where there are too few for each."""
-        return rows if len(rows) < self.count else rows.tensor_split(self.count)[self.rank]
-
-    def times(self, rows: int, of: int) -> int:
-        """How often what a batch's share comes to counts, when the mean over all processes is taken."""
-        return 1 if rows == of else self.count
+        whole = self.count == 1 or len(rows) < self.count
+        return rows if whole else rows.tensor_split(self.count)[self.rank]
 
     def add_up(self, *tensors: Tensor) -> None:
         """Puts into each tensor the sum over all processes: in one exchange for those of a type."""
@@ -56,6 +53,14 @@ class Processes:
             for each in (*model.parameters(), *model.buffers()):
                 dist.broadcast(each.detach(), 0)
 
+    def of_main(self, value: Any) -> Any:
+        """What the main process has for it: the time, say, by which a folder is named."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0)
+        return box[0]
+
     def wait(self) -> None:
         """Until all have come so far."""
         if self.count > 1:
@@ -71,12 +76,12 @@ def processes() -> Processes:
     return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
 
-def meet(device: torch.device) -> Processes:
-    """Those of a launcher, which can talk to each other from now on."""
+def meet(device: torch.device | str) -> Processes:
+    """Those of a launcher, which can talk to each other from now on; "auto" is a GPU where there is one."""
     if processes().count > 1 and not dist.is_initialized():
         from accelerate import PartialState
 
-        PartialState(cpu=device.type == "cpu")
+        PartialState(cpu=str(device) == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available()))
     return processes()
 
 

@@ -139,7 +139,7 @@ def test_a_folder_of_pictures_is_encoded_once(shown, tmp_path, known, monkeypatc
         return own_features(shown, encoder="stand-in", cache=tmp_path / "cache", progress=False)
 
     first = read()
-    (file,) = (tmp_path / "cache").iterdir()
+    (file,) = (tmp_path / "cache").glob("*.safetensors")
     assert file.name.startswith("shown-") and first.name == "shown" and first.encoder["name"] == "stand-in"
     with monkeypatch.context() as never:
         never.delitem(ENCODERS, "stand-in")

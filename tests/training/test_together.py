@@ -1,6 +1,6 @@
 """Several processes train one model as one process would. They run apart from these tests, and within a limit of time.
 
-gloo's threads may hang when a process ends: such a launch is ended and tried once more.
+gloo's threads may hang when a process ends: such a launch is ended and tried once more, well before pytest's own limit.
 """
 
 import json
@@ -16,9 +16,10 @@ import torch
 
 from mobius_lib.runs import load_result
 from mobius_lib.training.processes import Processes
+from mobius_lib.training.shares import UNCOUNTED, Share, counted
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 240
+SECONDS = 150
 
 
 def launched(folder: Path, what: str, count: int = 1) -> str:
@@ -56,9 +57,10 @@ def launched(folder: Path, what: str, count: int = 1) -> str:
 
 def same(first: Path, second: Path) -> None:
     """Weights to 1e-5, and metrics over every row once."""
-    weights = [torch.load(path / "weights0.pt", weights_only=True) for path in (first, second)]
-    for name, value in weights[0].items():
-        assert torch.allclose(value.float(), weights[1][name].float(), rtol=0, atol=1e-5), name
+    for file in ("weights0.pt", "david0.pt"):
+        weights = [torch.load(path / file, weights_only=True) for path in (first, second)]
+        for name, value in weights[0].items():
+            assert torch.allclose(value.float(), weights[1][name].float(), rtol=0, atol=1e-5), name
     outcomes = [json.loads((path / "outcome0.json").read_text()) for path in (first, second)]
     for one, two in zip(*(each["history"] for each in outcomes), strict=True):
         assert one["skipped"] == two["skipped"] == 1
@@ -83,6 +85,7 @@ def test_two_processes_train_as_one_does(one: Path, tmp_path: Path) -> None:
     other, first = (torch.load(folder / f"weights{i}.pt", weights_only=True) for i in (1, 0))
     assert all(torch.equal(value, first[name]) for name, value in other.items()), "to the bit, in both"
     assert not (folder / "strange.txt").exists(), "the main process alone writes"
+    assert len(list((folder / "david" / "weights").glob("*/*"))) == 1, "of a folder named by the time there is one"
     assert out.count("epoch 1/3") == 1, "and speaks"
     assert {path.name for path in (folder / "run").iterdir()} == {path.name for path in (one / "run").iterdir()}
 
@@ -112,12 +115,27 @@ def test_the_command_under_a_launcher(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_shares_are_the_batch(rows: int, count: int) -> None:
-    """Every row is in one share, and their sums come to the mean; of too few rows each has all."""
-    x = torch.arange(float(rows))
-    shares = [Processes(rank, count).share(x) for rank in range(count)]
-    means = [share.sum() / rows * Processes(rank, count).times(len(share), rows) for rank, share in enumerate(shares)]
+    """Every row is in one share, and their weighted means come to the mean; of too few rows each has all."""
+    x, y = torch.arange(float(rows)), torch.zeros(rows, dtype=torch.int64)
+    shares = [Share(Processes(rank, count), x, y, []) for rank in range(count)]
+    means = [share.x.mean() * share.weight(counted(share)) for share in shares]
     assert sum(means) / count == pytest.approx(x.mean().item())
-    if rows >= count:
-        assert torch.equal(torch.cat(shares), x)
-    else:
-        assert all(torch.equal(share, x) for share in shares)
+    counting = torch.cat([share.x[share.counts_here()] for share in shares])
+    assert torch.equal(counting, x), "each row once"
+    if rows < count:
+        assert all(torch.equal(share.x, x) for share in shares)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_shares_of_several_batches_count_by_their_labels(count: int) -> None:
+    """Two batches of a step, of which one has labels that are none: the mean is over the four that are some."""
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 9.0])
+    y = torch.tensor([0, UNCOUNTED, 0, 0, UNCOUNTED, 0])
+    total = torch.zeros(())
+    for rank in range(count):
+        step = [Share(Processes(rank, count), x[part], y[part], []) for part in (slice(0, 4), slice(4, 6))]
+        for share in step:
+            there = share.y != UNCOUNTED
+            if there.any():
+                total += share.x[there].mean() * share.weight(counted(*step))
+    assert (total / count).item() == pytest.approx((1 + 3 + 4 + 9) / 4)

@@ -1,7 +1,8 @@
 """One of the processes that train together, started by a launcher in test_together.py: `together.py FOLDER WHAT`.
 
-fit: trains the network below and leaves its weights and its curves; run: the command `mobius run tiny`; notebook: the
-same training by the launchers of a notebook. What a process other than the first writes is noted in FOLDER/strange.txt.
+fit: trains the network below and a David, and leaves their weights and curves; run: the command `mobius run tiny`;
+notebook: the same training by the launchers of a notebook. What a process other than the first writes is
+noted in FOLDER/strange.txt.
 """
 
 import importlib.util
@@ -14,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mobius_lib.runs.simplex.trainer import train_david
+from mobius_lib.simplex import DavidConfig
 from mobius_lib.training import Recipe, ResidentBatches, fit
 from mobius_lib.training.processes import processes
 
@@ -62,6 +65,11 @@ def train(folder: str) -> None:
         progress=True,
     )
     assert type(norm) is nn.BatchNorm2d, "as it was"
+    rows = (x.nan_to_num().flatten(1), y)
+    config = DavidConfig(feature_dim=50, num_classes=3, k=2, scales=(8, 16))
+    sizes = {"epochs": 2, "warmup_epochs": 0, "batch_size": BATCH, "output_dir": Path(folder) / "david"}
+    david, _ = train_david(rows, rows, config, **sizes, device="cpu", progress=False)  # names its folder by the time
+    torch.save(david.state_dict(), Path(folder) / f"david{processes().rank}.pt")
     told = asdict(outcome) | {"folder": str(outcome.folder), "processes": processes().count}
     (Path(folder) / f"outcome{processes().rank}.json").write_text(json.dumps(told))
     torch.save(model.state_dict(), Path(folder) / f"weights{processes().rank}.pt")
