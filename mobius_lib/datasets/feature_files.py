@@ -4,7 +4,7 @@ import hashlib
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ IMAGENET_CLIP = "AbstractPhil/imagenet-clip-features-orderly"
 ROWS = {"train": 1_281_167, "validation": 50_000}
 CLASSES = 1000
 DIMS = {"clip_vit_l14": 768, "clip_vit_b16": 512}
+KINDS = {"train": torch.float16, "validation": torch.float32}
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val")}
 RESIDENT = 2**28
 """Bytes of float32; rows that take more are converted once and then mapped from the disk."""
@@ -124,12 +125,11 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
     """
     if split not in _SPLITS:
         raise DataError(f"The ImageNet features have the splits 'train' and 'validation', not {split!r}.")
-    named = Columns(columns.get("feature_column"), columns.get("label_column"))
-    place = [f"{configuration}.{split}", *(name for name in (named.feature, named.label) if name)]
-    folder = feature_cache() / IMAGENET_CLIP.replace("/", "--") / re.sub(r"[^\w.-]", "-", "-".join(place))
+    named = _named(columns)
+    folder = _place(split, configuration, named)
     if (found := open_store(folder)) is not None:
         return found
-    there, kind = listing(IMAGENET_CLIP), torch.float16 if split == "train" else torch.float32
+    there, kind = listing(IMAGENET_CLIP), KINDS[split]
     files = [file for file in there.files if _is_shard(file.path) and _belongs(file.path, configuration, split)]
     if not files:
         others = sorted({part for file in there.files if _is_shard(file.path) for part in _encoders(file.path)})
@@ -177,10 +177,34 @@ def published_features(split: str, configuration: str = "clip_vit_l14", **column
         return make_store(folder, asked, parts, kind, rows or None, shards.with_suffix(".lock"))
 
 
+def published_bytes(
+    split: str, configuration: str, samples: int | None = None, **columns: str | None
+) -> tuple[int, int]:
+    """What the rows of a split, or so many of them, take as they are announced; and how much of the whole is missing.
+
+    Args:
+        split, configuration, columns: as in `published_features`.
+        samples: rows; None: all.
+    """
+    row = KINDS[split].itemsize * DIMS[configuration]
+    there = open_store(_place(split, configuration, _named(columns))) is not None
+    return row * min(samples or ROWS[split], ROWS[split]), 0 if there else row * ROWS[split]
+
+
 def imagenet_clip(split: str, configuration: str = "clip_vit_l14", **columns: str | None) -> tuple[Tensor, Tensor]:
     """x and y of `published_features`: (N, dim) float16 (validation: float32) and (N,) int64."""
     stored = published_features(split, configuration, **columns)
     return stored.x, stored.y
+
+
+def _named(columns: Mapping[str, str | None]) -> Columns:
+    return Columns(columns.get("feature_column"), columns.get("label_column"))
+
+
+def _place(split: str, configuration: str, named: Columns) -> Path:
+    """Where it is kept."""
+    words = [f"{configuration}.{split}", *(name for name in (named.feature, named.label) if name)]
+    return feature_cache() / IMAGENET_CLIP.replace("/", "--") / re.sub(r"[^\w.-]", "-", "-".join(words))
 
 
 def _is_shard(path: str) -> bool:

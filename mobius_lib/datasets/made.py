@@ -7,17 +7,22 @@ it reaches is the most that any classifier can reach, so a model's accuracy says
 Source: ours; the sampler is Ulrich's (1984) in Wood's form (1994), Commun. Stat. Simul. Comput. 23(1), 157-164.
 """
 
+import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mobius_lib.datasets.store import Part, Stored, check_room, feature_cache, make_store, open_store
 from mobius_lib.errors import DataError
+from mobius_lib.progress import Bar
 
 Split = Literal["train", "test", "bayes"]
 _STREAMS = {"train": 1, "test": 2, "bayes": 3}  # 0 is that of the means
@@ -80,18 +85,60 @@ class SphereMixture:
         Raises:
             DataError: another split, or fewer than one sample.
         """
+        self._check(samples, split)
+        x = torch.empty(samples, self.dim)
+        for part, rows in enumerate(self._slices(samples, split)):
+            x[part * _ROWS : part * _ROWS + len(rows)] = rows
+        return x, torch.arange(samples) % self.classes
+
+    def stored(self, samples: int, split: Split, kind: torch.dtype) -> Stored:
+        """The same on the disk, drawn once and then mapped, for sets that memory does not hold.
+
+        Args:
+            samples, split: as in `draw`.
+            kind: float32, or float16, in which a number is off by at most 2^-11 of it.
+        Raises:
+            DataError: no room.
+        """
+        self._check(samples, split)
+        asked, folder = self._place(samples, split, kind)
+        if (found := open_store(folder, asked)) is not None:
+            return found
+        check_room(folder, samples * self.dim * kind.itemsize)
+        content = hashlib.sha256()
+        with Bar("drawing", samples, "rows") as bar:
+
+            def slices(_: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+                start = 0
+                for rows in self._slices(samples, split):
+                    content.update(memoryview(rows.numpy()).cast("B"))
+                    yield rows, torch.arange(start, start + len(rows)) % self.classes
+                    start += len(rows)
+                    bar.add(len(rows))
+
+            return make_store(folder, asked, [Part(asked["made"], slices, content.hexdigest)], kind, samples)
+
+    def missing(self, samples: int, split: Split, kind: torch.dtype) -> int:
+        """Bytes that `stored` would write now."""
+        asked, folder = self._place(samples, split, kind)
+        return samples * self.dim * kind.itemsize if open_store(folder, asked) is None else 0
+
+    def _place(self, samples: int, split: Split, kind: torch.dtype) -> tuple[dict[str, Any], Path]:
+        asked = {"made": f"{self} {split}", "samples": samples, "kind": str(kind)}
+        return asked, feature_cache() / f"made-{hashlib.sha256(repr(asked).encode()).hexdigest()[:12]}"
+
+    @staticmethod
+    def _check(samples: int, split: str) -> None:
         if split not in _STREAMS:
             raise DataError(f"The made mixture has the splits {', '.join(map(repr, _STREAMS))}, not {split!r}.")
         if samples < 1:
             raise DataError(f"samples must be at least 1, not {samples}.")
-        x = torch.empty(samples, self.dim)
-        y = torch.arange(samples) % self.classes
+
+    def _slices(self, samples: int, split: Split) -> Iterator[Tensor]:
+        """The rows, a part at a time."""
         for part, start in enumerate(range(0, samples, _ROWS)):
-            rows = slice(start, min(start + _ROWS, samples))
-            x[rows] = self._part(_STREAMS[split], part, torch.arange(start, start + _ROWS) % self.classes)[
-                : rows.stop - rows.start
-            ]
-        return x, y
+            y = torch.arange(start, start + _ROWS) % self.classes
+            yield self._part(_STREAMS[split], part, y)[: samples - start]
 
     def scores(self, x: Tensor) -> Tensor:
         """log p(class | x) up to a term that all classes share: (N, dim) to (N, classes)."""

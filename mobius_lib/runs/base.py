@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.runs.about import About, RunError
+from mobius_lib.runs.room import Needs
 
 if TYPE_CHECKING:
     from mobius_lib.training import Groups, Objective
@@ -118,6 +119,9 @@ class Run(About):
     `only`, the arms that alone are asked for."""
     on_any_device: bool = False
     """Whether `compute` computes where its data lie, which is then the device that was asked for."""
+    needs: Callable[..., Needs] | None = None
+    """From the settings to what the data will take, where that is much: told, and compared with the machine, before
+    they are loaded."""
     keep_history: bool = True
     """Whether a seed's record tells of every epoch. Not where there are very many short ones."""
     keep_predictions: bool = False
@@ -161,7 +165,8 @@ def with_columns(run: Run, given: Mapping[str, str]) -> Run:
                 f"--{name.replace('_', '-')} is of --data, which names features of your own; leave it out, for the run "
                 f"{run.name} reads its own."
             )
-    return replace(run, data=partial(run.data, **given))
+    needs = None if run.needs is None else partial(run.needs, **given)
+    return replace(run, data=partial(run.data, **given), needs=needs)
 
 
 def seeded_subset(x: Tensor, y: Tensor, samples: int | None) -> tuple[Tensor, Tensor]:

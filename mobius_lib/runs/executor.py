@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mobius_lib.files import check_writable, plain, write_json, write_whole
 from mobius_lib.fingerprint import fingerprint, known_by
@@ -23,6 +24,7 @@ from mobius_lib.runs.predictions import ENDING, pack
 from mobius_lib.runs.provenance import describe_device, provenance
 from mobius_lib.runs.records import command
 from mobius_lib.runs.replay import replay, to_keep
+from mobius_lib.runs.room import check_machine
 from mobius_lib.runs.trainer import MACHINERY, Trainer
 
 
@@ -65,7 +67,8 @@ def execute(
         others have what was trained alone, and write nothing.
     Raises:
         RunError: unknown scale, field, arm, backend or device, a number below 1, an output that cannot be written, or a
-            setting of training for a run that computes its records.
+            setting of training for a run that computes its records, or too little disk.
+        DataError: for its data, or too little memory.
     """
     from mobius_lib.training.processes import alone, meet
     from mobius_lib.waves.lens import BACKENDS
@@ -97,6 +100,8 @@ def execute(
             if output.suffix == ENDING:
                 raise RunError(f"{output}: the predictions of this run would replace its record; end it in .json.")
             check_writable(output.with_suffix(ENDING), error=RunError, advice="give another --output")
+    if group.main:
+        check_machine(run, settings, seeds, place, work, only)
     origin = provenance()  # now: the code on disk may be another one when the run has ended
     made_by, loading = {"code": code_of(run)}, fingerprint(run.data)  # now: later `run` may have something to remember
     data = loaded(run, settings, place)
@@ -169,11 +174,23 @@ def code_of(run: Run) -> str:
 
 
 def loaded(run: Run, settings: Scale, place: torch.device) -> Data:
-    """The data of a run, as many rows as its settings say, where it computes."""
+    """The data of a run, as many rows as its settings say, where it computes.
+
+    Rows to train on that would take more than half of what a GPU has free stay where they are, and come by batches.
+    """
     data = run.data().identified()
     train, test = seeded_subset(*data.train, settings.train_samples), seeded_subset(*data.test, settings.test_samples)
-    there = [(known_by(x.to(place), x), known_by(y.to(place), y)) for x, y in (train, test)]
-    return replace(data, train=there[0], test=there[1])
+
+    def moved(rows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = rows
+        return known_by(x.to(place), x), known_by(y.to(place), y)
+
+    return replace(data, train=moved(train) if fits(train, place) else train, test=moved(test))
+
+
+def fits(rows: tuple[Tensor, Tensor], place: torch.device) -> bool:
+    """Whether they can wait with the model: on a CPU always, for what is mapped takes no memory."""
+    return place.type != "cuda" or 2 * sum(part.nbytes for part in rows) < torch.cuda.mem_get_info(place)[0]
 
 
 def changed(scale: Scale, changes: Mapping[str, Any]) -> Scale:

@@ -14,6 +14,7 @@ from mobius_lib.runs.gauge import lens as gauge_lens
 from mobius_lib.runs.gauge import network as gauge_network
 from mobius_lib.runs.simplex import features as simplex_features
 from mobius_lib.runs.simplex import imagenet as simplex_imagenet
+from mobius_lib.runs.simplex import made as simplex_made
 from mobius_lib.runs.simplex import mixture as simplex_mixture
 from mobius_lib.runs.simplex import robustness as simplex_robustness
 from mobius_lib.runs.simplex import tiny_features as simplex_tiny_features
@@ -24,6 +25,7 @@ from mobius_lib.runs.twistor import text as twistor_text
 from mobius_lib.runs.waves import clip as waves_clip
 from mobius_lib.runs.waves import features as waves_features
 from mobius_lib.runs.waves import images as waves_images
+from mobius_lib.runs.waves import made as waves_made
 from mobius_lib.runs.waves import tiny_features as waves_tiny_features
 from mobius_lib.runs.waves import tiny_imagenet as waves_tiny_imagenet
 
@@ -35,6 +37,7 @@ RUNS: dict[str, Run] = {
         waves_tiny_features.RUN,
         waves_tiny_imagenet.RUN,
         waves_clip.RUN,
+        waves_made.RUN,
         waves_clip.RUN_WEIGHTS,
         cantor_alpha.RUN,
         cantor_mask.RUN,
@@ -44,6 +47,7 @@ RUNS: dict[str, Run] = {
         simplex_mixture.RUN_MODES,
         simplex_robustness.RUN,
         simplex_imagenet.RUN,
+        simplex_made.RUN,
         gauge_cooccurrence.RUN,
         gauge_network.RUN,
         gauge_lens.RUN,

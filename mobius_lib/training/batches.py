@@ -1,9 +1,12 @@
 """Where the batches come from. Their order is a function of seed and epoch alone, so a continued run meets the same."""
 
+import contextlib
 import numbers
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mobius_lib.errors import DataError, MobiusError
 from mobius_lib.fingerprint import fingerprint, known_by
+
+_Item = TypeVar("_Item")
 
 
 @runtime_checkable
@@ -82,6 +87,8 @@ class ResidentBatches:
         shuffle: draw a new order every epoch.
         seed: of the order.
         device: where to put both tensors, once; None leaves them where they are.
+        ahead: how many batches a thread picks while the last one is trained on, for rows that are mapped from a disk or
+            wait in the memory of another device. The batches are the same; 0: none.
         augment: applied to every batch of x, shuffled or not; random draws from torch's global generators are
             reproducible too, for `fit` keeps their state in the checkpoint.
     Raises:
@@ -97,6 +104,7 @@ class ResidentBatches:
         shuffle: bool,
         seed: int,
         device: torch.device | str | None = None,
+        ahead: int = 0,
         augment: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if len(x) != len(y):
@@ -108,7 +116,7 @@ class ResidentBatches:
         check_labels(self.label_range)
         y = y.long()
         self.x, self.y = (x, y) if device is None else (known_by(x.to(device), x), known_by(y.to(device), y))
-        self.augment = augment
+        self.augment, self.ahead = augment, ahead
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -119,11 +127,57 @@ class ResidentBatches:
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         # To the device as a whole: a copy per batch would each time wait for it.
-        for indices in self._plan.order(number).to(self.x.device).split(self._plan.batch_size):
-            x = self.x[indices]
+        order = self._plan.order(number).to(self.x.device).split(self._plan.batch_size)
+        pinned = (
+            self.ahead > 0 and self.x.device.type == "cpu" and torch.cuda.is_available()
+        )  # for a copy that waits not
+        picked = (
+            tuple(part[indices].pin_memory() if pinned else part[indices] for part in (self.x, self.y))
+            for indices in order
+        )
+        for x, y in picked if self.ahead == 0 else in_advance(picked, self.ahead):
             if x.dtype == torch.float16:  # in which large sets are kept; models compute in float32
                 x = x.float()
-            yield (x if self.augment is None else self.augment(x)), self.y[indices]
+            yield (x if self.augment is None else self.augment(x)), y
+
+
+def in_advance(items: Iterator[_Item], most: int) -> Iterator[_Item]:
+    """The same, computed by a thread that is at most so many ahead; what it raises is raised here. It ends with this.
+
+    Nothing that draws from a global generator may stand in `items`: whoever uses them draws meanwhile.
+    """
+    ready: queue.Queue[tuple[_Item | None, BaseException | None]] = queue.Queue(most)
+    ended = threading.Event()
+
+    def hand(item: _Item | None, error: BaseException | None = None) -> bool:
+        while not ended.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put((item, error), timeout=0.1)
+                return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not hand(item):
+                    return
+            hand(None)
+        except BaseException as error:  # handed to the one who waits
+            hand(None, error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        ended.set()
+        thread.join()
 
 
 class LoaderBatches:

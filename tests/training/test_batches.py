@@ -1,3 +1,6 @@
+import itertools
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from mobius_lib.datasets.made import SphereMixture
 from mobius_lib.errors import DataError
 from mobius_lib.training import Batches, LoaderBatches, Recipe, ResidentBatches, fit
+from mobius_lib.training.batches import in_advance
 
 
 class Noisy(Dataset):
@@ -35,6 +39,42 @@ def loader(count: int = 23, batch_size: int = 5, shuffle: bool = True, seed: int
 
 def order(batches: Batches, epoch: int) -> list[int]:
     return [i for _, y in batches.epoch(epoch) for i in y.tolist()]
+
+
+def test_batches_picked_in_advance_are_the_same():
+    """Augmentation draws where the training does: its numbers do not depend on how far ahead the thread is."""
+    x, y = torch.arange(23.0).view(-1, 1).half(), torch.arange(23)
+
+    def drawn(ahead: int) -> list[torch.Tensor]:
+        noisy = lambda rows: rows + torch.rand_like(rows)  # noqa: E731
+        batches = ResidentBatches(x, y, 5, shuffle=True, seed=0, ahead=ahead, augment=noisy)
+        torch.manual_seed(0)
+        return [part + torch.rand(()) for pair in batches.epoch(2) for part in pair]
+
+    assert all(map(torch.equal, drawn(0), drawn(3))) and drawn(1)[0].dtype == torch.float32
+
+
+def test_a_thread_in_advance_hands_on_errors_and_ends():
+    def failing():
+        yield from range(3)
+        raise DataError("row 3 is gone")
+
+    found = []
+    with pytest.raises(DataError, match="row 3 is gone"):
+        for item in in_advance(failing(), 2):
+            found.append(item)
+    assert found == [0, 1, 2]
+    before, taken = threading.active_count(), []
+
+    def endless():
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    numbers = in_advance(endless(), 2)
+    assert next(numbers) == 0 and threading.active_count() == before + 1
+    numbers.close()
+    assert threading.active_count() == before and len(taken) <= 5, "two wait, one is in hand, one was taken"
 
 
 @pytest.mark.parametrize("make", [resident, loader])

@@ -187,6 +187,8 @@ def print_bench(console: "Console", record: dict[str, Any]) -> None:
         for form in ("ours", "gelu"):
             rate = record["throughput"][form]["samples_per_second"]
             console.print(f"training on features, {form}: {rate:,.0f} samples a second", highlight=False)
+        if alone := record["throughput"].get("batches alone"):  # older records have none
+            console.print(f"their batches alone: {alone['samples_per_second']:,.0f} samples a second", highlight=False)
     for case in record["cases"]:
         for form, reason in case["left_out"].items():
             console.print(f"left out: {case['label']}, {form}: {reason}", highlight=False, markup=False)

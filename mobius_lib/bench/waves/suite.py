@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mobius_lib.bench.base import BenchError, check, instructions, on_threads
-from mobius_lib.bench.measure import machine, paired_seconds, peak_bytes, summary
+from mobius_lib.bench.measure import machine, paired_seconds, peak_bytes, summary, wait
 from mobius_lib.bench.waves.arms import (
     FORMS,
     PRECISIONS,
@@ -214,7 +214,8 @@ def _networks(setting: Setting) -> dict[str, dict[str, int]]:
 
 
 def _throughput(setting: Setting) -> dict[str, Any]:
-    """Samples a second of seed 001's recipe, in the loop that trains every model of the book: one epoch.
+    """Samples a second of seed 001's recipe, in the loop that trains every model of the book: one epoch; and of the
+    batches alone, of which training must not have to wait.
 
     The rows are made and lie on the device from the start, as the features of a data set do.
     """
@@ -236,6 +237,12 @@ def _throughput(setting: Setting) -> dict[str, Any]:
         fit(model, few, few, recipe, device=str(setting.device), progress=False)  # kernels are compiled here
         outcome = fit(model, many, few, recipe, device=str(setting.device), progress=False)
         found[form] = {"samples_per_second": outcome.samples_per_second}
+    wait(setting.device)
+    began = time.perf_counter()
+    for _ in many.epoch(0):
+        pass
+    wait(setting.device)
+    found["batches alone"] = {"samples_per_second": many.samples / (time.perf_counter() - began)}
     return found
 
 

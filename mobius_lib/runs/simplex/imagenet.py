@@ -8,8 +8,11 @@ Source: seed 002, which reports 71.40 % after 10 epochs and gives the rates of t
 batch, rate, weight decay and warm-up are those of the sibling run whose recipe is.
 """
 
+from functools import partial
+
 from mobius_lib.datasets.feature_files import published_features
 from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.room import published_needs
 from mobius_lib.runs.simplex import ABOUT, classifiers
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import DavidConfig
@@ -33,6 +36,7 @@ RUN = Run(
         "linear": Arm(lambda: classifiers.linear_probe(512, 1000)),
     },
     data=load,
+    needs=partial(published_needs, CONFIGURATION),
     weight_decay=david_arms.WEIGHT_DECAY,
     warmup_epochs=3,
     state=david_arms.state,

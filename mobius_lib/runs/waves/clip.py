@@ -4,6 +4,7 @@ Two runs: `waves-clip` trains lens and twin by seed 001's recipe, `waves-clip-we
 Source: seed 001, which reports 80.8% top-1 for the lens.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mobius_lib.datasets.store import Stored
 from mobius_lib.errors import DataError
 from mobius_lib.fingerprint import known_by
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.room import published_needs
 from mobius_lib.runs.waves import ABOUT
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
@@ -94,6 +96,7 @@ RUN = Run(
     **vars(ABOUT["waves-clip"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
+    needs=partial(published_needs, "clip_vit_l14"),
     state=lens_state,
     readings=lens_readings,
 )

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from mobius_lib.errors import DataError
 from mobius_lib.progress import Bar
+from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.room import Needs
 from mobius_lib.runs.waves import ABOUT, FOLDER
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
@@ -37,6 +39,12 @@ def load() -> Data:
     with Bar("decoding", sum(map(len, splits)), "pictures") as bar:
         train, (x, y) = (split.in_memory(bar.add) for split in splits)
     return Data(train, (normalised(x), y), augment=crop_and_flip)
+
+
+def needs(settings: Scale) -> Needs:
+    """Of the official folder: 100,000 pictures to train on as bytes, and 10,000 to judge on as numbers."""
+    numbers = 3 * 64 * 64
+    return Needs(min(settings.train_samples or 100_000, 100_000) * numbers, 10_000 * 4 * numbers)
 
 
 def crop_and_flip(x: Tensor) -> Tensor:
@@ -71,6 +79,7 @@ RUN = Run(
     **vars(ABOUT["waves-tiny-imagenet"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
+    needs=needs,
     state=lens_state,
     readings=lens_readings,
 )

@@ -82,7 +82,7 @@ def test_networks_and_throughput(recorded):
     saved = networks["ours"]["multiply_adds"] - networks["folded"]["multiply_adds"]
     assert saved == 64 * 8**2 + 16 * 12**2
     assert record["throughput"]["rows"] == 300
-    assert all(record["throughput"][form]["samples_per_second"] > 0 for form in ("ours", "gelu"))
+    assert all(record["throughput"][form]["samples_per_second"] > 0 for form in ("ours", "gelu", "batches alone"))
 
 
 def test_threads_and_the_compilers_limits_are_left_as_they_were(monkeypatch):

@@ -1,0 +1,49 @@
+"""`waves-clip`'s recipe on a made set of its size, whose best possible accuracy is known. See `runs.made`.
+
+Source: seed 001 for networks and recipe; the data are ours.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from mobius_lib.runs import made
+from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.waves import ABOUT
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
+
+DIM = 768
+
+
+def load(scale: str) -> Data:
+    """Rows of 768, laid out 24 x 32."""
+    data = made.load(scale, DIM)
+    (x, y), (x_test, y_test) = data.train, data.test
+    return replace(data, train=(x.view(-1, 1, 24, 32), y), test=(x_test.view(-1, 1, 24, 32), y_test))
+
+
+def lens(classes: int) -> nn.Module:
+    return MobiusNet(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])
+
+
+def gelu(classes: int) -> nn.Module:
+    return GELUTwin(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])
+
+
+def at_scale(scale: str) -> Run:
+    """The run with data and networks at the sizes of that scale."""
+    classes = made.SIZES[scale].classes
+    return Run(
+        **vars(ABOUT["waves-made"]),
+        arms={"lens": partial(lens, classes), "gelu": partial(gelu, classes)},
+        data=partial(load, scale),
+        needs=partial(made.needs, scale, DIM) if scale == "full" else None,
+        extra=partial(made.bayes, scale, DIM),
+        state=lens_state,
+        readings=lens_readings,
+        at_scale=at_scale,
+    )
+
+
+RUN = at_scale("quick")
