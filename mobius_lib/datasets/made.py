@@ -111,7 +111,7 @@ class SphereMixture:
             def slices(_: int | None) -> Iterator[tuple[Tensor, Tensor]]:
                 start = 0
                 for rows in self._slices(samples, split):
-                    content.update(memoryview(rows.numpy()).cast("B"))
+                    content.update(memoryview(rows.numpy()).cast("B"))  # type: ignore[arg-type]  # it is one
                     yield rows, torch.arange(start, start + len(rows)) % self.classes
                     start += len(rows)
                     bar.add(len(rows))
