@@ -137,6 +137,11 @@ def largest() -> type:
     return Largest
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A test with two workers may have one processor: then torch warns of what it is asked for."""
+    config.addinivalue_line("filterwarnings", "ignore:This DataLoader will create:UserWarning")
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Whoever asks for the browser is marked as its test."""
     if "browser" in getattr(item, "fixturenames", ()):
