@@ -151,7 +151,8 @@ def memory_is_causal(*, dim: int, length: int, levels: int, piece: int) -> Found
     memory = ContinuumMemory(dim, levels).double()
     x, other = torch.randn(2, 2, length, dim, **DOUBLE)
     before = max(moved for moved, _ in laws.moved(lambda z: memory(z)[0], x, other))
-    made, state = [], None
+    made: list[Tensor] = []
+    state: Any = None
     with torch.no_grad():
         for part in x.split(piece, dim=1):
             y, state = memory(part, state)
@@ -164,7 +165,8 @@ def memory_is_causal(*, dim: int, length: int, levels: int, piece: int) -> Found
 @register
 def memory_paces(*, dim: int, length: int, levels: int, period: int) -> Found:
     """How often each level of our continuum memory changes its weights over so many tokens."""
-    memory, state, changes = ContinuumMemory(dim, levels, period), None, [0] * levels
+    memory, changes = ContinuumMemory(dim, levels, period), [0] * levels
+    state: Any = None
     with torch.no_grad():
         for token in torch.randn(1, length, dim).split(1, dim=1):
             before = state
