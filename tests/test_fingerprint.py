@@ -85,7 +85,7 @@ def test_what_says_nothing_changes_nothing(copied):
         ("simplex/math.py", "return ", "return -1 * ", "david"),
         ("cantor/math.py", "CENTERS = (0.5,", "CENTERS = (0.6,", "david"),
         ("training/recipe.py", "(1 + math.cos(", "(1 - math.cos(", "loop"),
-        ("training/loop.py", "torch.where(bad, 0.0, step.loss", "torch.where(bad, 1.0, step.loss", "loop"),
+        ("training/evaluation.py", "torch.where(bad, 0.0, step.loss", "torch.where(bad, 1.0, step.loss", "loop"),
     ],
 )
 def test_what_decides_a_number_changes_it(copied, name, old, new, reached):
