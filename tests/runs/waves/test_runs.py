@@ -288,7 +288,9 @@ def test_published_weights_are_told_by_revision_and_hash(clip_rows, weights_hub,
     path.parent.mkdir(parents=True)
     path.write_bytes(published[1].read_bytes())
     weights_hub(path)
-    told = execute(RUNS["waves-clip-weights"], "full", device="cpu", progress=False)["weights"]
+    result = execute(RUNS["waves-clip-weights"], "full", device="cpu", progress=False)
+    assert result["data"] == {"hf://validation.parquet": hashlib.sha256(b"validation").hexdigest()}, "of rows the same"
+    told = result["weights"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     where = {"repository": waves_clip.WEIGHTS_REPO, "file": waves_clip.WEIGHTS_FILE}
     assert told == where | {"revision": revision, "sha256": digest}
