@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from click import UsageError
 from safetensors.torch import load_file, save_file
 
 from tests.commands import parsed
@@ -50,7 +49,8 @@ def test_a_command_that_is_not_there_is_noticed():
     for line in ("mobius fly", "mobius run waves-ships", "mobius run waves-clip --scale quick"):
         with pytest.raises((KeyError, AssertionError)):
             parsed(line)
-    with pytest.raises(UsageError, match="--wheels"):
+    # click's own error, or that of the click which typer brings with it
+    with pytest.raises(Exception, match=r"(?i)no such option:? .*--wheels"):
         parsed("mobius run waves-clip --wheels 4")
 
 
