@@ -3,12 +3,14 @@
 1. Each notebook whose fingerprint (tools/dependencies.py) has changed is executed (tools/execute.py) in an empty
    folder, and its outputs go into the Jupyter cache. This is the only execution: `make test` and `make book` share it.
    The C++ kernels that they may ask for are built before: else the page that comes first would tell of it.
-2. Jupyter Book builds `_build/html` from that cache, with warnings as errors.
+2. Jupyter Book builds `_build/html` from that cache, with warnings as errors; what widgets fetch later (tools/packs.py)
+   is put beside the pages.
 3. When nothing has changed since the last time, and nothing that was built is missing, neither happens.
 
 One build at a time: a second one in the same checkout waits for the first.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -30,6 +32,7 @@ from jupyter_cache.base import CacheBundleIn
 from tools.dependencies import digest, fingerprint
 from tools.house import BUILD, ROOT, BuildError, listing, notebooks, pages
 from tools.one_at_a_time import one_at_a_time
+from tools.packs import write_packs
 from tools.vendor_assets import npm_available, overlay, vendor
 
 
@@ -121,7 +124,9 @@ class Book:
         """
         for old in (self.html, self.build_dir / ".doctrees"):
             shutil.rmtree(old, ignore_errors=True)
-        config = overlay(self.config) if local_assets else self.config
+        config = write_packs(copy.deepcopy(self.config), self.root)
+        if local_assets:
+            config = overlay(config)
         config_file = self.build_dir / "config.yml"
         config_file.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8")
         command = [

@@ -9,5 +9,6 @@ from mobius_lib.widgets.gauge import GaugeExplorer
 from mobius_lib.widgets.simplex import BasinExplorer
 from mobius_lib.widgets.twistor import MobiusExplorer
 from mobius_lib.widgets.waves import WaveLensExplorer
+from mobius_lib.widgets.waves_network import WavesNetwork
 
-__all__ = ["BasinExplorer", "CantorExplorer", "GaugeExplorer", "MobiusExplorer", "WaveLensExplorer"]
+__all__ = ["BasinExplorer", "CantorExplorer", "GaugeExplorer", "MobiusExplorer", "WaveLensExplorer", "WavesNetwork"]

@@ -210,6 +210,22 @@ def test_the_widget_works_from_a_file(name: str, site: str, book: Book, visit: A
     first.page.wait_for_url("**/book/intro.html")
 
 
+@pytest.mark.parametrize("way", ["served", "file"])
+@pytest.mark.parametrize(("name", "pack"), [("1_waves", "waves-network")])
+def test_a_trained_network_runs_in_its_page(name: str, pack: str, way: str, site: str, book: Book, visit: Any):
+    """Only once its reader asks for it, and without asking anybody else."""
+    seen = visit(_address(site, name) if way == "served" else (book.html / "book" / f"{name}.html").as_uri())
+    assert not [url for url in seen.requests if pack in url] and not seen.page.workers
+    seen.page.click("button:has-text('Load the trained network')")
+    seen.page.wait_for_selector("progress.done", timeout=120_000)  # seconds, on a quiet machine
+    fetched = [url for url in seen.requests if pack in url]
+    assert fetched == [f"{site if way == 'served' else book.html.as_uri()}/_static/{pack}.js"]
+    root = site if way == "served" else book.html.as_uri()
+    assert not [url for url in seen.requests if not url.startswith((root, "data:", "blob:"))]
+    assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
+    assert "It sees" in seen.page.inner_text("article")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_phone_needs_no_sideways_scrolling(name: str, scheme: str, site: str, visit: Any):

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from mobius_lib import widgets
+from mobius_lib.runs.waves import network
+from mobius_lib.widgets.pack import Packed
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="widget.css">
@@ -160,11 +162,18 @@ def in_node(tmp_path: Path, lacking: Callable[[str], None]) -> Callable[[type, s
     return run
 
 
+class OfTheBook(widgets.WavesNetwork):
+    """Made as the others are, without a network of one's own."""
+
+    def __new__(cls, **traits: Any) -> Any:
+        return network.explorer(**traits)
+
+
 @pytest.fixture(scope="session")
 def explorers() -> dict[str, type]:
-    """The class of each chapter's widget."""
+    """The class of each widget, by its file; of one that is made for a network, with the book's."""
     classes = (getattr(widgets, name) for name in widgets.__all__)
-    return {each.__module__.rpartition(".")[2]: each for each in classes}
+    return {each.__module__.rpartition(".")[2]: each for each in classes} | {"waves_network": OfTheBook}
 
 
 @pytest.fixture
@@ -182,8 +191,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], p
         folder.mkdir()
         (folder / "widget.js").write_text(widget._esm, encoding="utf-8")
         (folder / "widget.css").write_text(widget._css, encoding="utf-8")
-        page = PAGE.format(state=json.dumps(parameters(widget())))
+        made = widget()
+        page = PAGE.format(state=json.dumps(parameters(made)))
         (folder / "index.html").write_text(page, encoding="utf-8")
+        if isinstance(made, Packed):
+            (folder / "_static").mkdir()
+            (folder / "_static" / f"{made.pack}.js").write_text(made.page_script(made.pack), encoding="utf-8")
 
     return served(root)
 
@@ -201,7 +214,10 @@ def opened(browser: Any, site: str, chapter: str) -> Iterator[Callable[..., Page
         page = context.new_page()
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: complaints.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith((site, "data:")) else complaints.append(r.url))
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith((site, "data:", f"blob:{site}/")) else complaints.append(r.url),
+        )
         page.goto(f"{site}/{chapter}/index.html")
         page.wait_for_function("window.frames_ms.length >= 2")
         return Page(page, rest_ms)

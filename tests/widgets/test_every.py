@@ -65,6 +65,15 @@ BAD = {
         ("trajectory", [("ab", 0.0, 0.0)], "trajectory takes one character for each point."),
         ("trajectory", [("a", 0.0, math.inf)], "trajectory takes finite numbers, got inf."),
     ],
+    "waves_network": [
+        ("omega", [1.0], "omega takes 6 numbers, one for each block, got 1."),
+        ("alpha", [math.inf] * 6, "alpha takes finite numbers, got [inf, inf, inf, inf, inf, inf]."),
+        ("xor_weight", [], "xor_weight takes 6 numbers, one for each block, got 0."),
+        ("block", 6, "block is from 0 to 5, or -1 for all; got 6."),
+        ("picture", 500, "picture is a row from 0 to 499, or -1 for the drawing; got 500."),
+        ("drawn", [1], "drawn takes 784 bytes from 0 to 255, row by row, or none."),
+        ("drawn", [256] * 784, "drawn takes 784 bytes from 0 to 255, row by row, or none."),
+    ],
 }
 """Of each chapter: a trait, a value that it cannot have, and the sentence."""
 
@@ -92,6 +101,7 @@ NUMPY = {
     "simplex": [("vertices", np.ones((3, 3, 2)), [[[1.0] * 2] * 3] * 3), ("tau", np.float16(0.5), 0.5)],
     "gauge": [("terms", np.uint8(4), 4), ("places", np.array([2, 0, 1]), [2, 0, 1])],
     "twistor": [("circle", np.float32([1, 2, 0.5]), [1.0, 2.0, 0.5])],
+    "waves_network": [("omega", np.arange(6), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), ("block", np.int64(2), 2)],
 }
 """Of each chapter: a trait, numbers of NumPy, and what they are in JSON."""
 
@@ -109,7 +119,7 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
 
 @pytest.mark.parametrize(
     ("chapter", "kilobytes"),
-    [("waves", 17), ("cantor", 20), ("simplex", 22), ("gauge", 25), ("twistor", 23)],  # one to three pictures
+    [("waves", 17), ("cantor", 20), ("simplex", 22), ("gauge", 25), ("twistor", 23), ("waves_network", 22)],
 )
 def test_the_page_stores_little_per_widget(explorers, chapter: str, kilobytes: int) -> None:
     """A page stores both files once per instance."""
@@ -250,6 +260,7 @@ FITS = {
            one.set('turn', [-2.25, -1.25])""",
         (360, 390, 768, 1280),
     ),
+    "waves_network": Fit(1, "one.set('alpha', Array(6).fill(-5.22))"),  # loaded: in its own test
 }
 
 
