@@ -352,9 +352,12 @@ def test_the_browsers_logits_are_pythons(loaded, shown: WavesNetwork) -> None:
 
 def test_the_tour_and_a_picture_it_gets_wrong(loaded) -> None:
     page = loaded()
-    for stop in range(1, 5):
-        page.click(f"#one [aria-label=Tour] button >> nth={stop - 1}")
-        assert "?" in page.inner_text("#one .mw-grid .mw-note >> nth=-1")
+    said = []
+    for stop in range(4):
+        page.click(f"#one .mw-tour button >> nth={stop}")
+        page.rest()
+        said.append(page.inner_text("#one .mw-tour + .mw-note"))
+    assert len(set(said)) == 4 and all("?" in words for words in said)
     page.click("#one button:has-text('trained lens')")
     told(page)
     page.click("#one button:has-text('gets wrong')")
