@@ -57,7 +57,8 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
   const names = model.get("names"), trained = model.get("trained"), count = trained.omega.length;
   const total = model.get("rows"), side = model.get("side"), size = side * side;
   const settings = () => Object.fromEntries(NUMBERS.map((k) => [k, real.get(k)]));
-  const same = (state) => NUMBERS.every((k) => String(state[k]) === String(real.get(k)));
+  const keyOf = (state) => NUMBERS.map((k) => state[k].join()).join(";");
+  const same = ({ state }) => keyOf(state) === keyOf(settings());
 
   // -- elements
   const group = (kind, ariaLabel, list) => el("div." + kind, { role: "group", ariaLabel }, ...list);
@@ -132,7 +133,7 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
   const chosenPicture = () => (real.get("picture") === DRAWN ? drawing() : rowOf(real.get("picture")));
 
   function ask() { // the picture first; then, where the settings are new, all that is held out
-    const own = settings(), key = JSON.stringify(own), row = real.get("picture");
+    const own = settings(), key = keyOf(own), row = real.get("picture");
     const wanted = key + row + (row === DRAWN ? real.get("drawn") : "");
     if (wanted !== asked && !busy) { // one at a time: what a drag passes by is not computed
       busy = true;
@@ -176,20 +177,20 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
     const W = canvas.clientWidth;
     if (!W) return "";
     if (workers && !failure) ask();
-    update(intro, "textContent", failure || (workers ? "" : `The ${count} blocks of the trained network, each with its ω, ` +
-      "α and xor weight v. Once loaded, it runs in this page, on your own device."));
+    update(intro, "textContent", failure || (workers ? "" : `The ${count} blocks of the trained network, each with ` +
+      "its ω, α and xor weight v. Once loaded, it runs in this page, on your own device."));
     blocks.forEach((b, i) => press(b, s.block === i - 1));
     press(off, s.omega === 0);
-    for (const p of [...presets, ...stops]) press(p.b, same(p.state));
+    for (const p of [...presets, ...stops]) press(p.b, same(p));
     for (const { b, row } of thumbnails) press(b, row === s.picture);
-    const here = stops.find((p) => same(p.state));
+    const here = stops.find(same);
     update(stop, "textContent", here ? `${here.say} ${here.ask}` : "Four settings worth seeing; or turn the sliders.");
     padOf(String(s.drawn), false, () => { pad.getContext("2d").drawImage(picture(drawing()), 0, 0); });
     draw(W, s);
     if (!workers || failure) return intro.textContent;
     bar.value = done;
     bar.classList.toggle("done", done === total);
-    const start = known.get(JSON.stringify(trained));
+    const start = known.get(keyOf(trained));
     const share = (n) => num(100 * n, 1) + "\u202f%";
     update(kind, "textContent", done ? share(right / done) : "…");
     update(rest, "textContent", ` of ${done === total ? "" : `${done} of `}${total} held-out pictures named rightly` +

@@ -1,6 +1,7 @@
 """`make book`: what is executed, when, and what happens when a cell fails."""
 
 import asyncio
+import copy
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from nbclient.exceptions import CellExecutionError
 
 from mobius_lib.twistor.fast import memory, nested, scan, step, turn
 from mobius_lib.waves.fast import native as lens
-from tools import execute, set_up, vendor_assets
+from tools import execute, packs, set_up, vendor_assets
 from tools.build_book import Book, build_kernels
 from tools.dependencies import code_of, dependencies, fingerprint, imports, reached
 from tools.execute import Execution
@@ -482,6 +483,17 @@ def test_a_training_cell_goes_on_when_it_is_run_again_and_shows_how_far_it_is():
     for source in cells:
         assert 'Path("outputs", "' in source and "work=" in source, source
         assert "progress" not in source and "tempfile" not in source, source
+
+
+def test_what_widgets_fetch_later_lies_beside_the_pages_that_ask(tmp_path: Path):
+    config = {"sphinx": {"config": {"html_static_path": ["book/style"]}}}
+    _write(tmp_path, {"book/2_cantor.ipynb": "{}"})
+    assert packs.write_packs(copy.deepcopy(config), tmp_path) == config
+    _write(tmp_path, {"book/1_waves.ipynb": "{}", "_build/packs/older.js": ""})
+    written = packs.write_packs(copy.deepcopy(config), tmp_path)["sphinx"]["config"]["html_static_path"]
+    assert written == ["book/style", "_build/packs"]
+    (pack,) = (tmp_path / "_build/packs").iterdir()
+    assert pack.name == "waves-network.js" and pack.stat().st_size < 1.5e6
 
 
 def test_every_page_of_the_contents_is_there():

@@ -192,7 +192,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], p
         (folder / "widget.js").write_text(widget._esm, encoding="utf-8")
         (folder / "widget.css").write_text(widget._css, encoding="utf-8")
         made = widget()
-        page = PAGE.format(state=json.dumps(parameters(made)))
+        page = PAGE.format(state=json.dumps(parameters(made), sort_keys=True))  # as the book has it
         (folder / "index.html").write_text(page, encoding="utf-8")
         if isinstance(made, Packed):
             (folder / "_static").mkdir()

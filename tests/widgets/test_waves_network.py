@@ -308,6 +308,7 @@ def test_what_is_set_is_counted_anew(loaded, shown: WavesNetwork) -> None:
     finally:
         shown.omega = shown.trained["omega"]
     assert page.get("omega") == [0] * 6 and page.picture() != before
+    assert page.inner_text("#one .mw-say").endswith(f"; the trained lens {100 * shown.accuracy():.1f}\u202f%.")
     page.click("#one button:has-text('trained lens')")
     told(page)
     assert page.picture() == before
