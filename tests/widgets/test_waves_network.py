@@ -300,6 +300,7 @@ def test_it_counts_and_names_as_python_does(loaded, shown: WavesNetwork) -> None
 
 def test_what_is_set_is_counted_anew(loaded, shown: WavesNetwork) -> None:
     page = loaded()
+    told(page)
     before = page.picture()
     page.click("#one button:has-text('Waves off')")
     shown.omega = [0.0] * 6
