@@ -147,6 +147,32 @@ def test_the_best_rate_at_the_edge_of_its_search_decides_nothing(write_run: Writ
             assert len(closed(run_value(results, run="r", arm=arm))) == len(said)
 
 
+def test_arms_whose_rates_chance_has_chosen_are_not_compared(write_run: WriteRun, results: Results) -> None:
+    """Of 100 held-out rows an accuracy of 0.8 is known to 0.04."""
+    rows = {"configuration": {"train_samples": 500, "epochs": 1}}
+    ask = {"run": "r", "better": "a", "than": "b"}
+
+    def search(best: str, **held_out: float) -> dict[str, Any]:
+        return {"lr": float(best), "held_out": {"0.001": 0.5, "1": 0.5} | held_out}
+
+    clear, close = {"0.01": 0.8, "0.1": 0.75}, {"0.01": 0.8, "0.1": 0.77}
+    for mine, theirs, said in (
+        (search("0.01", **clear), search("0.1", **{"0.01": 0.7, "0.1": 0.8}), 0),
+        (search("0.01", **close), search("0.1", **{"0.01": 0.7, "0.1": 0.8}), 1),
+        (search("0.01", **close), search("0.1", **{"0.01": 0.79, "0.1": 0.8}), 2),
+        (search("0.01", **close), search("0.01", **close), 0),  # one rate, whatever chose it
+        (search("0.01", **close), search("0.12", **{"0.12": 0.8}), 1),  # which a did not try, but 0.1
+    ):
+        for arms in ({}, {"a, few": accuracies(0.4), "b, few": accuracies(0.5)}):
+            tuning = {"tuning": {"a": mine, "b": theirs}}
+            write_run("r", rows | tuning, a=accuracies(0.5), b=accuracies(0.5), **arms)
+            asked = ask | ({"better": "a, few", "than": "b, few"} if arms else {})
+            found = closed(run_difference(results, **asked))
+            assert len(found) == said and all("100 held-out rows do not tell apart" in text for text in found)
+    write_run("r", {"tuning": {"a": mine, "b": theirs}}, a=accuracies(0.5), b=accuracies(0.5))
+    assert closed(run_difference(results, **ask)) == []  # how many rows were held out is not known
+
+
 def test_arms_that_were_trained_at_one_rate_alone_are_not_compared(write_run: WriteRun, results: Results) -> None:
     searched = {"tuning": {"a": {"lr": 0.003, "held_out": {"0.001": 0.5, "0.003": 0.6, "0.01": 0.5}}}}
     history = [{"epoch": 1}]
@@ -199,7 +225,7 @@ def test_a_small_training_run_tells_its_share_of_the_sources(judge_one: JudgeOne
         assert judge_one("better-on-images").note == note + said
         assert judge_one("better-on-images", source=["003:1"]).note == note
     arms = {f"{name}, 5 per class": accuracies(0.5) for name in ("david", "cosine")}
-    write_run("simplex-robustness", small, **arms)  # not all of the rows, by the arm's own name
+    write_run("simplex-robustness", small, scale="long", **arms)  # not all of the rows, by the arm's own name
     assert judge_one("structure-few-rows").note == "2,500 rows, 4 epochs, 5 per class"
     write_run("waves-images", {"configuration": {"train_samples": None, "epochs": 4}}, lens=[{"final_accuracy": 0.8}])
     assert judge_one("works").note == "all rows, 4 epochs"

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import permutations
 
 from mobius_lib.ledger.base import Found, Gate, LedgerError, Missing, Sample, register
 from mobius_lib.ledger.results import Results, RunFile
@@ -125,9 +126,12 @@ def run_step_ratio(results: Results, *, run: str, form: str, baseline: str = "ge
 
 
 def gates(file: RunFile, arms: Sequence[str], above: Sequence[str] = ()) -> tuple[Gate, ...]:
-    """What must hold of these arms: the best learning rate inside the search, and more than the trivial baselines."""
-    return tuple(edge_gate(file, arm, len(arms) > 1) for arm in arms) + tuple(
-        _above(file, arm, other) for arm in arms for other in above
+    """What must hold of these arms: the best learning rate inside the search, more than the trivial baselines, and of
+    two that their rates differ by more than chance, or not at all."""
+    return (
+        *(edge_gate(file, arm, len(arms) > 1) for arm in arms),
+        *(_above(file, arm, other) for arm in arms for other in above),
+        *(_told_apart(file, *pair) for pair in permutations(arms, 2)),
     )
 
 
@@ -147,6 +151,23 @@ def edge_gate(file: RunFile, arm: str, compared: bool = False) -> Gate:
         return Gate(f"no other learning rate of {arm} was tried", not (trained and compared))
     end = "largest" if best == rates[-1] else "smallest"
     return Gate(f"the best learning rate of {arm}, {best}, is the {end} tried", rates[0] < best < rates[-1])
+
+
+def _told_apart(file: RunFile, arm: str, other: str) -> Gate:
+    """Whether the held-out rows show that the other arm's learning rate is a worse one for this arm.
+
+    Else two arms may differ by their rates alone, which chance has chosen: a part that is taken away seems to be worth
+    what a rate is. Of a rate that was not tried, the nearest that was; they must be apart by the error of an accuracy.
+    """
+    mine, theirs = (file.tuning.get(each) or file.tuning.get(each.partition(", ")[0]) for each in (arm, other))
+    rows = (file.configuration.get("train_samples") or 0) // 5  # as the trainer holds them out
+    if not mine or not theirs or not rows or mine["lr"] == theirs["lr"]:
+        return Gate("", True)
+    held_out = {float(rate): accuracy for rate, accuracy in mine["held_out"].items()}
+    near = min(held_out, key=lambda rate: abs(math.log(rate / theirs["lr"])))
+    best = max(held_out.values())
+    words = f"{arm} took a learning rate of {mine['lr']:g} and {other} {theirs['lr']:g}, which {rows:,} held-out rows"
+    return Gate(f"{words} do not tell apart for {arm}", best - held_out[near] > row_error(rows, best))
 
 
 def _above(file: RunFile, arm: str, other: str) -> Gate:
