@@ -230,7 +230,9 @@ def _trained_faults(row: Row, epochs: int, watched: bool) -> Iterator[str]:
     if len(row.history) != epochs or [epoch.get("epoch") for epoch in row.history] != [*range(1, epochs + 1)]:
         yield f"its history has {len(row.history)} epochs where {epochs} were configured"
         return
-    accuracies = [epoch["val_accuracy"] for epoch in row.history] or [row.final_accuracy, row.best_accuracy]
+    # without a history the final accuracy is at most the best, but where that one is of other rows
+    without = [row.best_accuracy] if watched else [row.final_accuracy, row.best_accuracy]
+    accuracies = [epoch["val_accuracy"] for epoch in row.history] or without
     if epochs and not watched and row.final_accuracy != accuracies[-1]:
         yield f"its final accuracy is {row.final_accuracy}, and that of its last epoch {accuracies[-1]}"
     if row.best_accuracy != max(accuracies):

@@ -46,6 +46,18 @@ def test_predictions_lie_beside_the_record(kept, tiny, tmp_path):
     assert kept(seeds=2, output=again)["predictions"] == result["predictions"], "from the work that is kept"
 
 
+def test_without_a_history_the_best_may_be_of_other_rows_than_the_final_one(kept, tmp_path, monkeypatch):
+    """The best is of the rows that are watched, and may be below the accuracy on all."""
+    path = tmp_path / "tiny.long.json"
+    monkeypatch.setitem(registry.RUNS, "tiny", replace(registry.RUNS["tiny"], keep_history=False))
+    kept(output=path)
+    content = json.loads(path.read_text())
+    for rows in content["arms"].values():
+        rows[0]["history"], rows[0]["best_accuracy"] = [], rows[0]["final_accuracy"] - 0.01
+    path.write_text(json.dumps(content))
+    assert read_record(path)[0].arms["lens"][0].history == []
+
+
 def test_other_predictions_are_noticed(kept, tmp_path):
     path = tmp_path / "tiny.long.json"
     kept(output=path)
