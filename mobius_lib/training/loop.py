@@ -447,7 +447,7 @@ class _Run:
             own = share.counts_here()
             found.add(loss.detach(), logits.detach()[own], y[own])
             if every is not None:
-                loss = loss * share.weight(every).to(device, loss.dtype)
+                loss = loss * share.weight(every, loss.dtype).to(device)
             self.accelerator.backward(loss)
         if self.group.count > 1:
             finite = self._average(finite)

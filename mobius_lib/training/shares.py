@@ -38,14 +38,15 @@ class Share:
         """The rows that this process counts: where there were too few for a share each, the main one alone."""
         return slice(0 if self._is_all() and not self.group.main else None)
 
-    def weight(self, every: Tensor) -> Tensor:
+    def weight(self, every: Tensor, dtype: torch.dtype) -> Tensor:
         """What the mean loss over these rows is multiplied by, before the mean over all processes is taken.
 
         Args:
             every: labels that count in all batches of the step, from `counted`.
+            dtype: of that loss; in single precision the weight of a double one would be off by 1e-7 of it.
         """
-        times = 1 if self._is_all() else self.group.count
-        return times * (self.y != UNCOUNTED).sum() / every.clamp_min(1)
+        times, wide = 1 if self._is_all() else self.group.count, torch.promote_types(dtype, torch.float32)
+        return (times * (self.y != UNCOUNTED).sum().to(wide) / every.clamp_min(1).to(wide)).to(dtype)
 
     def _is_all(self) -> bool:
         return len(self.y) == len(self.all_y)

@@ -155,6 +155,7 @@ def test_a_record_that_was_made_again_is_not_taken_for_an_edited_one(edit: Calla
         for rows in content["arms"].values():
             for each in rows:
                 each["seconds"] += 1
+                content["wall_seconds"] += 1
 
     path = edit(again)
     assert read(path).stale is None and read(path).verified is None, "by its own fingerprint"

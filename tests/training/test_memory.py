@@ -30,4 +30,4 @@ def test_freed_memory_is_used_again():
     pages = 1024  # of one tensor, 200 of which are made
     assert faults("kept") < 5 * pages  # those of the four that are held at once, and what else Python asks for
     # now and then something small that lies at the heap's end keeps the system from taking it back
-    assert max(faults("default") for _ in range(3)) > 100 * pages
+    assert any(faults("default") > 100 * pages for _ in range(20))
