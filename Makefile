@@ -37,7 +37,7 @@ test: lint ## everything that must hold: lint, tests, the records' replay, the b
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 --ignore=tests/book
 	$(PY) -m mobius_lib verify --all
 	$(PY) -m tools.build_book
-	$(PY) -m pytest tests/book
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 tests/book
 
 lab: setup ## open JupyterLab on the chapters
 	$(VENV)/bin/jupyter lab book

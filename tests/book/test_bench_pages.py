@@ -13,6 +13,7 @@ from tools.bench_pages import Visit, line, middle, visit
 from tools.house import BuildError
 
 DRAWN_AFTER, BUSY = 400, 60  # ms
+LEAST = BUSY - 1000 / 60  # a frame is timed at the refresh with which it begins, and that may be one earlier
 
 PAGE = f"""<!doctype html><html lang="en"><head><link rel="icon" href="data:,"><script src="noise.js"></script></head>
 <body style="margin: 0"><p id="first">Text.</p><div style="height: 450px">More text.</div>
@@ -44,7 +45,7 @@ def test_a_page_whose_figures_are_known(browser: Any, site: str, tmp_path: Path)
     """Bounds from below alone: a busy machine is slower, and no faster."""
     found = visit(browser, f"{site}/page.html")
     assert found.widget_drawn_ms >= DRAWN_AFTER and found.first_paint_ms > 0
-    assert found.frame_ms >= BUSY
+    assert found.frame_ms >= LEAST
     assert found.layout_shift > 0.05  # most of what is seen, by 180 px
     files = [(tmp_path / name).read_bytes() for name in ("page.html", "noise.js")]
     assert found.weight_kb == pytest.approx(sum(len(gzip.compress(each, 6)) for each in files) / 1000)
@@ -59,7 +60,7 @@ def test_a_widget_without_a_slider_is_dragged_by_its_picture(browser: Any, site:
         }};</script></body>""",
     )  # fmt: skip
     (tmp_path / "picture.html").write_text(slow, "utf-8")
-    assert visit(browser, f"{site}/picture.html").frame_ms >= BUSY
+    assert visit(browser, f"{site}/picture.html").frame_ms >= LEAST
 
 
 def test_a_page_without_a_widget(browser: Any, site: str):
