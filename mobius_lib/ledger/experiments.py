@@ -64,7 +64,9 @@ def _size(file: RunFile, verdicts: Sequence[Verdict]) -> str:
         there += f", the source's own run {' or '.join(map(short, its))}"
     seeds = len(set().union(*file.arms.values()))
     each = f"{len(file.arms)} arms, {seeds} {'seeds' if seeds > 1 else 'seed'}"
-    hours = f"{file.wall_seconds / 3600:.2g} hours on {file.device}" if file.wall_seconds else ""
+    minutes = file.wall_seconds / 60
+    time = f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+    hours = f"{time} on {file.device}" if file.wall_seconds else ""
     told = "" if trained in file.size or not steps(file) else trained
     return "; ".join(filter(None, (file.size, told, there, each, hours)))
 
@@ -76,7 +78,9 @@ def _scales(about: About) -> str:
 def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict]) -> str:
     decided = [v for v in verdicts if v.outcome not in OPEN]
     left = [v for v in verdicts if v.outcome in OPEN]
-    cells = (("how large", html.escape(size)), ("decides", _listed(decided)), ("leaves open", _listed(left)))
+    none = "nothing" if verdicts else f"no claim; its tables stand in chapter {about.chapter}"
+    found = {"how large": html.escape(size), "decides": _listed(decided) or none}
+    cells = (found | {"leaves open": _listed(left) or "nothing"}).items()
     inside = "".join(f'<td role="cell" class="ledger-value" data-label="{label}">{text}</td>' for label, text in cells)
     first = f'<th scope="row" role="rowheader" class="ledger-claim">{name}<br>{html.escape(about.summary)}</th>'
     return f'<tbody role="rowgroup" id="{re.sub("<.*?>| · ", "", name)}"><tr role="row">{first}{inside}</tr></tbody>'
@@ -89,7 +93,7 @@ def _listed(verdicts: Sequence[Verdict]) -> str:
         if group := [v for v in verdicts if word(v) == each]:
             items = "".join(map(_item, group))
             listed += f"<details><summary>{len(group)} {outcome_text(each)}</summary><ul>{items}</ul></details>"
-    return listed or "nothing"
+    return listed
 
 
 def _item(v: Verdict) -> str:

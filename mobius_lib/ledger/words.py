@@ -17,7 +17,7 @@ OUTCOME = {
     "seen here": ("▲", "there, and large enough to matter"),
     "not seen here": ("▽", "not there, at our small scale"),
     "no difference": ("=", "if any, too small to matter"),
-    "undecided": ("?", "the row says what is missing"),
+    "undecided": ("?", "its row in the ledger says what is missing"),
     "partly": ("◐", "its parts come out differently"),
     "awaits": ("…", "its command settles it"),
     "stale": ("↻", "of other code; its command renews it"),

@@ -94,5 +94,5 @@ def setting(result: dict[str, Any]) -> str:
     lenses = "" if used["backend"] is None else f"lenses {used['backend']}, "
     return (
         f"{used['epochs']} epochs over {rows} training rows, {seeds}, batch {used['batch_size']}, AdamW at {rate}, "
-        f"{lenses}{result['device']}; `{result['command']}`"
+        f"{lenses}{result['device'].replace(', 1 threads', ', 1 thread')}; `{result['command']}`"
     )

@@ -42,7 +42,7 @@ def test_what_it_says_of_one_is_what_the_record_says(rows):
     row, seeds = rows["waves-featuresshort"], len(record["arms"]["lens"])
     assert "3,000 rows, 4 epochs; 188 steps; " in row  # 4 times the 47 batches of 64 rows
     assert f"{len(record['arms'])} arms, {seeds} seeds; " in row
-    assert f"{record['wall_seconds'] / 3600:.2g} hours on {record['device']}" in row
+    assert f"{record['wall_seconds'] / 60:.0f} minutes on {record['device']}" in row  # 19
     assert "12 K samples, the source's own run 20 M or 64.06 M" in row
 
 

@@ -118,7 +118,7 @@ def test_shares_are_the_batch(rows: int, count: int) -> None:
     """Every row is in one share, and their weighted means come to the mean; of too few rows each has all."""
     x, y = torch.arange(float(rows)), torch.zeros(rows, dtype=torch.int64)
     shares = [Share(Processes(rank, count), x, y, []) for rank in range(count)]
-    means = [share.x.mean() * share.weight(counted(share)) for share in shares]
+    means = [share.x.mean() * share.weight(counted(share), torch.float64) for share in shares]
     assert sum(means) / count == pytest.approx(x.mean().item())
     counting = torch.cat([share.x[share.counts_here()] for share in shares])
     assert torch.equal(counting, x), "each row once"
@@ -137,5 +137,5 @@ def test_shares_of_several_batches_count_by_their_labels(count: int) -> None:
         for share in step:
             there = share.y != UNCOUNTED
             if there.any():
-                total += share.x[there].mean() * share.weight(counted(*step))
+                total += share.x[there].mean() * share.weight(counted(*step), torch.float64)
     assert (total / count).item() == pytest.approx((1 + 3 + 4 + 9) / 4)

@@ -51,14 +51,14 @@ ABOUT = by_name(
         About(
             name=name,
             chapter=3,
-            summary=f"David and its rivals on made classes of {modes} mode(s) each, beside Bayes' rule",
+            summary=f"David and its rivals on made classes of {clouds} each, beside Bayes' rule",
             scales={
                 "quick": Scale(epochs=4, batch_size=128, lr=3e-3, note="under a minute on two CPU cores"),
                 "short": Scale(epochs=8, batch_size=256, lr=3e-3, note="some fifteen minutes a seed on two CPU cores"),
                 "full": Scale(epochs=10, batch_size=1024, lr=3e-3, note="1,281,167 rows of 512; hours on a GPU"),
             },
         )
-        for modes, name in MIXTURES.items()
+        for (modes, name), clouds in zip(MIXTURES.items(), ("one cloud", "four clouds"), strict=True)
     ),
     About(
         name="simplex-robustness",
