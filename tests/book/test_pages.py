@@ -246,6 +246,13 @@ def test_a_phone_needs_no_sideways_scrolling(name: str, scheme: str, site: str, 
     )
     assert not cut
     assert not seen.page.evaluate(CUT_CODE)
+    unseen = seen.page.evaluate(
+        """() => [...document.querySelectorAll(
+            'article :is(mjx-container[display=true], .pst-scrollable-table-container)'
+        )].filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).backgroundImage === 'none')
+        .map(e => e.outerHTML.slice(0, 120))"""
+    )
+    assert not unseen, "nothing shows that it scrolls"
 
 
 def test_links_and_pictures(read: Visit, site: str, book: Book):
