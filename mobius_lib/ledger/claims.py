@@ -4,13 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from mobius_lib.ledger.base import CHECKS, LedgerError, argument_names
 from mobius_lib.ledger.formula import TAKEN
+
+_Entry = TypeVar("_Entry")
 
 Basis = Literal[
     "arithmetic", "construction", "public code", "published run", "measured at its setting", "measured small"
@@ -169,6 +171,21 @@ def read_yaml(path: Path) -> Any:
         raise LedgerError(f"{path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # such as a number of 5,000 digits
         raise LedgerError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def read_list(path: Path, name: str, kind: type[_Entry]) -> list[_Entry]:
+    """The entries of the one list that a YAML file holds.
+
+    Raises:
+        LedgerError: naming the file and the field that is missing, unknown or of the wrong type.
+    """
+    content = read_yaml(path)
+    try:
+        return TypeAdapter(list[kind]).validate_python(content[name])  # type: ignore[valid-type]  # it is one
+    except (ValidationError, TypeError, KeyError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "there is no such list"}
+        where = ".".join(map(str, (name, *first["loc"])))
+        raise LedgerError(f"{path}, field `{where}`: {str(first['msg']).removeprefix('Value error, ')}.") from error
 
 
 def _of_file(path: Path) -> list[Claim]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mobius_lib.ledger.base import CHECKS, LedgerError, Missing, Sample, argument_names, call
-from mobius_lib.ledger.claims import COMPONENTS, Place, Text, as_places, claims_dir, read_yaml
-from mobius_lib.ledger.results import Results
+from mobius_lib.ledger.claims import COMPONENTS, Place, Text, as_places, claims_dir, read_list
+from mobius_lib.ledger.results import Results, results_folder
 from mobius_lib.ledger.stats import Interval, interval
 from mobius_lib.ledger.values import format_value
 from mobius_lib.ledger.verdicts import Verdict, judge
@@ -84,14 +84,7 @@ def load_components(path: Path | str | None = None) -> list[Component]:
     import mobius_lib.ledger.checks  # noqa: F401  (fills the register)
 
     path = Path(path) if path is not None else claims_dir() / COMPONENTS
-    content = read_yaml(path)
-    try:
-        found = TypeAdapter(list[Component]).validate_python(content["components"])
-    except (ValidationError, TypeError, KeyError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "there is no such list"}
-        where = ".".join(map(str, ("components", *first["loc"])))
-        raise LedgerError(f"{path}, field `{where}`: {str(first['msg']).removeprefix('Value error, ')}.") from error
-    return sorted(found, key=lambda component: component.chapter)
+    return sorted(read_list(path, "components", Component), key=lambda component: component.chapter)
 
 
 def figures(components: Sequence[Component], results_dir: Path | str | None = None) -> list[list[Figure]]:
@@ -102,11 +95,7 @@ def figures(components: Sequence[Component], results_dir: Path | str | None = No
     Raises:
         LedgerError: as `judge`, and where a check cannot use its arguments or finds no number per seed.
     """
-    if results_dir is None:
-        from mobius_lib.datasets.paths import data_dir
-
-        results_dir = data_dir() / "results"
-    results = Results(Path(results_dir))
+    results = Results(results_folder(results_dir))
     ids = sorted({worth.claim for component in components for worth in component.worth if worth.claim})
     verdicts = {v.claim.id: v for v in judge(results_dir=results_dir, only=ids)} if ids else {}
     return [

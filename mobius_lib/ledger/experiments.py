@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobius_lib.ledger.page import Html, framed, head
-from mobius_lib.ledger.results import RunFile, read
+from mobius_lib.ledger.results import RunFile, read, results_folder
 from mobius_lib.ledger.sources import our_sources
 from mobius_lib.ledger.values import short
 from mobius_lib.ledger.verdicts import Verdict, judge
@@ -30,7 +30,7 @@ def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | s
     from mobius_lib.runs import ABOUT
 
     verdicts = judge(results_dir=results_dir) if verdicts is None else verdicts
-    folder = Path(results_dir) if results_dir is not None else _folder()
+    folder = results_folder(results_dir)
     done, waiting = "", ""
     for about in ABOUT.values():
         paths = {scale: folder / f"{about.name}.{scale}.json" for scale in about.scales}
@@ -99,9 +99,3 @@ def _listed(verdicts: Sequence[Verdict]) -> str:
 def _item(v: Verdict) -> str:
     why = f": {html.escape(v.words)}" if v.outcome in OPEN else ""
     return f'<li><a href="ledger.html#{v.claim.id}">{html.escape(v.claim.statement)}</a>{why}</li>'
-
-
-def _folder() -> Path:
-    from mobius_lib.datasets.paths import data_dir
-
-    return data_dir() / "results"

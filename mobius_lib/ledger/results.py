@@ -116,6 +116,13 @@ class RunFile:
         return Sample(tuple(values), words, "", tuple(gates), row_error, (self.source,), self.size)
 
 
+def results_folder(given: Path | str | None = None) -> Path:
+    """The folder of result files: by default data/results."""
+    from mobius_lib.datasets.paths import data_dir
+
+    return data_dir() / "results" if given is None else Path(given)
+
+
 @dataclass(frozen=True)
 class Results:
     """The folder of result files."""

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mobius_lib.ledger.base import LedgerError
-from mobius_lib.ledger.claims import SOURCES, claims_dir, read_yaml
+from mobius_lib.ledger.claims import SOURCES, claims_dir, read_list
 
 V = TypeVar("V")
 _PLACE = re.compile(r"\{\{|\}\}|\{(?P<id>[a-z0-9-]+)(\.(?P<aspect>outcome|reported|measured))?\}|(?P<stray>[{}])")
@@ -45,15 +45,7 @@ def load_sources(path: Path | str | None = None) -> dict[str, Source]:
         LedgerError: naming the file and the field that is missing, unknown or of the wrong type.
     """
     path = Path(path) if path is not None else claims_dir() / SOURCES
-    content = read_yaml(path)
-    try:
-        sources = TypeAdapter(list[Source]).validate_python(content["sources"])
-    except (ValidationError, TypeError, KeyError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "there is no such list"}
-        raise LedgerError(
-            f"{path}, field `{'.'.join(map(str, ('sources', *first['loc'])))}`: {first['msg']}."
-        ) from error
-    return {source.seed: source for source in sources}
+    return {source.seed: source for source in read_list(path, "sources", Source)}
 
 
 @cache

@@ -12,7 +12,7 @@ from mobius_lib.ledger import rules
 from mobius_lib.ledger.base import Finding, Found, LedgerError, call
 from mobius_lib.ledger.claims import SMALL, Basis, Claim, load_claims
 from mobius_lib.ledger.formula import worked_out
-from mobius_lib.ledger.results import Results, RunFile
+from mobius_lib.ledger.results import Results, RunFile, results_folder
 from mobius_lib.ledger.rules import Outcome, Ruling
 from mobius_lib.ledger.sources import our_sources
 from mobius_lib.ledger.stats import Interval
@@ -83,11 +83,7 @@ def judge(
     """
     every = load_claims() if claims is None else list(claims)
     chosen = select(every, only, chapter)
-    if results_dir is None:
-        from mobius_lib.datasets.paths import data_dir
-
-        results_dir = data_dir() / "results"
-    results = Results(Path(results_dir))
+    results = Results(results_folder(results_dir))
     wanted = {claim.id for claim in chosen}
     chapters = {claim.chapter for claim in chosen if claim.basis == SMALL}  # these are judged together
     needed = [claim for claim in every if claim.id in wanted or (claim.basis == SMALL and claim.chapter in chapters)]

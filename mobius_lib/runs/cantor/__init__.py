@@ -22,7 +22,7 @@ ABOUT = by_name(
                 epochs=12, batch_size=128, lr=3e-3, train_samples=5000, note="half a minute a seed on two CPU cores"
             ),
             "long": Scale(
-                epochs=16, batch_size=128, lr=3e-3, train_samples=TRAIN_ROWS, note="rates searched; an hour on one core"
+                epochs=16, batch_size=128, lr=3e-3, train_samples=TRAIN_ROWS, note="rates searched; minutes on one core"
             ),
             "full": Scale(epochs=50, batch_size=128, lr=3e-3, note="half an hour a seed on two CPU cores"),
         },
@@ -46,7 +46,7 @@ ABOUT = by_name(
                 epochs=10, batch_size=64, lr=2e-3, train_samples=2000, note="some two minutes a seed on two CPU cores"
             ),
             "long": Scale(
-                epochs=12, batch_size=64, lr=2e-3, train_samples=TRAIN_ROWS, note="rates searched; an hour on one core"
+                epochs=12, batch_size=64, lr=2e-3, train_samples=TRAIN_ROWS, note="rates searched; hours on one core"
             ),
             "full": Scale(epochs=30, batch_size=128, lr=2e-3, note="hours on two CPU cores, minutes on a GPU"),
         },

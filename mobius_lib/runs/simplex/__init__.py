@@ -24,7 +24,7 @@ ABOUT = by_name(
                 epochs=6, batch_size=128, lr=3e-3, train_samples=4000, note="some three minutes a seed on two CPU cores"
             ),
             "long": Scale(
-                epochs=10, batch_size=128, lr=3e-3, train_samples=TRAIN_ROWS, note="rates searched; an hour on one core"
+                epochs=10, batch_size=128, lr=3e-3, train_samples=TRAIN_ROWS, note="rates searched; 40 min on one core"
             ),
             "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
         },
@@ -81,7 +81,7 @@ ABOUT = by_name(
                 batch_size=128,
                 lr=3e-3,
                 train_samples=TRAIN_ROWS,
-                note="rates searched; half an hour on one core",
+                note="rates searched; ten minutes on one core",
             ),
             "full": Scale(epochs=20, batch_size=128, lr=3e-3, note="hours on two CPU cores, minutes on a GPU"),
         },
