@@ -1,50 +1,84 @@
-"""Trains the network that chapter 1 shows in the page, and embeds its weights (some two minutes on one core).
+"""Trains the networks that chapters 1 and 5 show in the page, and embeds their weights.
 
-    python data/make_network.py
+    python data/make_network.py [waves] [twistor]     # both where none is named
 
-Writes, below this folder, waves_network.safetensors: the state dict of the `MobiusNet` that
-`mobius_lib.runs.waves.network` declares, in half precision; in its metadata the command, commit, seed, recipe and
-versions, and the accuracy of the rounded weights on all embedded test pictures. Its line in SHA256SUMS is put in place.
+Writes, below this folder, each with command, commit, seed, recipe and versions in its metadata:
+    waves_network.safetensors    the state dict of the `MobiusNet` that `mobius_lib.runs.waves.network` declares, in
+                                 half precision; the accuracy of the rounded weights on all embedded test pictures
+                                 (some two minutes on one core)
+    twistor_readers.safetensors  the state dicts of the models that `mobius_lib.runs.twistor.reader` declares, in a
+                                 byte a weight (`mobius_lib.eight_bits`); of each the bits per character of the
+                                 validation books after training, and of the test books with the rounded weights (some
+                                 four minutes)
+
+Their lines in SHA256SUMS are put in place.
 """
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from make_data import note_hashes
 from safetensors.torch import save
 
+from mobius_lib.eight_bits import packed
 from mobius_lib.runs.provenance import provenance
-from mobius_lib.runs.waves import images
-from mobius_lib.runs.waves.network import FILE, SEED, SIZES, TRAINING, train
+from mobius_lib.runs.twistor import reader
+from mobius_lib.runs.twistor.training import bits_per_character
+from mobius_lib.runs.waves import images, network
 from mobius_lib.waves import MobiusNet
 
 HERE = Path(__file__).resolve().parent
 
 
-def main() -> None:
+def write(name: str, state: dict[str, torch.Tensor], made: dict[str, Any], facts: dict[str, Any]) -> None:
+    command = {"command": f"python data/make_network.py {name.split('_')[0]}"}
+    facts = command | {key: made[key] for key in ("commit", "versions")} | facts
+    (HERE / name).write_bytes(save(state, {key: json.dumps(value) for key, value in facts.items()}))
+    note_hashes([HERE / name])
+    print(f"{name}: {facts}, {(HERE / name).stat().st_size:,} bytes")
+
+
+def waves() -> None:
     made = provenance()
-    state = {name: value.contiguous() for name, value in train().state_dict().items()}  # a file wants them in one row
+    state = {name: value.contiguous() for name, value in network.train().state_dict().items()}  # a file wants one row
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    rounded = MobiusNet(**SIZES)
+    rounded = MobiusNet(**network.SIZES)
     rounded.load_state_dict(half)
     x, y = images.load().test
     with torch.no_grad():
         right = (torch.cat([rounded.eval()(part).argmax(1) for part in x.split(500)]) == y).sum().item()
     facts = {
-        "command": "python data/make_network.py",
-        "commit": made["commit"],
-        "versions": made["versions"],
-        "seed": SEED,
-        "training": asdict(TRAINING),
+        "seed": network.SEED,
+        "training": asdict(network.TRAINING),
         "test_pictures": len(y),
         "test_accuracy": right / len(y),
     }
-    (HERE / FILE).write_bytes(save(half, {key: json.dumps(value) for key, value in facts.items()}))
-    note_hashes([HERE / FILE])
-    print(f"{FILE}: {right} of {len(y)} test pictures, {(HERE / FILE).stat().st_size:,} bytes")
+    write(network.FILE, half, made, facts)
+
+
+def twistor() -> None:
+    made, comparison = provenance(), reader.prepared()
+    state, bits = {}, {"validation_bits": {}, "test_bits": {}}
+    for name in reader.ARMS:
+        model = reader.train(name, comparison)
+        bits["validation_bits"][name] = bits_per_character(model, comparison.validation)
+        state |= packed(reader.to_keep(name, model))
+        reader.filled(name, model, state, reader.FILE)
+        bits["test_bits"][name] = bits_per_character(model, comparison.test)
+    facts = {
+        "seed": reader.SEED,
+        "arms": reader.ARMS,
+        "rates": reader.RATES,
+        "sizes": asdict(comparison.sizes),
+        **bits,
+    }
+    write(reader.FILE, state, made, facts)
 
 
 if __name__ == "__main__":
-    main()
+    for each in sys.argv[1:] or ("waves", "twistor"):
+        {"waves": waves, "twistor": twistor}[each]()

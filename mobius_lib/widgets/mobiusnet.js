@@ -1,13 +1,6 @@
 // A folded MobiusNet (mobius_lib.waves.fast.fold) in a worker: logits, and what the gates did on the way. `settings`
 // are the numbers that a reader turns: omega, alpha and xor_weight, one of each per block.
 
-const sigmoid = (z) => 1 / (1 + Math.exp(-z));
-
-function softmax(z) {
-  const top = Math.max(...z), e = Array.from(z, (v) => Math.exp(v - top)), sum = e.reduce((p, q) => p + q);
-  return e.map((v) => v / sum);
-}
-
 export function network(buffer) { // its weights, in the order in which the forward pass reads them
   const all = tensors(buffer), numbers = (name) => all[name].data;
   const conv = (name) => ({ weights: taps(all[name + ".weight"]), bias: numbers(name + ".bias") });
@@ -131,7 +124,7 @@ export function forward(net, settings, pixels, side, read = false) { // pixels: 
   return { logits: [...matrix(pooled, net.head.weights, net.head.bias, 1, x.C, net.head.bias.length)], blocks };
 }
 
-// ---- in the worker: first the files, then jobs, each answered under its own number
+// ---- in the worker
 
 let net = null, pictures = null, facts = null;
 
@@ -147,8 +140,3 @@ export function answer({ files, settings, rows, drawn, read }) {
   if (read) return see(drawn ?? pictures.subarray(rows[0] * size, (rows[0] + 1) * size));
   return { classes: rows.map((row) => best(see(pictures.subarray(row * size, (row + 1) * size)).logits)) };
 }
-
-if (typeof document === "undefined" && typeof postMessage === "function")
-  self.onmessage = ({ data: { number, ...job } }) => {
-    try { postMessage({ number, ...answer(job) }); } catch (error) { postMessage({ number, failed: String(error) }); }
-  };

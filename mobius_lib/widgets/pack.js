@@ -41,7 +41,7 @@ function fetchPack(model, name) {
 
 // Workers that answer one job after the other. `ask` gives a promise of the answer; what is asked `first` goes ahead;
 // `drop` forgets the rest, as far as no worker has begun it.
-function pool({ engine, files }, failed) {
+function pool({ engine, files }, failed, most = 4) {
   const script = engine.replaceAll("export ", ""); // from a disk, no worker starts as a module
   const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" })), idle = [], open = {};
   let waiting = [], number = 0;
@@ -52,7 +52,7 @@ function pool({ engine, files }, failed) {
       idle.pop().postMessage({ number, ...job });
     }
   };
-  const count = clamp((navigator.hardwareConcurrency || 2) - 1, 1, 4);
+  const count = clamp((navigator.hardwareConcurrency || 2) - 1, 1, most);
   const workers = Array.from({ length: count }, () => {
     const worker = new Worker(url);
     worker.onerror = (e) => failed(e.message || "This browser starts no worker.");

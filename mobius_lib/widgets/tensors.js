@@ -1,15 +1,26 @@
 // What trained networks need in a page: their weights, and the sums that take the time. No part of it touches the page:
 // it runs in a worker. Pictures lie channels last, [position][channel]; all in double precision.
 
-export function tensors(buffer) { // a safetensors file of float32: name to { shape, data }
+export function tensors(buffer) { // a safetensors file, as eight_bits.py packs it: name to { shape, data }
   const view = new DataView(buffer), start = 8 + Number(view.getBigUint64(0, true)), found = {};
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, start - 8)));
-  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
-    if (dtype !== "F32") continue;
-    found[name] = { shape, data: Float64Array.from({ length: (to - from) / 4 }, (_, i) =>
-      view.getFloat32(start + from + 4 * i, true)) };
+  const read = ({ dtype, data_offsets: [from, to] }) => {
+    if (dtype === "I8") return new Int8Array(buffer, start + from, to - from);
+    return Float64Array.from({ length: (to - from) / 4 }, (_, i) => view.getFloat32(start + from + 4 * i, true));
+  };
+  for (const [name, { dtype, shape, ...place }] of Object.entries(header)) {
+    if (dtype !== "F32" && dtype !== "I8") continue;
+    const data = read({ dtype, ...place }), scale = dtype === "I8" && read(header[name + ".scale"]);
+    found[name] = { shape, data: scale ? Float64Array.from(data, (v, i) => v * scale[Math.floor(i / shape[1])]) : data };
   }
   return found;
+}
+
+export const sigmoid = (z) => 1 / (1 + Math.exp(-z));
+
+export function softmax(z) {
+  const top = Math.max(...z), e = Array.from(z, (v) => Math.exp(v - top)), sum = e.reduce((p, q) => p + q);
+  return e.map((v) => v / sum);
 }
 
 // y[p][o] = bias[o] + sum over k of x[p][k] w[o][k], four by four: each number that is loaded serves four products.
@@ -96,3 +107,10 @@ export function best(v) {
   for (let i = 1; i < v.length; i++) if (v[i] > v[top]) top = i;
   return top;
 }
+
+// ---- a worker's program has a function `answer`: it is given first the files, then jobs, each with its own number
+
+if (typeof document === "undefined" && typeof postMessage === "function")
+  self.onmessage = ({ data: { number, ...job } }) => {
+    try { postMessage({ number, ...answer(job) }); } catch (error) { postMessage({ number, failed: String(error) }); }
+  };
