@@ -423,12 +423,52 @@ def generate(
 
 
 @app.command()
-def data() -> None:
-    """Fetch the embedded data where it is missing, and check every hash."""
-    from mobius_lib.datasets import fetch, registry
+def data(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="a run, whose data are got ready; or features of your own [default: what is embedded]",
+            autocompletion=_run_names,
+        ),
+    ] = None,
+    scale: Annotated[str, typer.Option(help="of the run")] = "full",
+    feature_column: Annotated[str | None, typer.Option(help="where types do not tell")] = None,
+    label_column: Annotated[str | None, typer.Option(help="where types do not tell")] = None,
+) -> None:
+    """Fetch what is missing, check every hash and every row, and convert what is large: a run then begins at once."""
+    own = {"feature_column": feature_column, "label_column": label_column}
+    own = {key: value for key, value in own.items() if value is not None}
+    if source is None:
+        from mobius_lib.datasets import fetch, registry
+        from mobius_lib.runs import RunError
 
-    for name in registry():
-        console.print(f"[green]ok[/] {escape(str(fetch(name)))}", highlight=False, soft_wrap=True)
+        if own:
+            raise RunError("The embedded data have no columns to name; give a run, or a file of features.")
+        for name in registry():
+            console.print(f"[green]ok[/] {escape(str(fetch(name)))}", highlight=False, soft_wrap=True)
+        return
+    try:
+        parts = _parts_of(source, scale, own)
+    except KeyboardInterrupt:
+        complaints.print("Stopped; the same command continues.")
+        raise typer.Exit(130) from None
+    for name, (x, y) in parts.items():
+        kind = f"{'x'.join(map(str, x.shape[1:]))} {str(x.dtype).removeprefix('torch.')}"
+        classes = f", labels {int(y.min())} to {int(y.max())}" if len(y) else ""
+        console.print(f"[green]ok[/] {escape(name)}: {len(x):,} rows of {kind}{classes}", highlight=False)
+
+
+def _parts_of(source: str, scale: str, columns: dict[str, str]) -> dict[str, Any]:
+    """Rows and labels by name."""
+    from mobius_lib.datasets.feature_files import load_features
+    from mobius_lib.runs import ABOUT
+    from mobius_lib.runs.base import with_columns
+    from mobius_lib.runs.registry import run_at
+
+    if source not in ABOUT:
+        return {source: load_features(source, **columns)}
+    found = with_columns(run_at(source, scale), columns).data()
+    return {"to train on": found.train, "to test on": found.test}
 
 
 def _results_dir() -> Path:

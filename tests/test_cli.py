@@ -9,21 +9,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from mobius_lib import cli, ledger, runs
 from mobius_lib.datasets import data_dir, paths, registry
+from mobius_lib.errors import DataError
 from mobius_lib.ledger.verdicts import select
 from mobius_lib.runs import ABOUT, RUNS, Run, Scale, evidence, load_result
+from mobius_lib.runs.base import Data
 from mobius_lib.runs.records import command
 
 ROOT = Path(__file__).parents[1]
@@ -175,6 +179,30 @@ def test_data_that_is_damaged(server, tmp_path):
     assert ended.err.startswith(f"Error: {folder / name} is damaged (SHA-256 ") and ended.err.count("\n") == 1
     assert "git checkout" not in ended.err  # the folder is no checkout's
     assert "; restore it from a copy, or delete it, and it is fetched" in ended.err
+
+
+def test_data_of_a_run_and_of_ones_own(tmp_path, monkeypatch):
+    """Got ready before the run, with the columns that are named."""
+    monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "own.safetensors"
+    save_file({"f": torch.ones(9, 4), "kind": torch.arange(9) % 3, "number": torch.arange(9)}, path)
+    found = CliRunner().invoke(cli.app, ["data", str(path), "--label-column", "kind"])
+    assert "own.safetensors: 9 rows of 4 float32, labels 0 to 2" in " ".join(found.output.split())
+    with pytest.raises(DataError, match="name it with label_column"):
+        CliRunner().invoke(cli.app, ["data", str(path)], catch_exceptions=False)
+    with pytest.raises(runs.RunError, match="The embedded data have no columns"):
+        CliRunner().invoke(cli.app, ["data", "--label-column", "kind"], catch_exceptions=False)
+    found = CliRunner().invoke(cli.app, ["data", "simplex-made", "--scale", "quick"])
+    assert "to train on: 400 rows of 512 float32, labels 0 to 19" in " ".join(found.output.split())
+    assert len(list((tmp_path / "cache" / "features").glob("made-*/x.npy"))) == 2
+
+    def load(**columns: str) -> Data:
+        assert columns == {"feature_column": "f"}
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(RUNS, "simplex-imagenet", replace(RUNS["simplex-imagenet"], data=load))
+    found = CliRunner().invoke(cli.app, ["data", "simplex-imagenet", "--feature-column", "f"])
+    assert found.exit_code == 130 and "the same command continues" in found.output
 
 
 def test_ledger_judges_a_folder_of_results(server, tmp_path):

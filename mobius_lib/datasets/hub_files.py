@@ -60,7 +60,7 @@ def listing(repo: str) -> Listing:
         ]
         return Listing(repo, found.sha or "main", tuple(sorted(files, key=lambda file: file.path)))
 
-    return _persistent(ask, f"The list of files of {repo}", repo)
+    return patiently(ask, f"The list of files of {repo}", _page(repo))
 
 
 def fetch(there: Listing, file: HubFile, into: Path, told: Callable[[int], None] = lambda _: None) -> Path:
@@ -81,9 +81,8 @@ def fetch(there: Listing, file: HubFile, into: Path, told: Callable[[int], None]
         return whole
     part = whole.with_name(f"{whole.name}.part")
     for _ in range(3):
-        _persistent(
-            lambda: _stream(there, file, part, told), f"{file.path} of {there.repo}", there.repo, lambda: _size(part)
-        )
+        what, page = f"{file.path} of {there.repo}", _page(there.repo)
+        patiently(lambda: _stream(there, file, part, told), what, page, lambda: _size(part))
         if _is(part, file):
             os.replace(part, whole)
             return whole
@@ -137,23 +136,33 @@ def _is(path: Path, file: HubFile) -> bool:
         return blob.hexdigest() == file.digest
 
 
-def _persistent(call: Callable[[], _Found], what: str, repo: str, reached: Callable[[], int] = lambda: 0) -> _Found:
-    """What it returns; `what` begins the sentence, should it fail, and `reached` says how many bytes have come."""
+def patiently(call: Callable[[], _Found], what: str, page: str, reached: Callable[[], int] = lambda: 0) -> _Found:
+    """What it returns, tried again as long as that may help.
+
+    Args:
+        call: of the hub.
+        what: begins the sentence, should it fail.
+        page: where a person sees what it asks for.
+        reached: how many bytes have come.
+    Raises:
+        DataError: with the cure.
+    """
 
     def sentence(error: Exception, status: int | None, pause: float) -> DataError:
-        return DataError(f"{what} could not be fetched ({words(error)}); {_cure(status, repo, pause)}.")
+        return DataError(f"{what} could not be fetched ({words(error)}); {_cure(status, page, pause)}.")
 
     return persistent(call, sentence, attempts=ATTEMPTS, pause=PAUSE, reached=reached)
 
 
-def _cure(status: int | None, repo: str, pause: float) -> str:
+def _page(repo: str) -> str:
+    return f"https://huggingface.co/datasets/{repo}"
+
+
+def _cure(status: int | None, page: str, pause: float) -> str:
     if status in (401, 403):
-        return (
-            "log in with `hf auth login`, or set HF_TOKEN, with an account that has accepted the licence at "
-            f"https://huggingface.co/datasets/{repo}"
-        )
+        return f"log in with `hf auth login`, or set HF_TOKEN, with an account that has accepted the licence at {page}"
     if status == 404:
-        return f"https://huggingface.co/datasets/{repo} shows what is there"
+        return f"{page} shows what is there"
     if pause > LONGEST:
         return f"the hub asks for a pause of {pause / 60:.0f} minutes: after that the same command goes on"
     return "connect to the network, and the same command goes on where it was"

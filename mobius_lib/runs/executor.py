@@ -4,6 +4,7 @@ Arms take turns within each seed, so that a machine that slows down slows all of
 """
 
 import hashlib
+import sys
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
@@ -117,8 +118,11 @@ def execute(
         made_by["configuration"] = configuration_of(run, scale, settings, backend=None, **chosen)
         trainer = Computer(run, data, made_by, work, seeds if progress else None, only)
 
-    started = time.perf_counter()
     searched = changes.get("lr") is None
+    if isinstance(trainer, Trainer) and run.needs is not None and settings.epochs and group.main:
+        hours = trainer.seconds(seeds, searched, only) / 3600
+        print(f"By one step of each model, training takes about {hours:,.1f} hours here.", file=sys.stderr)
+    started = time.perf_counter()
     arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms if not only or name in only}
     with trainer.bar(seeds, searched):
         rates, tuning = trainer.choose_rates(searched, only)

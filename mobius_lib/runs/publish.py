@@ -6,7 +6,8 @@
                                         final_accuracy.json, tensorboard/, and
         checkpoints/                    best_model.safetensors, final_model.safetensors
 
-Optimiser states and pickles stay at home. The stamp is the record's time.
+A GeoFractalDavid goes where seed 002 has it, as `train_david` would have left it: weights/NAME/STAMP_ARM-seedN/ and
+runs/NAME/STAMP_ARM-seedN/. Optimiser states and pickles stay at home. The stamp is the record's time.
 """
 
 import json
@@ -15,7 +16,7 @@ import shutil
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobius_lib.errors import MobiusError
 from mobius_lib.files import reason, write_json, write_whole
@@ -23,6 +24,9 @@ from mobius_lib.runs.about import OWN, RunError
 from mobius_lib.runs.made_by import kept_name
 from mobius_lib.runs.schema import read_record
 from mobius_lib.runs.summary import accuracies, mean_and_spread
+
+if TYPE_CHECKING:
+    from mobius_lib.simplex import GeoFractalDavid
 
 LICENSE = "apache-2.0"
 """Of the sources' weights, and of this library."""
@@ -61,14 +65,14 @@ def publish(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         stamp = datetime.fromisoformat(content["created"]).strftime("%Y%m%d_%H%M%S")
-        places = {}
+        weights = {}
         for arm in arms or [name for name, rows in content["arms"].items() if rows[0].get("history")]:
-            place = places[arm] = f"checkpoints/{content['run']}_{_label(arm, seed)}/{stamp}"
-            _copy(_kept(content, work, arm, seed), part / place, content, arm)
-        if not places:
+            written = _copy(_kept(content, work, arm, seed), part, content, arm, seed, stamp)
+            weights[arm] = written.relative_to(part).as_posix()
+        if not weights:
             raise RunError(f"{record} is of no run that trains with a history; there are no weights to publish.")
         write_json(part / "record.json", content)
-        write_whole(part / "README.md", card(content, places, upload).encode())
+        write_whole(part / "README.md", card(content, weights, upload).encode())
         shutil.rmtree(into, ignore_errors=True)
         os.rename(part, into)
     except OSError as error:
@@ -80,12 +84,12 @@ def publish(
     return into
 
 
-def card(record: dict[str, Any], places: dict[str, str], repo: str | None = None) -> str:
+def card(record: dict[str, Any], weights: dict[str, str], repo: str | None = None) -> str:
     """The card: what was trained on what, what came of it, how to load it.
 
     Args:
         record: of a run.
-        places: arm to the folder of its weights in the repository.
+        weights: arm to the file of its best weights in the repository.
         repo: where it will be; None: not yet anywhere.
     """
     from huggingface_hub import EvalResult, ModelCardData
@@ -105,7 +109,7 @@ def card(record: dict[str, Any], places: dict[str, str], repo: str | None = None
             metric_name=f"top-1, {arm}, mean of {len(values)} seed(s)",
             metric_value=sum(values) / len(values),
         )
-        for arm in places
+        for arm in weights
         for values in [accuracies(record, arm)]
     ]
     head = ModelCardData(
@@ -122,8 +126,7 @@ def card(record: dict[str, Any], places: dict[str, str], repo: str | None = None
         for arm, rows in record["arms"].items()
         if all("final_accuracy" in row and "parameters" in row for row in rows)
     ]
-    arm, place = next(iter(places.items()))
-    file = f"{place}/checkpoints/best_model.safetensors"
+    arm, file = next(iter(weights.items()))
     where = f'hf_hub_download("{repo}", "{file}")' if repo else f'"{file}"'
     run, versions = record["run"], record["versions"]
     settings = record["configuration"]
@@ -189,20 +192,53 @@ def _label(arm: str, seed: int) -> str:
     return kept_name(f"{arm}-seed{seed}", {}).rpartition(".")[0]
 
 
-def _copy(kept: Path, place: Path, record: dict[str, Any], arm: str) -> None:
+def _copy(kept: Path, into: Path, record: dict[str, Any], arm: str, seed: int, stamp: str) -> Path:
+    """What is kept of a training to where it belongs in the repository; returns the file of the best weights."""
     from safetensors.torch import save
 
     from mobius_lib.runs.registry import run_at
+    from mobius_lib.simplex import GeoFractalDavid
     from mobius_lib.training import RunFolder, load_model
 
     files = RunFolder(kept)
     weights = {"best_model": files.best_weights()}
     if (final := files.final()) is not None:
         weights["final_model"] = final["model"]
+    made = run_at(record["run"], record["scale"]).arms[arm]
+    model = made()
+    for each in reversed(weights.values()):  # before anybody else tries to; the best are left in it
+        load_model(model, each, kept)
+    if isinstance(model, GeoFractalDavid):
+        row = next(row for row in record["arms"][arm] if row["seed"] == seed)
+        history = row["history"] if final is None else final["history"]
+        return _copy_david(kept, into, f"{stamp}_{_label(arm, seed)}", model, made, history)
+    place = into / f"checkpoints/{record['run']}_{_label(arm, seed)}/{stamp}"
     for name, each in weights.items():
-        load_model(run_at(record["run"], record["scale"]).arms[arm](), each, kept)  # before anybody else tries to
         write_whole(place / "checkpoints" / f"{name}.safetensors", save(each))
     for name in ("config.json", "best_accuracy.json", "final_accuracy.json"):
         write_whole(place / name, (kept / name).read_bytes())
+    _copy_events(kept, place / "tensorboard")
+    return place / "checkpoints" / "best_model.safetensors"
+
+
+def _copy_david(
+    kept: Path, into: Path, run_id: str, model: "GeoFractalDavid", made: Any, history: list[dict[str, Any]]
+) -> Path:
+    """As `_copy`, in seed 002's layout."""
+    from mobius_lib.runs.simplex.trainer import Place, name_of, plot_prototypes
+    from mobius_lib.training.processes import Processes
+
+    place = Place(into, name_of(model.config), run_id, Processes())
+    place.checkpoints = kept
+    recipe = json.loads((kept / "config.json").read_bytes())["recipe"]
+    place.prepare(place.about(model.config, getattr(getattr(made, "objective", None), "loss", None), recipe))
+    place.finish(model.config, history, {})
+    plot_prototypes(model, place.weights)
+    _copy_events(kept, place.events)
+    (best,) = place.weights.glob("*.safetensors")
+    return best
+
+
+def _copy_events(kept: Path, into: Path) -> None:
     if (kept / "tensorboard").is_dir():
-        shutil.copytree(kept / "tensorboard", place / "tensorboard")
+        shutil.copytree(kept / "tensorboard", into)

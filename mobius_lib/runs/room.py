@@ -1,8 +1,8 @@
 """What a large run takes of this machine, told and compared with what is free before anything of it is done.
 
 What is known without trying is counted: the rows as they are announced, weights, gradients and the optimiser's two
-moments, and the checkpoints. What a batch takes besides, no formula here says, so every figure is "at least". Nor are
-hours guessed: the first epoch tells them.
+moments, and the checkpoints. What a batch takes besides, no formula here says, so every figure is "at least". Hours are
+not guessed: `execute` tells them by a step of each model, when the data are here, and the first epoch more exactly.
 """
 
 import shutil
@@ -74,7 +74,7 @@ def check_machine(
     told = f"{run.name} takes at least {where}, {_gb(needs.to_write)} of disk for data that are not here yet"
     if work is not None:
         told += f" and {_gb(disk)} for checkpoints in {work} ({_gb(_free(work))} are free)"
-    print(f"{told}; how long, it says after its first epoch.", file=sys.stderr)
+    print(f"{told}; how long, it says when they are here.", file=sys.stderr)
     if not on_gpu:
         check_memory(memory, f"Model and rows of {run.name}")
     elif free_there < TRAINED * max(sizes.values()):

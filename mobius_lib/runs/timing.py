@@ -33,6 +33,7 @@ def paired_steps(
     *,
     baseline: str = "gelu",
     objectives: "Mapping[str, Objective | None] | None" = None,
+    printed: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Median seconds of a training step of every arm, and its ratio to the baseline arm, taken round by round.
 
@@ -45,6 +46,7 @@ def paired_steps(
         rounds: every arm is stepped once per round, after one round that is not counted.
         baseline: the arm to which the others are compared; where there is none of that name, no ratio is given.
         objectives: arm to what it makes small, where that is not the cross-entropy.
+        printed: whether the printed form is timed.
     Returns:
         arm to {"seconds", "batch_size", "ratio_to_gelu", "ratios_to_gelu"} (or another baseline's name), the median
         and one per round; with "(printed)" after the name for the printed form.
@@ -54,7 +56,8 @@ def paired_steps(
     x, y = train[0][:batch_size], train[1][:batch_size]
     steps: dict[str, Callable[[], None]] = {}
     for name, make in arms.items():
-        for form, chosen in {name: backend, f"{name} (printed)": "printed"}.items():
+        forms = {name: backend} | ({f"{name} (printed)": "printed"} if printed else {})
+        for form, chosen in forms.items():
             torch.manual_seed(0)
             model = use_backend(make(), chosen).train()
             model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it

@@ -139,10 +139,22 @@ class Trainer:
     def cost(self) -> dict[str, Any]:
         """What a training step of each arm costs; nothing in mixed precision, in which none is timed."""
         names = [name for name in self.run.timed or self.arms if self.arms[name].solve is None]
+        return {} if self.settings.epochs == 0 or self.settings.precision != "no" else self._steps(names)
+
+    def seconds(self, seeds: int, searched: bool, only: Collection[str] = ()) -> float:
+        """What all trainings will take from the beginning, judging left out, by one float32 step of each arm."""
+        steps = -(-len(self.data.train[1]) // self.settings.batch_size) * self.settings.epochs
+        total = 0.0
+        for name, arm in self.arms.items():
+            if arm.solve is None and (not only or name in only):
+                trainings = seeds + (len(arm.rates) * self.run.search_epochs if searched and len(arm.rates) > 1 else 0)
+                (taken,) = self._steps([name], rounds=1, printed=False).values()  # one model at a time is in memory
+                total += steps * taken["seconds"] * arm.epochs * trainings
+        return total
+
+    def _steps(self, names: Collection[str], **how: Any) -> dict[str, Any]:
         from mobius_lib.training import ResidentBatches
 
-        if self.settings.epochs == 0 or self.settings.precision != "no":
-            return {}
         x, y = self.data.train
         first = ResidentBatches(
             x[: self.settings.batch_size].to(self.place),
@@ -160,6 +172,7 @@ class Trainer:
             self.backend or "auto",
             baseline=self.run.baseline,
             objectives={name: self.arms[name].objective for name in names},
+            **how,
         )
 
     def _held_out(self, name: str, rate: float) -> float:

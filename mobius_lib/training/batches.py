@@ -5,6 +5,7 @@ import numbers
 import os
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -74,6 +75,15 @@ def check_labels(labels: tuple[int, int], classes: int | None = None) -> None:
         )
 
 
+def tensor_of(values: Tensor | np.ndarray) -> Tensor:
+    """The tensor, or that of a NumPy array: of the same memory where it can be, also of a file that is mapped."""
+    if not isinstance(values, np.ndarray):
+        return values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it may not be written: nobody will
+        return torch.from_numpy(np.ascontiguousarray(values, values.dtype.newbyteorder("=")))
+
+
 class ResidentBatches:
     """Batches of tensors that are in memory, on the device that trains: the fastest where the data fits.
 
@@ -82,7 +92,7 @@ class ResidentBatches:
 
     Args:
         x: samples, (N, ...), of any dtype, of which float16 comes as float32; y: their classes, (N,), whole numbers
-            from 0.
+            from 0. NumPy arrays are taken, too.
         batch_size: samples per batch; the last one may be smaller.
         shuffle: draw a new order every epoch.
         seed: of the order.
@@ -97,8 +107,8 @@ class ResidentBatches:
 
     def __init__(
         self,
-        x: Tensor,
-        y: Tensor,
+        x: Tensor | np.ndarray,
+        y: Tensor | np.ndarray,
         batch_size: int,
         *,
         shuffle: bool,
@@ -109,6 +119,7 @@ class ResidentBatches:
     ) -> None:
         if len(x) != len(y):
             raise DataError(f"There are {len(x)} samples but {len(y)} labels; give each sample one label.")
+        x, y = tensor_of(x), tensor_of(y)
         self._plan = _Plan(len(y), batch_size, shuffle, seed)
         self.samples = self._plan.samples
         self.label_range = label_range(y)

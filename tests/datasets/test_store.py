@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import constants
 
 from mobius_lib.datasets import feature_files, shards, store
-from mobius_lib.datasets.feature_files import load_features
+from mobius_lib.datasets.feature_files import imagenet_clip, load_features
 from mobius_lib.errors import DataError
 from tests.hub.stand_in import stand_in
 
@@ -266,6 +268,29 @@ def test_ctrl_c_ends_it_once_while_the_hub_is_silent(tmp_path):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=100)  # of the 300 seconds that the hub would have it wait
     assert process.returncode == -signal.SIGINT and said.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("room", [900, 1100, 1900])
+def test_a_disk_that_is_full_loses_nothing(tmp_path, monkeypatch, room):
+    """The system itself refuses what is written beyond: of a shard's 1.5 kB, or of the 1.2 kB that are made of them."""
+    write(tmp_path / "hub" / "clip_vit_l14" / "train", 66)
+    for name, value in {"ROWS": {}, "DIMS": {}}.items():
+        monkeypatch.setattr(feature_files, name, value)
+    with stand_in(tmp_path / "hub") as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        template = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path / "whole"))
+        expected = imagenet_clip("train")
+        monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path / "full"))
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            with pytest.raises(DataError, match=r"cannot be written \(file too large, .* GB free\); make room there"):
+                imagenet_clip("train")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert all(map(torch.equal, imagenet_clip("train"), expected))
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

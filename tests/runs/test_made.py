@@ -8,7 +8,9 @@ import torch
 
 from mobius_lib.datasets.made import SphereMixture
 from mobius_lib.runs import RUNS, execute, made
+from mobius_lib.runs.made_by import data_of
 from mobius_lib.runs.registry import run_at
+from mobius_lib.training import ResidentBatches
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,17 @@ def test_the_recipe_runs_on_a_made_set(name, tmp_path):
     assert 0.78 < found["extra"]["Bayes' rule"]["accuracy"] < 0.84
     (train, test) = found["data"]
     assert train.startswith("SphereMixture(classes=20") and test.endswith(" test")
+
+
+@pytest.mark.parametrize("name", ["waves-made", "simplex-made"])
+def test_what_is_on_the_disk_is_not_read_to_tell_what_it_is(name, monkeypatch):
+    """At full size that would be two gigabytes at each start, and for each training again."""
+    data = run_at(name, "quick").data()
+    told = data_of(data), ResidentBatches(*data.train, 16, shuffle=True, seed=0).identity()
+    for x, y in (data.train, data.test):
+        x.zero_(), y.zero_()  # of the map in memory
+    again = data_of(data), ResidentBatches(*data.train, 16, shuffle=True, seed=0).identity()
+    assert told == again
 
 
 @pytest.mark.parametrize("pair", [("waves-made", "waves-clip"), ("simplex-made", "simplex-imagenet")])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,14 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from mobius_lib import cli
+from mobius_lib.datasets.made import sphere_mixture
 from mobius_lib.errors import MobiusError
 from mobius_lib.runs import ABOUT, RUNS, RunError, execute, load_result
+from mobius_lib.runs.base import Data
 from mobius_lib.runs.publish import publish
+from mobius_lib.runs.simplex import arms as david_arms
+from mobius_lib.runs.simplex.probe import load_david
+from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid
 from mobius_lib.training import hub
 from mobius_lib.training.hub import HubAway, HubError, check_access
 from tests.hub.stand_in import StandIn, stand_in
@@ -85,6 +91,48 @@ def test_the_card_loads_what_it_speaks_of(done, tmp_path, monkeypatch, tiny):
     with torch.no_grad():
         right = (scope["model"](x).argmax(1) == y).double().mean().item()
     assert right == pytest.approx(accuracies[0])
+
+
+def test_a_david_goes_where_seed_002_has_it(tmp_path, monkeypatch, tiny):
+    """And is read by the loader of published weights, and by the seed's snippet with the numbers of its own files."""
+    config = DavidConfig(feature_dim=8, num_classes=4, k=2, scales=(6, 10), tau=0.5, position="batch")
+    x, y = sphere_mixture(40, 4, 8, concentration=20.0, split="test")
+    run = replace(
+        tiny,
+        arms={"my david": david_arms.david(config), "linear": lambda: torch.nn.Linear(8, 4)},
+        data=lambda: Data(sphere_mixture(96, 4, 8, concentration=20.0), (x, y), {"made": "1" * 64}),
+        state=david_arms.state, measure=david_arms.measure, readings=None, extra=None, baseline="linear",
+    )  # fmt: skip
+    monkeypatch.setitem(RUNS, "tiny", run)
+    record = tmp_path / "tiny.quick.json"
+    row = execute(
+        run, device="cpu", output=record, work=tmp_path / "outputs" / "tiny" / "quick", progress=False
+    )["arms"]["my david"][0]  # fmt: skip
+    into = publish(record, tmp_path / "outputs", tmp_path / "out")
+    (folder,) = (into / "weights" / "GeoFractalDavid-Basin-k2").iterdir()
+    best = f"best_model_acc{100 * row['best_accuracy']:.2f}"
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"{best}.safetensors", f"{best}_metadata.json", "train_config.json", "training_history.json"),
+        *(f"cantor_prototypes_{name}.png" for name in ("distribution", "sorted", "cross_scale")),
+    }
+    assert re.fullmatch(r"\d{8}_\d{6}_my-david-seed0", folder.name)
+    (events,) = (into / "runs" / folder.parent.name / folder.name).iterdir()
+    assert events.name.startswith("events.out.tfevents.")
+    assert [path.name for path in (into / "checkpoints").iterdir()] == ["tiny_linear-seed0"], "the other as seed 000"
+    told = json.loads((folder / "train_config.json").read_text())
+    assert told["loss"]["coherence"] == BasinLoss().coherence and told["recipe"]["epochs"] == 3
+    history = json.loads((folder / "training_history.json").read_text())
+    assert max(epoch["val_accuracy"] for epoch in history) == row["best_accuracy"]
+
+    snippet = {name: told["model"][name] for name in ("feature_dim", "num_classes", "k", "scales", "alpha_init", "tau")}
+    by_hand = GeoFractalDavid(**snippet, position=told["model"]["position"])
+    by_hand.load_state_dict(load_file(folder / f"{best}.safetensors"))
+    read = load_david(folder / f"{best}.safetensors")
+    assert (read.config.tau, read.config.position) == (0.5, "batch"), "of which weights alone say nothing"
+    for model in (by_hand.eval(), read):
+        with torch.no_grad():
+            assert (model(x).argmax(1) == y).double().mean().item() == pytest.approx(row["best_accuracy"])
+    assert f'load_file("weights/GeoFractalDavid-Basin-k2/{folder.name}/{best}' in (into / "README.md").read_text()
 
 
 def test_made_again_it_replaces_what_it_made_and_nothing_else(done, tmp_path):

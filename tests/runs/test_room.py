@@ -11,7 +11,9 @@ from torch import nn
 from mobius_lib.datasets import paths
 from mobius_lib.datasets.feature_files import published_bytes
 from mobius_lib.errors import DataError
-from mobius_lib.runs import RUNS, RunError, execute, room
+from mobius_lib.runs import RUNS, RunError, execute, room, trainer
+from mobius_lib.runs.base import Arm
+from mobius_lib.runs.replay import Enough
 from mobius_lib.runs.room import Needs, check_machine
 from mobius_lib.training.checkpoint import RunFolder
 
@@ -45,7 +47,7 @@ def test_it_says_what_it_takes(large, tmp_path, capsys, monkeypatch):
     size = 64 * 30_000 + 30_000 + 3 * 30_000 + 3
     assert f"tiny takes at least {(16 * size + 2e9) / 1e9:.1f} GB of memory (3.0 GB are free)" in told
     assert f"{4 * size * (2 * 3 + 6) / 1e9:.1f} GB for checkpoints in {tmp_path / 'not yet'} (5.0 GB are free)" in told
-    assert "after its first epoch" in told and not (tmp_path / "not yet").exists()
+    assert "when they are here" in told and not (tmp_path / "not yet").exists()
 
 
 def test_too_little_disk_is_told_before_the_data_are_loaded(large, tmp_path, monkeypatch):
@@ -94,6 +96,28 @@ def test_checkpoints_take_what_was_told(large, tiny, tmp_path, monkeypatch):
     execute(run, "quick", seeds=2, device="cpu", work=work, progress=False)
     told = room._checkpoints(run, sizes, 2)
     assert 0.95 * told < most[0] < 1.05 * told  # histories, names and TensorBoard's curves come on top
+
+
+def test_hours_are_told_before_anything_is_trained(large, tiny, monkeypatch, capsys):
+    """Of 90 rows in batches of 15 for three epochs, two seconds a step: 36 s an arm and seed; one arm has two rates."""
+    seen = []
+
+    def steps(arms, *_, **how):
+        seen.append((list(arms), how["rounds"], how["printed"]))
+        return {name: {"seconds": 2.0} for name in arms}
+
+    monkeypatch.setattr(trainer, "paired_steps", steps)
+    small = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3))  # noqa: E731
+    run = replace(large, arms={"a": small, "b": Arm(small, rates=(0.1, 0.2))}, data=tiny.data, search_epochs=0.5)
+
+    def never_trained(*_, **__):
+        raise Enough
+
+    monkeypatch.setattr(trainer.Trainer, "_train", never_trained)
+    with pytest.raises(Enough):
+        execute(run, "quick", seeds=30, device="cpu")
+    assert f"takes about {(30 + 30 + 2 * 0.5) * 36 / 3600:,.1f} hours here" in capsys.readouterr().err
+    assert seen == [(["a"], 1, False), (["b"], 1, False)]
 
 
 @pytest.mark.parametrize("name", ["waves-clip", "simplex-imagenet", "waves-tiny-imagenet"])

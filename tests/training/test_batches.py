@@ -238,3 +238,16 @@ def test_training_does_not_notice_half_precision():
         found[kind] = fit(model, train, test, recipe, device="cpu", progress=False).final_accuracy
     error = (found[torch.float32] * (1 - found[torch.float32]) / len(y_test)) ** 0.5
     assert 0.5 < found[torch.float32] < 0.99 and abs(found[torch.float16] - found[torch.float32]) < error
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<f2"])
+def test_numpy_arrays_are_taken_and_not_copied_where_they_need_not_be(tmp_path, kind):
+    x, y = np.arange(24, dtype=kind).reshape(12, 2), np.arange(12, dtype=np.int16) % 3
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")  # of which torch would warn
+    arguments = {"batch_size": 5, "shuffle": True, "seed": 3}
+    ours = ResidentBatches(mapped, y, **arguments)
+    theirs = ResidentBatches(torch.from_numpy(x.astype(kind[1:])), torch.from_numpy(y), **arguments)
+    for (a, b), (c, d) in zip(ours.epoch(0), theirs.epoch(0), strict=True):
+        assert torch.equal(a, c) and torch.equal(b, d) and a.dtype == torch.float32 and b.dtype == torch.int64
+    assert (ours.x.data_ptr() == mapped.ctypes.data) == (kind[0] == "<")

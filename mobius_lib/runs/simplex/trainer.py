@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +18,12 @@ from mobius_lib.runs.base import Data
 from mobius_lib.runs.simplex.arms import BasinObjective, groups, measure, state
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid
 from mobius_lib.training import Recipe, ResidentBatches, RunFolder, fit, load_model
+from mobius_lib.training.batches import tensor_of
 from mobius_lib.training.checkpoint import write_json, write_whole
 from mobius_lib.training.hub import Uploader, check_access
 from mobius_lib.training.processes import Processes, meet, processes
 
-Rows = tuple[Tensor, Tensor]
+Rows = tuple[Tensor | np.ndarray, Tensor | np.ndarray]
 
 
 def train_david(
@@ -63,7 +65,7 @@ def train_david(
 
     Args:
         train, validation: features (N, feature_dim) and classes (N,) int64; `load_features` and `imagenet_clip` give
-            such pairs.
+            such pairs, and pairs of NumPy arrays are some, too.
         config: David's sizes; None takes k and scales of the published run, with width and classes of `train`. Its
             seed is the one given here.
         loss: which terms, how strong; None is all.
@@ -92,8 +94,8 @@ def train_david(
     config = _configuration(train, config, seed)
     if hub_upload_interval < 0:
         raise MobiusError(f"hub_upload_interval must be 0 or more, not {hub_upload_interval}.")
-    train, validation = (_checked(name, rows, config) for name, rows in (("train", train), ("validation", validation)))
-    _every_class(train[1], config.num_classes)
+    rows, judged = (_checked(name, each, config) for name, each in (("train", train), ("validation", validation)))
+    _every_class(rows[1], config.num_classes)
     recipe = Recipe(
         epochs=epochs,
         lr=lr,
@@ -110,11 +112,11 @@ def train_david(
         check_access(hf_repo, needed=False)
     loss = loss or BasinLoss()
     group = meet(device)
-    place = _Place(Path(output_dir), model_name or f"GeoFractalDavid-Basin-k{config.k}", run_id, group)
+    place = Place(Path(output_dir), model_name or name_of(config), run_id, group)
     model = GeoFractalDavid(config)
-    about = {"model_name": place.name, "run_id": place.run_id, "model": asdict(config), "loss": asdict(loss)}
+    about = place.about(config, loss, asdict(recipe))
     if group.main:
-        place.prepare(about | {"recipe": asdict(recipe)})
+        place.prepare(about)
     uploaders = [] if hf_repo is None else place.uploaders(hf_repo)
 
     def after(record: dict[str, Any]) -> None:
@@ -125,8 +127,8 @@ def train_david(
 
     outcome = fit(
         model,
-        ResidentBatches(*train, batch_size, shuffle=True, seed=seed, device=_resident(device)),
-        ResidentBatches(*validation, 1000, shuffle=False, seed=seed, device=_resident(device)),
+        ResidentBatches(*rows, batch_size, shuffle=True, seed=seed, device=_resident(device)),
+        ResidentBatches(*judged, 1000, shuffle=False, seed=seed, device=_resident(device)),
         recipe,
         place.checkpoints,
         objective=BasinObjective(loss),
@@ -134,7 +136,7 @@ def train_david(
         scalars=state,
         tensorboard=place.events,
         device=device,
-        config=about,
+        config={key: value for key, value in about.items() if key != "recipe"},
         progress=progress,
         on_epoch=after,
     )
@@ -142,7 +144,7 @@ def train_david(
     load_model(model, files.best_weights(), files.checkpoints)
     model.eval()
     here = next(model.parameters()).device
-    found = measure(model, Data(train, tuple(part.to(here) for part in validation)), outcome.history)
+    found = measure(model, Data(rows, tuple(part.to(here) for part in judged)), outcome.history)
     if group.main:
         place.finish(config, outcome.history, found)
         plot_prototypes(model, place.weights)
@@ -151,7 +153,12 @@ def train_david(
     return model, outcome.best_accuracy
 
 
-class _Place:
+def name_of(config: DavidConfig) -> str:
+    """Of a model that has been given none."""
+    return f"GeoFractalDavid-Basin-k{config.k}"
+
+
+class Place:
     """The three folders of a run, and what is written into the first."""
 
     def __init__(self, output_dir: Path, name: str, run_id: str | None, group: Processes) -> None:
@@ -170,6 +177,11 @@ class _Place:
         return next(
             each for i in range(1, len(taken) + 2) if (each := stamp if i == 1 else f"{stamp}_{i}") not in taken
         )
+
+    def about(self, config: DavidConfig, loss: BasinLoss | None, recipe: dict[str, Any]) -> dict[str, Any]:
+        """What train_config.json holds; None: trained by another loss."""
+        named = {"model_name": self.name, "run_id": self.run_id, "model": asdict(config)}
+        return named | {"loss": None if loss is None else asdict(loss), "recipe": recipe}
 
     def prepare(self, about: dict[str, Any]) -> None:
         """Makes the folder of the weights and writes train_config.json; a run that goes on keeps the one it has."""
@@ -308,11 +320,12 @@ def _classes_of(y: Tensor) -> int:
     return found
 
 
-def _pair(name: str, rows: Rows) -> Rows:
+def _pair(name: str, rows: Rows) -> tuple[Tensor, Tensor]:
     """The two tensors, of the right shapes and types."""
-    if not isinstance(rows, tuple | list) or len(rows) != 2 or not all(isinstance(part, Tensor) for part in rows):
+    kinds = (Tensor, np.ndarray)
+    if not isinstance(rows, tuple | list) or len(rows) != 2 or not all(isinstance(part, kinds) for part in rows):
         raise DataError(f"{name} must be a pair of tensors, features and labels, not a {type(rows).__name__}.")
-    x, y = rows
+    x, y = map(tensor_of, rows)
     if x.ndim != 2 or not x.is_floating_point() or 0 in x.shape:
         raise DataError(
             f"The features of {name} must be floating-point rows (N, feature_dim), N >= 1, not {x.dtype} of shape "
@@ -326,7 +339,7 @@ def _pair(name: str, rows: Rows) -> Rows:
     return x, y.long()
 
 
-def _checked(name: str, rows: Rows, config: DavidConfig) -> Rows:
+def _checked(name: str, rows: Rows, config: DavidConfig) -> tuple[Tensor, Tensor]:
     """Rows that the configured model can be trained on or judged by."""
     x, y = _pair(name, rows)
     if x.shape[1] != config.feature_dim:

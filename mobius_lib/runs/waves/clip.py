@@ -4,6 +4,7 @@ Two runs: `waves-clip` trains lens and twin by seed 001's recipe, `waves-clip-we
 Source: seed 001, which reports 80.8% top-1 for the lens.
 """
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from mobius_lib.datasets.feature_files import published_features
+from mobius_lib.datasets.hub_files import patiently
 from mobius_lib.datasets.paths import sha256
 from mobius_lib.datasets.store import Stored
 from mobius_lib.errors import DataError
+from mobius_lib.files import reason
 from mobius_lib.fingerprint import known_by
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.room import published_needs
@@ -65,22 +68,32 @@ def published() -> nn.Module:
 
 
 def fetched() -> tuple[Path, dict[str, Tensor]]:
-    """The file of the published weights, and what it holds.
+    """The file of the published weights, and what it holds. A damaged one in the cache is fetched anew.
 
     Raises:
-        DataError: when it cannot be fetched or read.
+        DataError: when it cannot be fetched or kept, or comes damaged.
     """
     from huggingface_hub import hf_hub_download
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        path = hf_hub_download(WEIGHTS_REPO, WEIGHTS_FILE)
-        return Path(path), load_file(path)
-    except Exception as error:  # the hub client raises many types, and so does a damaged file
-        raise DataError(
-            f"The published weights {WEIGHTS_REPO}/{WEIGHTS_FILE} could not be fetched ({type(error).__name__}); "
-            "connect to the network, and the same command goes on."
-        ) from error
+    what = f"The published weights {WEIGHTS_REPO}/{WEIGHTS_FILE}"
+    for anew in (False, True):
+        try:
+            ask = partial(hf_hub_download, WEIGHTS_REPO, WEIGHTS_FILE, force_download=anew)
+            path = Path(patiently(ask, what, f"https://huggingface.co/{WEIGHTS_REPO}"))
+            kept_as = path.resolve().name  # by the hub's client, below the SHA-256 that the hub tells
+            if not re.fullmatch("[0-9a-f]{64}", kept_as) or sha256(path) == kept_as:
+                return path, load_file(path)
+        except SafetensorError:
+            continue
+        except OSError as error:
+            where = error.filename or "the cache of the hub's client"
+            raise DataError(
+                f"{what} cannot be kept ({where}: {reason(error)}); make room there, or name another folder in the "
+                "environment variable HF_HOME."
+            ) from error
+    raise DataError(f"{what} came damaged twice; a proxy on the way may change them: try another network.")
 
 
 def weights_facts() -> dict[str, Any]:

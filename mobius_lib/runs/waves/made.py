@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import nn
 
+from mobius_lib.fingerprint import known_by
 from mobius_lib.runs import made
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.waves import ABOUT
@@ -19,8 +20,8 @@ DIM = 768
 def load(scale: str) -> Data:
     """Rows of 768, laid out 24 x 32."""
     data = made.load(scale, DIM)
-    (x, y), (x_test, y_test) = data.train, data.test
-    return replace(data, train=(x.view(-1, 1, 24, 32), y), test=(x_test.view(-1, 1, 24, 32), y_test))
+    train, test = ((known_by(x.view(-1, 1, 24, 32), x), y) for x, y in (data.train, data.test))
+    return replace(data, train=train, test=test)
 
 
 def lens(classes: int) -> nn.Module:

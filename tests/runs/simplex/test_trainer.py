@@ -53,7 +53,7 @@ class Stop(Exception):
 @pytest.fixture
 def interrupted(train, monkeypatch):
     """Stopped after the third of four epochs, before its files are exported."""
-    original, calls = david._Place.export, []
+    original, calls = david.Place.export, []
 
     def export(self, config) -> None:
         calls.append(None)
@@ -61,10 +61,10 @@ def interrupted(train, monkeypatch):
             raise Stop
         original(self, config)
 
-    monkeypatch.setattr(david._Place, "export", export)
+    monkeypatch.setattr(david.Place, "export", export)
     with pytest.raises(Stop):
         train()
-    monkeypatch.setattr(david._Place, "export", original)
+    monkeypatch.setattr(david.Place, "export", original)
 
 
 def test_files_of_the_card(train, tmp_path):
@@ -179,6 +179,12 @@ def test_the_seed_decides(train, tmp_path):
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     other = train(run_id="three", seed=1).model.state_dict()
     assert not torch.equal(first["heads.6.class_prototypes"], other["heads.6.class_prototypes"])
+
+
+def test_numpy_arrays_are_rows(train):
+    arrays = {name: tuple(part.numpy() for part in rows(*of)) for name, of in
+              {"train": ("train", 160), "validation": ("test", 80)}.items()}  # fmt: skip
+    assert torch.equal(train(**arrays, run_id="two").model.fusion_weights, train().model.fusion_weights)
 
 
 def test_sizes_come_from_the_data_and_names_from_the_clock(train, tmp_path, monkeypatch):

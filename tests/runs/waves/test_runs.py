@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 from torch.nn.functional import normalize, silu
 
-from mobius_lib.datasets import fashion_mnist, features
+from mobius_lib.datasets import fashion_mnist, features, hub_files
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.datasets.store import Stored
 from mobius_lib.errors import CheckpointError, DataError
@@ -212,7 +214,7 @@ def weights_hub(published, monkeypatch):
     asked: list[Any] = []
 
     def serve(path: Path) -> list[Any]:
-        def hf_hub_download(repo: str, name: str) -> str:
+        def hf_hub_download(repo: str, name: str, force_download: bool) -> str:
             asked.append((repo, name))
             return str(path)
 
@@ -301,17 +303,58 @@ def test_published_weights_that_are_none(weights_hub, published, tmp_path, monke
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(path.read_bytes()[:-1000])
     weights_hub(cut)
-    with pytest.raises(DataError, match=r"best_model\.safetensors could not be fetched .*connect to the network"):
+    with pytest.raises(DataError, match=r"best_model\.safetensors came damaged twice; .* try another network"):
         waves_clip.published()
     save_file(MobiusNet(num_classes=10, channels=(4,), depths=(1,)).state_dict(), tmp_path / "small.safetensors")
     weights_hub(tmp_path / "small.safetensors")
     with pytest.raises(CheckpointError, match="another model"):
         waves_clip.published()
 
-    def away(*_: object) -> None:
-        raise ConnectionError("no route to host")
+
+@pytest.mark.parametrize("damage", ["a bit", "the end"])
+def test_published_weights_that_are_damaged_in_the_cache_are_fetched_anew(published, tmp_path, monkeypatch, damage):
+    """As the hub's client keeps them: a link to a file that has their SHA-256 for its name."""
+    content = published[1].read_bytes()
+    blob, link = tmp_path / hashlib.sha256(content).hexdigest(), tmp_path / "best_model.safetensors"
+    blob.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:] if damage == "a bit" else content[:-9])
+    link.symlink_to(blob)
+    asked = []
+
+    def hf_hub_download(*_: str, force_download: bool) -> str:
+        asked.append(force_download)
+        if force_download:
+            blob.write_bytes(content)
+        return str(link)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
+    model = waves_clip.published()
+    assert asked == [False, True]
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in published[0].state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("error", "calls", "words"),
+    [
+        (ConnectionError("no route to host"), 6, r"fetched \(ConnectionError: no route to host\); connect"),
+        (404, 1, f"https://huggingface.co/{waves_clip.WEIGHTS_REPO} shows what is there"),
+        (403, 1, "hf auth login"),
+        (503, 6, "the same command goes on"),
+        (OSError(28, "No space left on device"), 1, r"cannot be kept \(.*: no space left on device\); .* HF_HOME"),
+    ],
+    ids=str,
+)
+def test_published_weights_that_cannot_be_had(monkeypatch, error, calls, words):
+    asked = []
+
+    def away(*_: object, **__: object) -> None:
+        asked.append(1)
+        if isinstance(error, int):
+            response = httpx.Response(error, request=httpx.Request("GET", "http://hub"))
+            raise HfHubHTTPError(f"{error} of the hub", response=response)
+        raise error
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", away)
-    with pytest.raises(DataError, match=r"could not be fetched \(ConnectionError\)") as error:
+    monkeypatch.setattr(hub_files, "PAUSE", 0.0)
+    with pytest.raises(DataError, match=words) as raised:
         execute(replace(RUNS["waves-clip-weights"], data=lambda: waves_features.load()), "full", progress=False)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(raised.value) and len(asked) == calls
