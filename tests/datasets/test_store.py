@@ -270,10 +270,12 @@ def test_ctrl_c_ends_it_once_while_the_hub_is_silent(tmp_path):
     assert process.returncode == -signal.SIGINT and said.rstrip().endswith("KeyboardInterrupt")
 
 
-@pytest.mark.parametrize("room", [900, 1100, 1900])
-def test_a_disk_that_is_full_loses_nothing(tmp_path, monkeypatch, room):
-    """The system itself refuses what is written beyond: of a shard's 1.5 kB, or of the 1.2 kB that are made of them."""
-    write(tmp_path / "hub" / "clip_vit_l14" / "train", 66)
+@pytest.mark.parametrize("share", [0.5, 1.0], ids=["for no shard", "for shards and not for all rows"])
+def test_a_disk_that_is_full_loses_nothing(tmp_path, monkeypatch, share):
+    """The system itself refuses what is written of a file beyond this share of a shard."""
+    shards = write(tmp_path / "hub" / "clip_vit_l14" / "train", 600).iterdir()
+    room = int(share * max(path.stat().st_size for path in shards))
+    assert room < 600 * DIM * 2
     for name, value in {"ROWS": {}, "DIMS": {}}.items():
         monkeypatch.setattr(feature_files, name, value)
     with stand_in(tmp_path / "hub") as server:
