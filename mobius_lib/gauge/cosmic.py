@@ -220,6 +220,8 @@ class Trained(NamedTuple):
     components: list[float]
     """Of the same, by as many principal components of the training fibres as each level has latents: what a plain
     linear code keeps."""
+    single: float
+    """Of the same, by a `FibreVAE` with as many latents as the last level, of as many steps in all."""
 
 
 def train_stack(fibres: Tensor, *, held_out: float = 0.2, steps: int = STEPS, seed: int = 0) -> Trained:
@@ -239,12 +241,15 @@ def train_stack(fibres: Tensor, *, held_out: float = 0.2, steps: int = STEPS, se
     order = torch.randperm(len(fibres), generator=torch.Generator().manual_seed(seed))
     test, train = fibres[order[:count]], fibres[order[count:]]
     stack = FractalVAEStack(fibres.shape[1]).to(fibres).fit(train, steps=steps, seed=seed)
+    one = FibreVAE(fibres.shape[1]).to(fibres).fit(train, steps=steps * (len(INNER) + 1), seed=seed)
     directions = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh
     plain = []
     for width in INNER:
         some, centred = directions[:width], test - train.mean(0)
         plain.append(relative_error(test, train.mean(0) + centred @ some.mT @ some))
-    return Trained(stack, stack.errors(train), stack.errors(test), plain)
+    with torch.no_grad():
+        single = relative_error(test, one.decode(one.encode(test)[0]))
+    return Trained(stack, stack.errors(train), stack.errors(test), plain, single)
 
 
 class CosmicLinear(Rung):

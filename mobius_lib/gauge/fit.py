@@ -15,7 +15,7 @@ Source: ours, because the source gives none ("no gradient descent"). Matching pu
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -115,30 +115,54 @@ def refined(essence: Tensor, found: Cascade, steps: int = 100) -> tuple[Cascade,
         the cascade, mu and sigma in float64; and the squared error that is left of the essence.
     """
     core, places = essence.double(), torch.arange(essence.shape[1], dtype=torch.float64)
-    mu, sigma, size = found.mu.double(), found.sigma.double(), core.square().sum().clamp_min(1e-300)
+    mu, sigma = found.mu.double(), found.sigma.double()
     moves = torch.zeros(2, len(mu), dtype=torch.float64, requires_grad=True)
 
     def left() -> Tensor:
-        g = gauge.gaussians(mu + sigma * moves[0], sigma * moves[1].exp(), places)
-        g = g / g.square().sum(1, keepdim=True).clamp_min(1e-300).sqrt()
-        gram, right = g @ g.mT + 1e-10 * torch.eye(len(g), dtype=g.dtype), g @ core.mT  # the ridge parts equal ones
-        return 1 - (right * torch.cholesky_solve(right, torch.linalg.cholesky(gram))).sum() / size
+        return share_left(gauge.gaussians(mu + sigma * moves[0], sigma * moves[1].exp(), places), core)
 
+    descend(left, [moves], steps)
+    with torch.no_grad():
+        return Cascade(mu + sigma * moves[0], sigma * moves[1].exp()), (left() * _size(core)).item()
+
+
+def share_left(g: Tensor, aim: Tensor, ridge: float = 1e-10) -> Tensor:
+    """The share of |aim|^2 that no mixture of the rows of g takes away, to be differentiated.
+
+    Args:
+        g: (F, T), float64.
+        aim: (M, T), float64.
+        ridge: parts rows that are equal; beside rows of length 1.
+    Returns:
+        (), 0 ... 1.
+    """
+    g = g / g.square().sum(1, keepdim=True).clamp_min(1e-300).sqrt()
+    gram, right = g @ g.mT + ridge * torch.eye(len(g), dtype=g.dtype, device=g.device), g @ aim.mT
+    return 1 - (right * torch.cholesky_solve(right, torch.linalg.cholesky(gram))).sum() / _size(aim)
+
+
+def descend(loss: Callable[[], Tensor], moved: Iterable[Tensor], steps: int) -> list[float]:
+    """L-BFGS, in place, towards where no small move makes the loss smaller. Returns all losses that it saw."""
     optimizer = torch.optim.LBFGS(
-        [moves], max_iter=steps, history_size=20, tolerance_grad=1e-10, tolerance_change=1e-13,
+        moved, max_iter=steps, history_size=20, tolerance_grad=1e-10, tolerance_change=1e-13,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
+    seen = []
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = left()
-        loss.backward()
-        return loss
+        found = loss()
+        found.backward()
+        seen.append(found.item())
+        return found
 
     with torch.enable_grad():
         optimizer.step(closure)
-    with torch.no_grad():
-        return Cascade(mu + sigma * moves[0], sigma * moves[1].exp()), (left() * size).item()
+    return seen
+
+
+def _size(aim: Tensor) -> Tensor:
+    return aim.square().sum().clamp_min(1e-300)
 
 
 def pursue_rows(w: Tensor, widths: Sequence[Tensor]) -> tuple[Cascade, Tensor]:

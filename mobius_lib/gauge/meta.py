@@ -1,5 +1,6 @@
 """L5: three scales at once, each carried into a common fibre and weighted by attention."""
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -11,6 +12,7 @@ from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.base import Rung, Stored, at_any_scale, check_matrix, check_terms, check_whole
 from mobius_lib.gauge.bits import permutation_bits
 from mobius_lib.gauge.bridge import MobiusHarmonicBridge, Resolution, resolve
+from mobius_lib.gauge.fit import descend, share_left
 from mobius_lib.gauge.harmonic import spread_positions
 
 WINDOWS = (5, 15, 50)
@@ -28,7 +30,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "connection": ("down", "down_bias", "up", "up_bias"),
     "attention": ("query", "keys"),
     "cascade": ("mu", "sigma_0", "beta"),
-    "heights": ("hw",),
 }
 """What `learn` can train, by name."""
 
@@ -350,30 +351,27 @@ class MetaMobiusLinear(Rung):
             ValueError: for other shapes, or what is not finite.
         """
         x, y = self._pairs(x, y)
-        z = self.coordinates(x)
-        features = (self.attention(z).unsqueeze(-1) * self.transport(z)).flatten(-2)
-        aim = y if self.bias is None else y - self.bias.to(y.dtype)
-        heights = gauge.amplitudes(aim.mT, features.mT)
+        heights = gauge.amplitudes(self._aim(y), self._features(self.coordinates(x)))
         self.hw.copy_(heights.unflatten(1, (len(self.windows), self.terms)).permute(1, 0, 2))
-        return self._loss(x, y).item()
+        return (self._wide_forward(x) - y).square().mean().item()
 
     def learn(
         self, x: Tensor | np.ndarray, y: Tensor | np.ndarray, parts: Collection[str] = ("connection", "attention"), *,
-        steps: int = 300, lr: float = 0.01,
+        steps: int = 100,
     ) -> list[float]:  # fmt: skip
-        """Train some parts of the layer to give y for rows x, in place, by Adam on all rows at once.
+        """Train some parts of the layer to give y for rows x, in place, with the heights that are best beside them.
 
-        The rest of the layer stays as it is. What was best on the way is kept, so it gets no worse on these rows. The
-        same call gives the same: nothing is drawn.
+        By L-BFGS on all rows at once, in float64, of what the best heights leave (variable projection: Golub and
+        Pereyra, 1973); at the end the heights are set as by `solve`. The rest of the layer stays as it is. It gets no
+        worse on these rows, and the same call gives the same: nothing is drawn.
 
         Args:
-            x: (T, in_features).
+            x: (T, in_features), T at least the S N heights of an output.
             y: (T, out_features).
             parts: of `PARTS`.
-            steps: of Adam, whose rate falls to 0 along a cosine.
-            lr: its first rate; heights and places learn at this rate, too.
+            steps: of L-BFGS, at most.
         Returns:
-            the mean squared error before each step, and what is left.
+            the mean squared error that the best heights leave: at first, wherever it was looked at, and at the end.
         Raises:
             ValueError: for other shapes, what is not finite, or an unknown part.
         """
@@ -381,36 +379,38 @@ class MetaMobiusLinear(Rung):
             raise ValueError(f"parts must name some of {', '.join(PARTS)}, not {', '.join(map(str, parts))}.")
         x, y = self._pairs(x, y)
         check_whole("steps", steps)
-        named = [getattr(self, name) for part in parts for name in PARTS[part]]
-        trained = [each for each in named if each is not None and each.requires_grad]
-        if not trained:
+        names = [name for part in parts for name in PARTS[part] if getattr(self, name) is not None]
+        names = [name for name in names if getattr(self, name).requires_grad]
+        if not names:
             raise ValueError(f"Nothing can be trained of {', '.join(parts)}: call requires_grad_() first.")
-        gradients_before = [each.grad for each in trained]
-        optimizer = torch.optim.Adam(trained, lr=lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        losses: list[float] = []
-        best, kept = float("inf"), [each.detach().clone() for each in trained]
-        for step in range(steps + 1):
-            with torch.enable_grad():
-                loss = self._loss(x, y)
-            losses.append(loss.item())
-            if losses[-1] < best:
-                best, kept = losses[-1], [each.detach().clone() for each in trained]
-            if step < steps:
-                gradients = torch.autograd.grad(loss, trained, allow_unused=True)
-                for each, gradient in zip(trained, gradients, strict=True):
-                    each.grad = gradient
-                optimizer.step()
-                schedule.step()
-        with torch.no_grad():
-            for each, value, gradient in zip(trained, kept, gradients_before, strict=True):
-                each.copy_(value)
-                each.grad = gradient
-        losses[-1] = best
-        return losses
+        wide = copy.deepcopy(self).double()
+        rows, aim = x.double(), self._aim(y).double()
+        kept = None if "cascade" in parts else wide.coordinates(rows).detach()
 
-    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
-        return (self._wide_forward(x) - y).square().mean()
+        def left() -> Tensor:
+            z = wide.coordinates(rows) if kept is None else kept
+            return share_left(wide._features(z), aim, gauge.SMALLEST_DIRECTION)
+
+        before = self.solve(x, y)
+        first = {name: getattr(self, name).detach().clone() for name in names}
+        seen = descend(left, [getattr(wide, name) for name in names], steps)
+        with torch.no_grad():
+            for made in ({name: getattr(wide, name) for name in names}, first):
+                for name, value in made.items():
+                    getattr(self, name).copy_(value)
+                after = self.solve(x, y)
+                if after <= before:  # else rounding has eaten it, and what was there comes back
+                    break
+        size = aim.square().mean().item()
+        return [before, *(share * size for share in seen), after]
+
+    def _features(self, z: Tensor) -> Tensor:
+        """alpha_s tau_s(z_s), which the heights are multiplied by: (T, S, N) to (S N, T)."""
+        return (self.attention(z).unsqueeze(-1) * self.transport(z)).flatten(-2).mT
+
+    def _aim(self, y: Tensor) -> Tensor:
+        """What is left of y for the heights: (T, out) to (out, T)."""
+        return (y if self.bias is None else y - self.bias.detach().to(y.dtype)).mT
 
     def _pairs(self, x: Tensor | np.ndarray, y: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
         x, y = check_matrix(x, "x").to(self.hw), check_matrix(y, "y").to(self.hw)

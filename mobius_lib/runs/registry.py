@@ -7,7 +7,9 @@ from mobius_lib.runs import RunError, described
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.cantor import alpha as cantor_alpha
 from mobius_lib.runs.cantor import mask as cantor_mask
+from mobius_lib.runs.gauge import connection as gauge_connection
 from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
+from mobius_lib.runs.gauge import cosmic as gauge_cosmic
 from mobius_lib.runs.gauge import encoder as gauge_encoder
 from mobius_lib.runs.gauge import kpz as gauge_kpz
 from mobius_lib.runs.gauge import lens as gauge_lens
@@ -53,6 +55,8 @@ RUNS: dict[str, Run] = {
         gauge_lens.RUN,
         gauge_encoder.RUN,
         gauge_kpz.RUN,
+        gauge_connection.RUN,
+        gauge_cosmic.RUN,
         twistor_text.RUN,
         twistor_maps.RUN,
         twistor_continual.RUN,
@@ -66,6 +70,8 @@ CELLS: dict[str, Callable[[Run, Data, Mapping[str, Mapping[str, Any]]], Mapping[
     "gauge-lens": gauge_lens.cell,
     "gauge-encoder": gauge_encoder.cell,
     "gauge-kpz": gauge_kpz.cell,
+    "gauge-connection": gauge_connection.cell,
+    "gauge-cosmic": gauge_cosmic.cell,
     "twistor-text": twistor_text.cell,
     "twistor-maps": twistor_maps.cell,
     "twistor-continual": twistor_continual.cell,

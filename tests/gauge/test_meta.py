@@ -128,6 +128,7 @@ def moved(layer, seed=2, size=0.3, parts=("connection",)):
 @pytest.mark.parametrize("activation", ["linear", "tanh"])
 def test_routes_against_the_differential_equation(activation):
     """Through 5, 15 and 50 to the common fibre, windows in any order: in a hundred small steps of each link."""
+    torch.manual_seed(0)
     layer, printed_one = (
         MetaMobiusLinear(12, 7, 3, windows=(15, 50, 5), activation=activation, route=route).double()
         for route in ("path", "steps")
@@ -229,8 +230,7 @@ def test_what_is_trained_beats_the_closed_form_at_the_same_bits(part, route):
         layer.hw += 0.01
         assert (layer(train[0]) - train[1]).square().mean().item() > before
         layer.hw -= 0.01
-    # with heights that were the best without it, no attention alone does much better
-    losses = layer.learn(*train, [part] if part == "connection" else [part, "heights"], steps=150, lr=0.02)
+    losses = layer.learn(*train, [part], steps=25 if route == "path" else 60)
     assert layer.solve(*train) <= losses[-1] * (1 + 1e-5)
     trained = (layer(test[0]) - test[1]).square().mean().item()
     assert losses[0] == pytest.approx(before, rel=1e-4) and losses[-1] < 0.7 * before
@@ -242,7 +242,7 @@ def test_what_is_trained_beats_the_closed_form_at_the_same_bits(part, route):
 
 
 def test_training_is_the_same_each_time_and_touches_nothing_else():
-    _, x, y = taught(["connection"])
+    _, x, y = taught(["connection", "attention"])
     made = []
     for _ in range(2):
         torch.manual_seed(1)
@@ -250,13 +250,60 @@ def test_training_is_the_same_each_time_and_touches_nothing_else():
         before = {name: value.clone() for name, value in layer.state_dict().items()}
         state = torch.random.get_rng_state()
         with torch.no_grad():
-            losses = layer.learn(x, y, steps=5)
-        assert torch.equal(torch.random.get_rng_state(), state) and losses[-1] == min(losses) < losses[0]
+            losses = layer.learn(x, y, steps=20)
+        assert torch.equal(torch.random.get_rng_state(), state) and losses[-1] < losses[0]
         changed = {name for name, value in layer.state_dict().items() if not torch.equal(value, before[name])}
-        assert changed == {*PARTS["connection"], *PARTS["attention"]}
+        assert changed == {*PARTS["connection"], *PARTS["attention"], "hw"}
         assert all(each.grad is None and each.requires_grad for each in layer.parameters())
         made.append(losses)
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_best_heights_leave_is_what_solve_leaves(seed):
+    """Of layers with anything in them: what is trained is the error itself, and training never makes it larger."""
+    _, x, y = taught(["connection", "attention"], rows=120, seed=seed)
+    layer = moved(MetaMobiusLinear(24, 6, 3, activation="tanh", bias=True).double(), seed, 0.2, PARTS)
+    nn.init.normal_(layer.bias)
+    wide = x.double(), y.double() + torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
+    losses = layer.learn(*wide, PARTS, steps=4)
+    # by a ridge of 1e-8 where `solve` leaves weak directions out
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5) and min(losses) == pytest.approx(losses[-1], rel=1e-5)
+    assert losses[-1] <= losses[0]
+    with torch.no_grad():
+        assert losses[-1] == pytest.approx((layer(wide[0]) - wide[1]).square().mean().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+@pytest.mark.parametrize("route", ["direct", "steps", "path"])
+def test_gradients_of_every_part_are_those_of_differences(route, activation):
+    torch.manual_seed(0)
+    layer = MetaMobiusLinear(9, 4, 2, windows=(2, 5), activation=activation, route=route, beta="free").double()
+    moved(layer, size=0.2, parts=PARTS)
+    x = torch.randn(3, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    names = [name for name, _ in layer.named_parameters()]
+
+    def of(x, *values):
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
+
+    values = [value.detach().clone().requires_grad_() for _, value in layer.named_parameters()]
+    assert torch.autograd.gradcheck(of, (x, *values), fast_mode=route == "path")  # many small steps
+
+
+def test_no_words_row_of_a_learned_layer_passes_the_svd_of_its_rank():
+    """On words themselves a bent layer is a matrix of rank 3 N: Eckart and Young bound it, whatever it has learned."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        w = torch.randn(40, 3)
+        w = torch.cos(w @ w.mT).double()
+        layer = MetaMobiusLinear.from_dense(w, 3, activation="tanh")
+        words, values = torch.eye(40, dtype=torch.float64), torch.linalg.svdvals(w)
+        before, *_, after = layer.learn(words, w.mT, steps=25)
+        with torch.no_grad():
+            made = layer(words).mT
+        bound = (values[9:].square().sum() / values.square().sum()).sqrt().item()
+        assert torch.linalg.matrix_rank(made, rtol=1e-9) <= 9
+        assert after < before and relative_error(w, made) >= bound * (1 - 1e-9)
 
 
 def test_the_dimensions_of_the_bundle():

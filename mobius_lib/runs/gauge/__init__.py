@@ -53,4 +53,24 @@ ABOUT = by_name(
             "full": COMPUTED(note="10,000 words, more starts; an hour a seed on one core"),
         },
     ),
+    About(
+        name="gauge-connection",
+        chapter=4,
+        summary="what learned connection and attention add to L5 at equal bits: on a text, on layers of networks",
+        scales={
+            "quick": COMPUTED(note="300 words, one network; seconds on one core"),
+            "short": COMPUTED(note="1,000 words, two networks; a minute or two a seed on one core"),
+            "full": COMPUTED(note="5,000 words, two networks; an hour a seed on one core"),
+        },
+    ),
+    About(
+        name="gauge-cosmic",
+        chapter=4,
+        summary="L6, a stack of autoencoders over fibres of L5s: fibres that it has not seen, beside PCA",
+        scales={
+            "quick": COMPUTED(note="200 words, little training; seconds on one core"),
+            "short": COMPUTED(note="1,000 words and a network's layer; a minute a seed on one core"),
+            "full": COMPUTED(note="10,000 words and a network's layer; half an hour a seed on one core"),
+        },
+    ),
 )

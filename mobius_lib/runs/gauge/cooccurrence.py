@@ -104,11 +104,8 @@ def compute(data: Data, seed: int, sizes: Sizes) -> Mapping[str, dict[str, Any]]
 class _Ladder:
     def __init__(self, data: Data, seed: int, sizes: Sizes) -> None:
         self.sizes = sizes
-        tokens = torch.cat((data.train[0], data.train[1][-1:]))
-        self.vocabulary = int(tokens.max()) + 1
-        held = held_out_places(len(tokens), seed)
-        self.bigrams = Bigrams.of(tokens, held, self.vocabulary)
-        self.tokens = tokens.masked_fill(held, text.OUTSIDE)  # held-out words keep their places, and are not counted
+        self.tokens, self.bigrams = parted(data, seed)
+        self.vocabulary = len(self.bigrams.frequency)
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ARMS}
 
     def records(self) -> dict[str, dict[str, Any]]:
@@ -152,17 +149,9 @@ class _Ladder:
         self._measure("4 bits", target, d, *quantised(d, 4))
 
     def _measure(self, name: str, target: str, d: Tensor, approximation: Tensor, bits: int, **known: Any) -> None:
-        forms = [approximation] if is_symmetric(approximation) else [approximation, symmetric_part(approximation)]
+        lost = judged(d, approximation, self.neighbours, self.bigrams)
         self.rows[name].append(
-            {
-                "target": target,
-                **known,
-                "bits": bits,
-                "ratio_in_bits": d.numel() * FLOAT_BITS / bits,
-                "relative_error": min(relative_error(d, form) for form in forms),
-                "neighbours_kept": max(self.neighbours.kept(form) for form in forms),
-                "perplexity": min(self.bigrams.perplexity(form) for form in forms),
-            }
+            {"target": target, **known, "bits": bits, "ratio_in_bits": d.numel() * FLOAT_BITS / bits, **lost}
         )
 
     def _bridges(self, mean: Tensor) -> None:
@@ -181,6 +170,31 @@ class _Ladder:
         own = [row for row in rows if row["target"] == target and row.get("terms", TERMS) == TERMS]
         (chosen,) = [row for row in own if row.get("beside", "L5") == "L5"]
         return {**chosen, "rows": rows}
+
+
+def parted(data: Data, seed: int) -> tuple[Tensor, Bigrams]:
+    """The text without what is held out with a seed, and the pairs of what is.
+
+    Held-out words keep their places, and are not counted.
+    """
+    tokens = torch.cat((data.train[0], data.train[1][-1:]))
+    held = held_out_places(len(tokens), seed)
+    return tokens.masked_fill(held, text.OUTSIDE), Bigrams.of(tokens, held, int(tokens.max()) + 1)
+
+
+def judged(d: Tensor, approximation: Tensor, neighbours: Neighbours, bigrams: Bigrams) -> dict[str, float]:
+    """Three measures of an approximation of D, each of the better of it and its symmetric part."""
+    forms = [approximation] if is_symmetric(approximation) else [approximation, symmetric_part(approximation)]
+    return {
+        "relative_error": min(relative_error(d, form) for form in forms),
+        "neighbours_kept": max(neighbours.kept(form) for form in forms),
+        "perplexity": min(bigrams.perplexity(form) for form in forms),
+    }
+
+
+def mean_of_windows(tokens: Tensor, vocabulary: int) -> Tensor:
+    """The mean of D at the three windows: (V, V)."""
+    return sum(log_cooccurrence(tokens, vocabulary, window) / len(WINDOWS) for window in WINDOWS)  # type: ignore[return-value]
 
 
 def _printed_product(d: Tensor) -> float:

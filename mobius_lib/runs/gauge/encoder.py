@@ -177,12 +177,15 @@ def forms(terms: tuple[int, ...]) -> tuple[Form, ...]:
 
 
 def load() -> Data:
-    """Pictures as bytes. A missing network is told here, before anything is computed."""
+    """Pictures as bytes."""
+    return Data(fashion_mnist("train"), fashion_mnist("test"), digests("FashionMNIST") | weights_hash())
+
+
+def weights_hash() -> dict[str, str]:
+    """Of the network, which is loaded: what is wrong with it is told here, before anything is computed."""
     network()
-    hashes = digests("FashionMNIST")
     file = weights_file()
-    hashes[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Data(fashion_mnist("train"), fashion_mnist("test"), hashes)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def compute(data: Data, seed: int, sizes: Sizes) -> Mapping[str, dict[str, Any]]:
