@@ -38,7 +38,8 @@ EXPECTED = {
     "undecided": {"rungs-without-formula"},
     "awaits": {
         *("drop-in-here", "kpz-here", "ladder-against-svd", "neighbours-kept", "root-law-here", "scales-help"),
-        *("short-is-sharper-here", "kpz-off-the-list"),
+        *("short-is-sharper-here", "kpz-off-the-list", "learned-connection-helps", "learned-attention-helps"),
+        *("learned-parts-predict", "learned-parts-pay", "stack-against-components", "cosmic-against-svd"),
     },
 }
 """A golden list: a change here changes what the book says, so it should be meant."""
@@ -236,3 +237,38 @@ def test_a_replaced_layer_keeps_the_accuracy(judge_one: JudgeOne, write_run: Wri
         verdict = judge_one("drop-in-here")
         assert verdict.outcome == ("seen here" if outcome == "no difference" else outcome)
         assert verdict.measured == pytest.approx(100 * (l5 - 0.999))
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "row", "measure"),
+    [
+        ("learned-connection-helps", "gauge-connection", {"target": "mean", "terms": 8}, "relative_error"),
+        ("learned-attention-helps", "gauge-connection", {"target": "mean", "terms": 8}, "relative_error"),
+        ("learned-parts-pay", "gauge-connection", {"target": "encoder", "terms": 8}, "relative_error"),
+        ("stack-against-components", "gauge-cosmic", {"target": "mean", "terms": 16}, "held_out_error"),
+        ("cosmic-against-svd", "gauge-cosmic", {"target": "mean", "terms": 16}, "relative_error"),
+    ],
+)
+def test_what_the_learned_rungs_say(
+    judge_one: JudgeOne, write_run: WriteRun, claims: dict[str, Claim], name: str, run: str, row: dict[str, Any],
+    measure: str,
+) -> None:  # fmt: skip
+    """Of each target its own rows; spread out, because seeds share the text or the pictures."""
+    arguments = claims[name].arguments
+    first, second = (arguments[side]["arm"] for side in ("first", "second"))
+    assert judge_one(name).outcome == "awaits"
+
+    def write(gap: float, spread: float = 0.0) -> None:
+        def of(error: float) -> dict[str, Any]:
+            # directly in the record and at another target stand other numbers
+            return {measure: 0.9, "rows": [{**row, "target": "other", measure: 0.7}, {**row, measure: error}]}
+
+        errors = [0.3 + gap + spread * step for step in (-2, -1, 0, 1, 2)]
+        write_run(run, **{first: [of(error) for error in errors], second: [of(0.3)] * 5})
+
+    for gap, outcome in ((-0.02, "seen here"), (0.001, "no difference"), (0.02, "not seen here")):
+        write(gap)
+        verdict = judge_one(name)
+        assert verdict.outcome == outcome and verdict.measured == pytest.approx(gap)
+    write(-0.02, 0.005)  # as far from 0 as five seeds of their own would decide
+    assert interval([-0.03, -0.025, -0.02, -0.015, -0.01]).high < -0.01 and judge_one(name).outcome == "undecided"

@@ -22,7 +22,12 @@ MATH = "mobius_lib.gauge.math"
 RUN, SCALE = "gauge-cooccurrence", "short"
 HELD_OUT = 0.1
 """The share of the text that is drawn anew with each seed."""
-WINDOWS = {"5": "window 5", "mean": "the mean of the windows"}
+TARGETS = {
+    "5": "window 5",
+    "mean": "the mean of the windows",
+    "lens": "layers of chapter 1's network",
+    "encoder": "layers of EfficientNet-Lite0",
+}
 
 
 @register
@@ -207,22 +212,42 @@ def _random(width: int, terms: int, activation: str) -> ladder.MetaMobiusLinear:
 
 
 @register
-def text_difference(results: Results, *, first: Mapping[str, Any], second: Mapping[str, Any], measure: str) -> Sample:
-    """A measure of one row of the run on a text (its arm, target and so on, 8 Gaussians) minus that of another.
+def text_difference(
+    results: Results, *, first: Mapping[str, Any], second: Mapping[str, Any], measure: str, run: str = RUN
+) -> Sample:
+    """A measure of one row of a run on a text (its arm, target and so on, 8 Gaussians) minus that of another.
 
     A perplexity is compared by its logarithm.
     """
+    file, gaps, words = _row_difference(results, run, first, second, measure)
+    return _of_one_text(file, gaps, words, held_out=measure == "perplexity")
+
+
+@register
+def layer_difference(
+    results: Results, *, first: Mapping[str, Any], second: Mapping[str, Any], measure: str = "relative_error"
+) -> Sample:
+    """As `text_difference`, of the layers of a network in gauge-connection: each seed draws the pictures to fit on, and
+    as many others to judge by, from the same ones."""
+    file, gaps, words = _row_difference(results, "gauge-connection", first, second, measure)
+    said = f"{words}. Seeds draw from the same pictures, which the interval allows for."
+    return file.sample(_apart(gaps, math.sqrt(1 + len(gaps))), said)
+
+
+def _row_difference(
+    results: Results, run: str, first: Mapping[str, Any], second: Mapping[str, Any], measure: str
+) -> tuple[RunFile, list[float], str]:
+    """The record, a measure of one row less that of another seed by seed, and both in words."""
     arms = first["arm"], second["arm"]
-    file = results.find(RUN, *arms, scale=SCALE)
+    file = results.find(run, *arms, scale=SCALE)
     pairs = [[_of_row(file, seed, row, measure) for row in (first, second)] for seed in file.seeds(*arms)]
     log = math.log if measure == "perplexity" else float
     means = [statistics.mean(side) for side in zip(*pairs, strict=True)]
     of = [
-        f"{row['arm']} fitted to {WINDOWS[row['target']]} {mean:.4g}"
+        f"{row['arm']} fitted to {TARGETS[row['target']]} {mean:.4g}"
         for row, mean in zip((first, second), means, strict=True)
     ]
-    gaps = [log(a) - log(b) for a, b in pairs]
-    return _of_one_text(file, gaps, f"{spoken(measure)}: {', '.join(of)}", held_out=measure == "perplexity")
+    return file, [log(a) - log(b) for a, b in pairs], f"{spoken(measure)}: {', '.join(of)}"
 
 
 @register
@@ -299,10 +324,16 @@ def _of_one_text(
     spread (Shao and Wu, 1989); what is judged on the tenth has s sqrt(1/n + f / (1 - f)) (Nadeau and Bengio, 2003).
     Values of their own would have s / sqrt(n), which is too little: so they are moved away from their mean.
     """
-    n, mean, shared = len(values), statistics.mean(values), HELD_OUT / (1 - HELD_OUT)
+    n, shared = len(values), HELD_OUT / (1 - HELD_OUT)
     wider = math.sqrt(1 + n * shared if held_out else n / shared)
     said = f"{words}. Each seed leaves out a tenth of one text, which the interval allows for."
-    return file.sample([mean + wider * (value - mean) for value in values], said, gates)
+    return file.sample(_apart(values, wider), said, gates)
+
+
+def _apart(values: Sequence[float], wider: float) -> list[float]:
+    """The same mean, so many times the spread."""
+    mean = statistics.mean(values)
+    return [mean + wider * (value - mean) for value in values]
 
 
 def _ends(cascades: Sequence[Tensor]) -> Gate:

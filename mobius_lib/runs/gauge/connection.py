@@ -120,7 +120,7 @@ def of_text(data: Data, seed: int, sizes: Sizes) -> dict[str, dict[str, Any]]:
     for arm, (form, bits) in forms(d, words, sizes.steps).items():
         with torch.no_grad():
             matrix = form(words).mT if isinstance(form, nn.Module) else form
-            found[arm] = {"target": MEAN, "bits": bits, **judged(d, matrix, neighbours, bigrams)}
+            found[arm] = {"target": MEAN, "terms": TERMS, "bits": bits, **judged(d, matrix, neighbours, bigrams)}
     return found
 
 
@@ -136,7 +136,7 @@ def of_lens(pictures: tuple[Tensor, Tensor], seed: int, sizes: Sizes) -> dict[st
         other = replaced(model, made[arm])
         with torch.no_grad():
             row["final_accuracy"] = (other(x[judge]).argmax(1) == y[judge]).double().mean().item()
-    return {arm: {"target": "lens", **row} for arm, row in rows.items()}
+    return {arm: {"target": "lens", "terms": TERMS, **row} for arm, row in rows.items()}
 
 
 def of_encoder(pictures: Tensor, seed: int, sizes: Sizes) -> dict[str, dict[str, Any]]:
@@ -145,7 +145,8 @@ def of_encoder(pictures: Tensor, seed: int, sizes: Sizes) -> dict[str, dict[str,
     layers = list(encoder.pointwise(model))
     names = [layers[index] for index in encoder.largest(model, LAYERS)]
     feeds = [partial(encoder.features, model, pictures[each]) for each in halves(len(pictures), sizes.pictures, seed)]
-    return {arm: {"target": "encoder", **row} for arm, row in of_layers(model, names, feeds, seed, sizes)[1].items()}
+    rows = of_layers(model, names, feeds, seed, sizes)[1]
+    return {arm: {"target": "encoder", "terms": TERMS, **row} for arm, row in rows.items()}
 
 
 def of_layers(

@@ -126,7 +126,7 @@ def of_matrix(
             "L6": {"bits": l6.stored_bits(), "ratio": l6.compression_ratio().ratio, **judge(l6.to_dense())},
             "SVD": {"bits": plain.bits, **judge(plain.matrix)},
         }
-    return {arm: {"target": target, **found[arm]} for arm in ARMS}
+    return {arm: {"target": target, "terms": TERMS, **found[arm]} for arm in ARMS}
 
 
 def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
