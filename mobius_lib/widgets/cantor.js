@@ -315,7 +315,11 @@ function build({ model, on, later, write, button, slider }) {
     const zoom = model.get("zoom"), [x, w] = zoomWindow(zoom);
     if (zoom.length < DEEPEST) zoomTo(zoom + clamp(Math.floor((3 * (box(e.offsetX) - x)) / w), 0, 2));
   });
-  return { nodes, canvas, paint, title: "Staircase over Cantor's function" };
+  const valid = {
+    form: (v) => Object.keys(FORMS).includes(v),
+    zoom: (v) => v.length <= DEEPEST && [...v].every((d) => "012".includes(d)),
+  };
+  return { nodes, canvas, paint, title: "Staircase over Cantor's function", valid };
 }
 
 export default { render: (view) => mount(view, TRAITS, readable, build) };

@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-import anywidget
 from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.cantor import CantorStaircase
 from mobius_lib.cantor.math import FORMS
+from mobius_lib.widgets.explorer import Explorer, recipe
 from mobius_lib.widgets.source import served
 from mobius_lib.widgets.traits import Float, Int, List
 
@@ -35,7 +35,7 @@ def presets() -> list[dict[str, Any]]:
     ]
 
 
-class CantorExplorer(anywidget.AnyWidget):
+class CantorExplorer(Explorer):
     """A staircase with alpha, tau, levels and form, drawn over Cantor's function; zoom into a third, and again.
 
     Traits alpha, tau, levels and form are the arguments of `CantorStaircase`. `zoom` is the window shown, as ternary
@@ -51,6 +51,7 @@ class CantorExplorer(anywidget.AnyWidget):
 
     _esm = served("shared.js", "thirds.js", "cantor.js")
     _css = served("shared.css", "cantor.css")
+    recipe = Unicode(recipe("CantorExplorer", "staircase = explorer.staircase(features=64)")).tag(sync=True)
 
     alpha = Float(INITIAL["alpha"]).tag(sync=True)
     tau = Float(INITIAL["tau"]).tag(sync=True)

@@ -431,7 +431,9 @@ function build(tools) {
     hover = d && [left + (clamp(j + d[0], 0, n - 1) + 0.5) * w, 0];
   });
   turnable(tools, canvas, () => model.get("part") === "transport");
-  return { nodes, canvas, paint, title: "Cascade, ladder and transport" };
+  const valid = Object.fromEntries(Object.entries({ part: PARTS, order: ORDERS, level: STORED, path: PATHS })
+    .map(([trait, names]) => [trait, (v) => Object.keys(names).includes(v)]));
+  return { nodes, canvas, paint, title: "Cascade, ladder and transport", valid };
 }
 
 export default { render: (view) => mount(view, TRAITS, readable, build) };

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import anywidget
 import torch
 from torch import Tensor
 from traitlets import TraitError, Unicode, validate
@@ -13,6 +12,7 @@ from mobius_lib.gauge import RUNGS, MobiusHarmonicBridge
 from mobius_lib.gauge import math as gauge
 from mobius_lib.gauge.cooccurrence import log_cooccurrence
 from mobius_lib.gauge.fit import pursue_shared
+from mobius_lib.widgets.explorer import Explorer, recipe
 from mobius_lib.widgets.source import served
 from mobius_lib.widgets.traits import Float, Int, List
 
@@ -97,7 +97,7 @@ class Cascade(NamedTuple):
     """|row - fitted| / |row|."""
 
 
-class GaugeExplorer(anywidget.AnyWidget):
+class GaugeExplorer(Explorer):
     """Three pictures of the ladder, of which `part` says the one that is shown.
 
     `cascade`: terms Gaussians of the widths sigma_0 k^exponent over `row`, a row of D = log(1 + counts) whose columns
@@ -120,6 +120,7 @@ class GaugeExplorer(anywidget.AnyWidget):
 
     _esm = served("shared.js", "solid.js", "gauge.js")
     _css = served("shared.css", "gauge.css")
+    recipe = Unicode(recipe("GaugeExplorer", "cascade = explorer.cascade()")).tag(sync=True)
 
     part = Unicode(INITIAL["part"]).tag(sync=True)
     row = List(Float(), default_value=INITIAL["row"], minlen=2, maxlen=LONGEST).tag(sync=True)

@@ -4,12 +4,11 @@ import base64
 import json
 from typing import Any
 
-import anywidget
-
+from mobius_lib.widgets.explorer import Explorer
 from mobius_lib.widgets.source import served
 
 
-class Packed(anywidget.AnyWidget):
+class Packed(Explorer):
     """A widget that has files, and a program for workers, which the page fetches when its reader asks for them.
 
     A page of the book finds them beside it, in the file that `page_script` makes; elsewhere Python sends them.

@@ -26,10 +26,11 @@ function el(kind, props = {}, ...children) { // kind: tag or tag.class
   return node;
 }
 
+let finer = 0; // pixels for each CSS pixel in a picture that is to be kept; else as many as the screen has
 const pens = new WeakMap(); // the size that a canvas has: to set it anew would throw its memory away in every frame
 
 function pen(canvas, W, H) { // W x H CSS pixels, sharp on any screen; colours by their names in the style sheet
-  const css = getComputedStyle(canvas), g = canvas.getContext("2d"), dpr = window.devicePixelRatio || 1;
+  const css = getComputedStyle(canvas), g = canvas.getContext("2d"), dpr = finer || window.devicePixelRatio || 1;
   const size = [W, H, dpr] + "", seen = {};
   if (pens.get(canvas) === size) g.clearRect(0, 0, W, H);
   else {
@@ -96,11 +97,148 @@ function keeper() {
 
 const arrowOf = (e) => ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] })[e.key];
 
+// What a reader may take along of a widget: an address that brings its values back, its picture, and the Python that makes
+// it. `own` is the model, `rows` its sliders. `valid` says of further traits whether a value that an address brings is one
+// (and of a value, whether it has the form of the first); a trait with neither stays out of addresses.
+function souvenirs({ own, traits, rows, valid, write, button, root, live, title, paint }) {
+  const start = Object.fromEntries(traits.map((k) => [k, structuredClone(own.get(k))]));
+  const changed = (k) => JSON.stringify(own.get(k)) !== JSON.stringify(start[k]), flat = (v) => [v].flat(Infinity);
+  const inBook = document.documentElement.dataset.content_root !== undefined; // else the address is a notebook's
+
+  const alike = (v, like) => Array.isArray(like) ? v.length === like.length && like.every((each, i) => alike(v[i], each))
+    : typeof v === typeof like && (typeof v !== "number" || Number.isFinite(v));
+  const within = (k, v) => rows.filter((r) => r.trait === k).every(({ i, low, high, step, log }) => {
+    const of = (all) => flat(i === null ? all : all[i]), ends = log ? [0.99 * 10 ** low, 1.01 * 10 ** high] : [low, high];
+    return of(v).every((x) => x >= Math.min(ends[0], ...of(start[k])) && x <= Math.max(ends[1], ...of(start[k])) &&
+      (log || step !== 1 || Number.isInteger(x)));
+  });
+  const may = (k, v) => k in valid ? valid[k](v, alike(v, start[k]))
+    : rows.some((r) => r.trait === k) && alike(v, start[k]) && within(k, v);
+  const fold = (list, like) => like.map((each) => (Array.isArray(each) ? fold(list, each) : list.shift()));
+  const read = (text, like) => { // numbers stand in a row, whatever lists they are in
+    if (typeof like === "string") return text;
+    if (typeof like === "boolean") return text === "true";
+    const list = text ? text.split("_").map((part) => (part.trim() ? +part : NaN)) : [];
+    if (!Array.isArray(like)) return list.length === 1 ? list[0] : NaN;
+    const v = Array.isArray(like[0]) ? fold(list, like) : list;
+    return v === list || !list.length ? v : [];
+  };
+
+  const views = globalThis.mobiusViews ??= new Map(), kind = own.get("_anywidget_id")?.split(".").at(-2) ?? "widget";
+  let name = kind;
+  for (let n = 2; views.has(name); n++) name = `${kind}-${n}`;
+  views.set(name, () => traits.filter((k) => changed(k) && may(k, own.get(k)))
+    .map((k) => `${name}.${k}=${encodeURIComponent(flat(own.get(k)).join("_"))}`));
+  const address = () => { // of this page, with what is changed in all its widgets
+    const all = [...views.values()].flatMap((f) => f());
+    return location.href.split("#")[0].split("?")[0] + (all.length ? "?" + all.join("&") : "");
+  };
+  const note = (url) => { try { history.replaceState(history.state, "", url); } catch { /* of a file on a disk */ } };
+
+  const found = {}, given = new URLSearchParams(inBook ? location.search : "");
+  for (const k of traits) {
+    const text = given.get(`${name}.${k}`), v = text === null ? null : read(text, start[k]);
+    if (text !== null && may(k, v)) found[k] = v;
+  }
+
+  function reset() {
+    write(Object.fromEntries(traits.filter(changed).map((k) => [k, start[k]])));
+    if (inBook) note(address());
+  }
+  const python = () => {
+    const of = (v) => Array.isArray(v) ? `[${v.map(of).join(", ")}]`
+      : typeof v === "boolean" ? (v ? "True" : "False") : JSON.stringify(v);
+    const set = [...new Set([...(own.get("given") ?? []), ...traits.filter(changed)])];
+    const inside = set.map((k) => `\n    ${k}=${of(own.get(k))},`).join("") + (set.length ? "\n" : "");
+    return `# In Colab first: %pip install -q "mobius_lib[run,widgets] @ git+https://github.com/mobius-book/mobius-book"\n` +
+      `${(own.get("recipe") ?? "").replace("{}", () => inside)}\n`;
+  };
+  function svg() { // the canvases as they are, and all words below them
+    const css = getComputedStyle(root), color = (of) => css.getPropertyValue("--" + of), parts = [];
+    const safe = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
+    finer = Math.max(2, window.devicePixelRatio || 1);
+    const said = paint();
+    finer = 0;
+    const shown = [...root.querySelectorAll("canvas")].filter((c) => c.clientWidth && !c.closest("button, details"));
+    const W = Math.max(320, ...shown.map((c) => c.clientWidth)), g = el("canvas").getContext("2d");
+    let y = 8;
+    const put = (line, size, of, weight) => {
+      y += 1.4 * size;
+      parts.push(`<text x="16" y="${y}" font-size="${size}" font-weight="${weight}" fill="${color(of)}">${safe(line)}</text>`);
+    };
+    const say = (words, size = 12, of = "dim", weight = 400) => { // lines no wider than the pictures
+      let line = "";
+      g.font = `${weight} ${size}px ${css.fontFamily}`;
+      for (const word of words.split(" ").filter((w) => w)) {
+        const longer = line ? `${line} ${word}` : word;
+        if (line && g.measureText(longer).width > W) put(line, size, of, weight);
+        line = line && g.measureText(longer).width > W ? word : longer;
+      }
+      if (line) put(line, size, of, weight);
+      y += size / 2;
+    };
+    say(title, 15, "fg", 700);
+    for (const c of shown) {
+      const w = c.clientWidth, h = c.clientHeight;
+      parts.push(`<image x="16" y="${y}" width="${w}" height="${h}" href="${c.toDataURL()}"/>`);
+      for (const pin of c.parentNode.querySelectorAll(":scope > .mw-pin")) {
+        const face = pin.firstChild, r = face.offsetWidth / 2, mark = face.textContent;
+        const cx = 16 + pin.offsetLeft + pin.offsetWidth / 2, cy = y + pin.offsetTop + pin.offsetHeight / 2;
+        parts.push(`<rect x="${cx - r}" y="${cy - r}" width="${2 * r}" height="${2 * r}" rx="${mark ? 5 : r}" ` +
+          `fill="${getComputedStyle(face).backgroundColor}" stroke="${color("bg")}" stroke-width="2"/>` + (mark ?
+          `<text x="${cx}" y="${cy + 4}" font-size="12" text-anchor="middle" fill="${color("bg")}">${safe(mark)}</text>` : ""));
+      }
+      y += h + 8;
+    }
+    const seen = (of) => [...root.querySelectorAll(of)].filter((e) => e.offsetParent && !e.closest("details:not([open])"));
+    say(seen("label").map((e) => `${e.firstChild.textContent} ${e.querySelector("output").textContent}`).join("; "), 12, "fg");
+    for (const e of seen("p")) say(e.textContent);
+    return `<svg xmlns="http://www.w3.org/2000/svg" width="${W + 32}" height="${y + 12}" role="img" ` +
+      `font-family="${safe(css.fontFamily)}"><title>${safe(title)}</title><desc>${safe(said || title)}</desc>` +
+      `<rect width="100%" height="100%" fill="${color("bg")}"/>${parts.join("")}</svg>`;
+  }
+
+  const copy = async (text, b) => {
+    try { await navigator.clipboard.writeText(text); } catch { // an old browser, or a frame that may not
+      const area = el("textarea", { value: text, style: "position: fixed; opacity: 0" });
+      root.append(area);
+      area.select();
+      const done = document.execCommand("copy");
+      area.remove();
+      b.focus({ preventScroll: true });
+      return done ? "Copied" : "Not allowed";
+    }
+    return "Copied";
+  };
+  const keep = (label, f) => {
+    let late = 0;
+    const b = button(async () => {
+      live.textContent = b.textContent = await f(b);
+      clearTimeout(late);
+      late = setTimeout(() => { b.textContent = label; }, 2000);
+    }, label);
+    return b;
+  };
+  const offers = [
+    keep("Copy link", (b) => { note(address()); return copy(address(), b); }),
+    keep("Reset", () => { reset(); return "As at first"; }),
+    keep("Save picture", () => {
+      const href = URL.createObjectURL(new Blob([svg()], { type: "image/svg+xml" }));
+      el("a", { href, download: name + ".svg" }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 10000);
+      return "Saved";
+    }),
+    keep("Copy Python", (b) => copy(python(), b)),
+  ];
+  root.firstChild.append(el("div.mw-keep", { role: "group", ariaLabel: "Take it along" }, ...offers.slice(inBook ? 0 : 1)));
+  return { found, reset, close: () => views.delete(name) };
+}
+
 const REST = 160; // ms without a change, until what was drawn quickly is drawn well
 
-// `build` gets the tools below and returns { nodes, canvas, paint, title }. `paint`, called with all traits, the time and
+// `build` gets the tools below and returns { nodes, canvas, paint, title, valid }. `paint`, called with all traits, the time and
 // whether to be quick (a slider is on its way), draws, and returns the picture in words, or nothing where it is hidden.
-// `readable` says the value of a slider.
+// `readable` says the value of a slider; `valid` is of `souvenirs`.
 function mount({ model, el: host }, traits, readable, build) {
   const off = [], rows = []; // off: what has to be undone when the view goes
   let frame = 0, quiet = 0, moved = -REST, resting = 0;
@@ -143,14 +281,22 @@ function mount({ model, el: host }, traits, readable, build) {
       const v = log ? +(10 ** input.value).toPrecision(3) : +input.value, all = model.get(trait);
       write({ [trait]: i === null ? v : all.map((old, k) => (k === i ? v : old)) });
     });
-    rows.push({ input, out, trait, i, log });
+    rows.push({ input, out, trait, i, low, high, step, log });
     return el("label", {}, el("span", {}, symbol + " ", el("small", {}, name)), input, out);
   };
 
-  const { nodes, canvas, paint, title } = build({ model, on, later, write, button, slider, arrows });
+  const { nodes, canvas, paint, title, valid = {} } = build({ model, on, later, write, button, slider, arrows });
   const live = el("div.mw-live", { role: "status" }), root = el("div.mw", {}, el("div.mw-card", {}, ...nodes), live);
   canvas.setAttribute("role", "img");
   host.replaceChildren(root);
+  const atOnce = () => { // and well
+    cancelAnimationFrame(frame);
+    moved = -REST;
+    return show(performance.now());
+  };
+  const kept = souvenirs({ own: model.real ?? model, traits, rows, valid, write, button, root, live, title, paint: atOnce });
+  let linked = Object.keys(kept.found).length > 0; // values that an address brought wait to be seen
+  if (linked) write(kept.found);
 
   function show(now) {
     frame = 0;
@@ -167,15 +313,23 @@ function mount({ model, el: host }, traits, readable, build) {
     }
     const quick = performance.now() - moved < REST;
     root.classList.toggle("quick", quick);
-    const said = paint(s, now, quick);
+    let said;
+    try { said = paint(s, now, quick); } catch (error) {
+      if (!linked) throw error;
+      linked = false;
+      return kept.reset();
+    }
     clearTimeout(resting);
     if (quick) resting = setTimeout(later, REST);
-    if (!said) return; // hidden: the resize observer calls again
+    if (!said) return ""; // hidden: the resize observer calls again
+    if (linked && !location.hash && !globalThis.mobiusSeen) root.scrollIntoView();
+    if (linked) linked = !(globalThis.mobiusSeen = true);
     clearTimeout(quiet);
     quiet = setTimeout(() => { // for screen readers: once the slider rests
       live.textContent = said;
       canvas.ariaLabel = `${title}: ${said}`;
     }, 500);
+    return said;
   }
 
   for (const k of traits) {
@@ -191,6 +345,7 @@ function mount({ model, el: host }, traits, readable, build) {
   for (const own of Object.values(model.widget_manager?._models ?? {})) hear(own, model.get("_esm"));
   return () => {
     off.forEach((undo) => undo());
+    kept.close();
     size.disconnect();
     theme.disconnect();
     cancelAnimationFrame(frame);

@@ -310,7 +310,8 @@ function build({ model, on, later, write, button, slider, arrows }) {
     on(stage, end, () => { drag = null; });
     on(ball, end, () => { spin = null; });
   }
-  return { nodes, canvas, paint, title: "Decision regions of three classes" };
+  const valid = { vertices: (v, same) => same && v.flat(2).every((x) => Math.abs(x) <= 2 * REACH) };
+  return { nodes, canvas, paint, title: "Decision regions of three classes", valid };
 }
 
 export default { render: (view) => mount(view, TRAITS, readable, build) };

@@ -4,15 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
-import anywidget
 import torch
 from torch import Tensor
-from traitlets import TraitError, validate
+from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.cantor.math import staircase_published
 from mobius_lib.simplex import DavidConfig, GeoFractalDavid, ScaleGeometry, simplices
 from mobius_lib.simplex import math as simplex
 from mobius_lib.simplex.david import DavidHead
+from mobius_lib.widgets.explorer import Explorer, recipe
 from mobius_lib.widgets.source import served
 from mobius_lib.widgets.traits import Float, List
 
@@ -72,7 +72,7 @@ def presets() -> list[dict[str, Any]]:
     return buttons
 
 
-class BasinExplorer(anywidget.AnyWidget):
+class BasinExplorer(Explorer):
     """Three classes as triangles in a plane, with draggable vertices, and the regions in which each class wins.
 
     The logits are those of one scale of `GeoFractalDavid` with D = 2 and k = 2,
@@ -93,6 +93,7 @@ class BasinExplorer(anywidget.AnyWidget):
 
     _esm = served("shared.js", "thirds.js", "simplex.js")
     _css = served("shared.css", "simplex.css")
+    recipe = Unicode(recipe("BasinExplorer", "config = explorer.config()")).tag(sync=True)
 
     vertices = List(List(List(Float())), default_value=INITIAL["vertices"]).tag(sync=True)
     geo_weights = List(Float(), default_value=INITIAL["geo_weights"]).tag(sync=True)

@@ -355,7 +355,12 @@ function build(tools) {
   for (const end of ["pointerup", "pointercancel"]) on(stage, end, () => { drag = null; });
   arrows(canvas, (d) => { hover = d && (hover ?? O).map((v, k) => clamp(v + 0.01 * d[k], -1, 1)); });
   turnable(tools, ball);
-  return { nodes, canvas, paint, title: "A Möbius map of the plane and the sphere" };
+  const valid = {
+    matrix: (v, same) => same && abs2(det(v)) > 1e-6 && v.flat().every((x) => Math.abs(x) <= SPAN),
+    circle: (v, same) => same && v.every((x) => Math.abs(x) <= SPAN) && v[2] > 0,
+    at: (v) => Number.isInteger(v) && v >= 0 && v < model.get("trajectory").length,
+  };
+  return { nodes, canvas, paint, title: "A Möbius map of the plane and the sphere", valid };
 }
 
 export default { render: (view) => mount(view, TRAITS, readable, build) };

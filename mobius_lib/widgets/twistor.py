@@ -4,13 +4,13 @@ import cmath
 import math
 from typing import Any
 
-import anywidget
 import torch
 from torch import Tensor
 from traitlets import TraitError, Tuple, Unicode, validate
 
 from mobius_lib.twistor import math as twistor
 from mobius_lib.twistor.cell import TwistorTitansCell
+from mobius_lib.widgets.explorer import Explorer, recipe
 from mobius_lib.widgets.source import served
 from mobius_lib.widgets.traits import Float, Int, List
 
@@ -51,7 +51,7 @@ def presets() -> list[dict[str, Any]]:
     return [{"name": name, "note": note, "state": {"matrix": matrix}} for name, (note, matrix) in CLASSES.items()]
 
 
-class MobiusExplorer(anywidget.AnyWidget):
+class MobiusExplorer(Explorer):
     """The plane and the sphere under z -> (az + b)/(cz + d), with a, b, c and d to drag.
 
     `matrix` holds a, b, c, d as [real, imaginary]; the map is that of the matrix divided by the root of its
@@ -74,6 +74,7 @@ class MobiusExplorer(anywidget.AnyWidget):
 
     _esm = served("shared.js", "solid.js", "twistor.js")
     _css = served("shared.css", "twistor.css")
+    recipe = Unicode(recipe("MobiusExplorer", "mobius = explorer.map()")).tag(sync=True)
 
     matrix = List(List(Float()), default_value=INITIAL["matrix"]).tag(sync=True)
     circle = List(Float(), default_value=INITIAL["circle"]).tag(sync=True)

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import anywidget
 import torch
-from traitlets import TraitError, validate
+from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.waves import MobiusLens
+from mobius_lib.widgets.explorer import Explorer, recipe
 from mobius_lib.widgets.source import served
 from mobius_lib.widgets.traits import Float, List
 
@@ -85,7 +85,7 @@ def _numbers(name: str) -> List:
     return List(Float(), default_value=list(INITIAL[name])).tag(sync=True)
 
 
-class WaveLensExplorer(anywidget.AnyWidget):
+class WaveLensExplorer(Explorer):
     """Sliders for every wave parameter of a lens; pictures of L, M, R, of xor, and, gate, and of the gate over (x, t).
 
     Traits have the names, units and shapes of the parameters of `MobiusLens` (xor_weight and accum_weights before
@@ -100,6 +100,7 @@ class WaveLensExplorer(anywidget.AnyWidget):
 
     _esm = served("shared.js", "waves.js")
     _css = served("shared.css", "waves.css")
+    recipe = Unicode(recipe("WaveLensExplorer", "lens = explorer.lens(dim=64)")).tag(sync=True)
 
     t = Float(0.5).tag(sync=True)
     omega = Float(INITIAL["omega"]).tag(sync=True)

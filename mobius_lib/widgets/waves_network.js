@@ -47,6 +47,7 @@ function facade(model) {
     on: (...a) => model.on(...a),
     off: (...a) => model.off(...a),
     save_changes: () => model.save_changes(),
+    real: model,
     widget_manager: model.widget_manager,
   };
 }
@@ -268,7 +269,12 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
   });
   pad.ariaLabel = "A garment of your own; arrow keys draw";
   ends.push(() => workers?.close());
-  return { nodes, canvas, paint, title: "The picture on its way through the blocks, and the ten classes" };
+  const whole = (v, least, end) => Number.isInteger(v) && v >= least && v < end;
+  const valid = {
+    block: (v) => whole(v, ALL, count), picture: (v) => whole(v, DRAWN, total),
+    drawn: (v) => [0, size].includes(v.length) && v.every((each) => whole(each, 0, 256)),
+  };
+  return { nodes, canvas, paint, title: "The picture on its way through the blocks, and the ten classes", valid };
 }
 
 export default {

@@ -20,6 +20,12 @@ from mobius_lib.widgets.waves import PRESETS_TABLE
 
 TURNED = ("omega", "alpha", "xor_weight")
 """The parameters of each block's lens that the sliders turn; xor_weight is before the sigmoid."""
+OWN = """from mobius_lib.widgets import WavesNetwork
+
+explorer = WavesNetwork(network, pictures, labels, names, mean, deviation, {})
+model = explorer.network()
+explorer"""
+"""What makes the widget of a network that is not the book's: whoever made it knows the arguments."""
 ALL_BLOCKS = -1
 DRAWN = -1
 
@@ -68,6 +74,7 @@ class WavesNetwork(Packed):
 
     _esm = served("shared.js", "pack.js", "waves_network.js")
     _css = served("shared.css", "waves_network.css")
+    recipe = Unicode(OWN).tag(sync=True)
     engine = ("tensors.js", "mobiusnet.js")
 
     omega = List(Float()).tag(sync=True)
@@ -122,9 +129,10 @@ class WavesNetwork(Packed):
             "rows": shape[0],
             "side": shape[1],
             "pack": pack,
+            **own,
         }.items():
             self.set_trait(name, value)
-        super().__init__(**own | traits)
+        super().__init__(**traits)
         self.set_trait("megabytes", len(self.page_script(pack)) / 1e6)
 
     @validate(*TURNED, "block", "picture", "drawn")

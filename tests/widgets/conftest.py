@@ -16,10 +16,11 @@ from mobius_lib import widgets
 from mobius_lib.runs.waves import network
 from mobius_lib.widgets.pack import Packed
 
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">
+PAGE = """<!doctype html><html lang="en"{book}><head><meta charset="utf-8"><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="widget.css">
 <style>body {{ margin: 8px }}</style></head><body><div id="one"></div><div id="two"></div><script type="module">
-  import widget from "./widget.js";
+  const code = new Blob([{code}], {{ type: "text/javascript" }}); // as anywidget does; also from a disk
+  const {{ default: widget }} = await import(URL.createObjectURL(code));
   window.frames_ms = [];
   const plain = window.requestAnimationFrame.bind(window);
   window.requestAnimationFrame = (f) => plain((now) => {{
@@ -136,7 +137,10 @@ def parameters() -> Callable[[Any], dict[str, Any]]:
     from anywidget import AnyWidget
 
     common = AnyWidget.class_traits()
-    return lambda w: {k: v for k, v in w.get_state().items() if k not in common and not k.startswith("_")}
+    return lambda w: {
+        k: v for k, v in w.get_state().items()
+        if k == "_anywidget_id" or (k not in common and not k.startswith("_"))
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -183,32 +187,40 @@ def chapter(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], parameters: Any, served: Any) -> str:
-    """The address of a folder for each chapter, with the page of its widget."""
+def folder(tmp_path_factory: pytest.TempPathFactory, explorers: dict[str, type], parameters: Any) -> Path:
+    """A folder for each chapter, with its widget's page: index.html, and book.html, which says it is the book's."""
     root = tmp_path_factory.mktemp("widgets")
     for name, widget in explorers.items():
         folder = root / name
         folder.mkdir()
-        (folder / "widget.js").write_text(widget._esm, encoding="utf-8")
         (folder / "widget.css").write_text(widget._css, encoding="utf-8")
         made = widget()
-        page = PAGE.format(state=json.dumps(parameters(made), sort_keys=True))  # as the book has it
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        state = json.dumps(parameters(made), sort_keys=True)  # as the book has it
+        code = json.dumps(widget._esm).replace("</", "<\\/")
+        for file, book in (("index", ""), ("book", ' data-content_root="./"')):
+            page = PAGE.format(state=state, code=code, book=book)
+            (folder / f"{file}.html").write_text(page, encoding="utf-8")
         if isinstance(made, Packed):
             (folder / "_static").mkdir()
             (folder / "_static" / f"{made.pack}.js").write_text(made.page_script(made.pack), encoding="utf-8")
 
-    return served(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def site(folder: Path, served: Any) -> str:
+    """The address of the folder."""
+    return served(folder)
 
 
 @pytest.fixture
-def opened(browser: Any, site: str, chapter: str) -> Iterator[Callable[..., Page]]:
+def opened(browser: Any, site: str, folder: Path, chapter: str) -> Iterator[Callable[..., Page]]:
     """Opens the page at a size; afterwards, no test may have caused a console error or an outside request."""
     complaints: list[str] = []
     contexts = []
     rest_ms = 600 if chapter == "gauge" else 300  # several frames, also on a busy machine; its strip of errors: seven
 
-    def open_page(width: int = 1000, phone: bool = False) -> Page:
+    def open_page(width: int = 1000, phone: bool = False, address: str = "index.html", root: str = site) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 800}, has_touch=phone, is_mobile=phone)
         contexts.append(context)
         page = context.new_page()
@@ -216,9 +228,9 @@ def opened(browser: Any, site: str, chapter: str) -> Iterator[Callable[..., Page
         page.on("pageerror", lambda e: complaints.append(str(e)))
         page.on(
             "request",
-            lambda r: None if r.url.startswith((site, "data:", f"blob:{site}/")) else complaints.append(r.url),
+            lambda r: None if r.url.startswith((site, folder.as_uri(), "data:", "blob:")) else complaints.append(r.url),
         )
-        page.goto(f"{site}/{chapter}/index.html")
+        page.goto(f"{root}/{chapter}/{address}")
         page.wait_for_function("window.frames_ms.length >= 2")
         return Page(page, rest_ms)
 

@@ -2,7 +2,10 @@
 
 import json
 import math
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,6 +226,10 @@ def test_a_closed_view_listens_no_more(opened, chapter: str) -> None:
     assert page.evaluate("Object.values(one.listeners).flat().length") == 0
 
 
+OFFERS = 3
+"""Reset, Save picture, Copy Python; in the book's own pages also Copy link."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a widget shows at its widest, and how many inputs, points, buttons and summaries that are."""
@@ -277,9 +284,141 @@ def test_fits_every_width_and_a_thumb(opened, chapter: str, width: int) -> None:
         if part:
             (page.tap if phone else page.click)(f"#one button:has-text('{part}')")
         heights = [height for height in page.fits(width) if height]  # what is hidden has none
-        assert len(heights) == fit.controls + further
+        assert len(heights) == fit.controls + further + OFFERS
         assert min(heights) >= 44 or not phone  # CSS pixels: the least size of a touch target
 
 
+# ---- what a reader takes along
+
+SET = {
+    "waves": {"omega": 2.25, "alpha": 4.0, "scales": [0.5, 1.25], "phase_m": [-3.15, 1e-7], "xor_weight": -6},
+    "cantor": {"alpha": -0.4, "tau": 0.0123, "levels": 6, "form": "convergent", "zoom": "02", "x": 1 / 7},
+    "simplex": {"vertices": [[[0.5, -1.25], [1, 0], [0, 1]]] * 3, "direction": 211, "turn": [-1.5, 0.25], "pull": 0.5},
+    "gauge": {"part": "transport", "path": "line", "strength": 1.5, "pieces": 7, "gauge": 90, "turn": [1, -1]},
+    "twistor": {"matrix": [[1.5, 0.25], [0, -1], [0.5, 0], [1, 1]], "circle": [-1, 0.5, 1.25], "time": 1.75},
+    "waves_network": {"omega": [0, 1, 2, 3, 4, 5.5], "block": 2, "picture": -1, "drawn": [0, 255] * 392},
+}
+"""Of each chapter: values that its reader can bring about."""
+
+
+def set_all(page: Any, values: dict[str, Any], which: str = "one") -> None:
+    page.evaluate(f"(all) => {{ for (const [k, v] of Object.entries(all)) {which}.set(k, v); }}", values)
+    page.wait_for_timeout(GLIDE)
+
+
+def kept_text(page: Any, button: str) -> str:
+    """What a button of the first widget puts on the clipboard."""
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.click(f"#one .mw-keep button:has-text('{button}')")
+    page.wait_for_selector("#one .mw-keep button:has-text('Copied')")
+    return page.evaluate("copied")
+
+
+def values_of(page: Any, chapter: str, which: str = "one") -> dict[str, Any]:
+    return page.evaluate(f"(names) => Object.fromEntries(names.map((k) => [k, {which}.get(k)]))", [*SET[chapter]])
+
+
+@pytest.mark.parametrize("way", ["served", "file"])
+@pytest.mark.parametrize("chapter", SET)
+def test_a_link_brings_values_and_pictures_back(opened, folder: Path, site: str, chapter: str, way: str) -> None:
+    """Of both widgets of the page."""
+    root = site if way == "served" else folder.as_uri()
+    page = opened(address="book.html", root=root)
+    start = values_of(page, chapter)
+    trait, value = next(iter(SET[chapter].items()))
+    set_all(page, SET[chapter])
+    set_all(page, {trait: value}, "two")
+    pictures = page.picture(), page.picture("two")
+    link = kept_text(page, "Copy link")
+    assert link.startswith(f"{root}/{chapter}/book.html?")
+    other = opened(address=link.removeprefix(f"{root}/{chapter}/"), root=root)
+    other.wait_for_timeout(GLIDE)
+    assert values_of(other, chapter) == values_of(page, chapter) == SET[chapter]
+    assert values_of(other, chapter, "two") == start | {trait: value}
+    assert (other.picture(), other.picture("two")) == pictures
+    other.click("#one .mw-keep button:has-text('Reset')")
+    assert values_of(other, chapter) == start and values_of(other, chapter, "two") == start | {trait: value}
+    other.click("#two .mw-keep button:has-text('Reset')")
+    assert kept_text(other, "Copy link") == f"{root}/{chapter}/book.html"
+
+
+def in_address(value: Any) -> str:
+    return "_".join(map(in_address, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@pytest.mark.parametrize("chapter", BAD)
+def test_bad_values_of_a_link_are_as_if_they_were_not_there(opened, chapter: str) -> None:
+    bad = {trait: ["x", "1e99", "NaN", "3_", "1 2"] for trait in SET[chapter]}
+    for trait, value, _ in BAD[chapter]:
+        bad.setdefault(trait, []).append(in_address(value))
+    state = "(names) => Object.fromEntries(names.map((k) => [k, one.get(k)]))"
+    start = opened(address="book.html").evaluate(state, [*bad])
+    for turn in range(max(map(len, bad.values()))):
+        query = "&".join(f"{chapter}.{trait}={each[turn]}" for trait, each in bad.items() if turn < len(each))
+        assert opened(address=f"book.html?{query}").evaluate(state, [*bad]) == start, query
+
+
+@pytest.mark.parametrize("chapter", ["cantor"])
+def test_a_good_value_counts_beside_bad_and_old_ones(opened) -> None:
+    page = opened(address="book.html?cantor.alpha=99&cantor.levels=3&cantor.gone=3&other=1")
+    assert (page.get("alpha"), page.get("levels")) == (0.5, 3)
+
+
+@pytest.mark.parametrize("chapter", SET)
+def test_the_python_that_is_copied_makes_the_same(opened, explorers, chapter: str) -> None:
+    page = opened()
+    set_all(page, SET[chapter])
+    made: dict[str, Any] = {}
+    exec(kept_text(page, "Copy Python"), made)
+    explorer = made["explorer"]
+    assert json.loads(json.dumps({name: getattr(explorer, name) for name in SET[chapter]})) == SET[chapter]
+    assert {*explorer.given} == SET[chapter].keys()
+
+
+@pytest.mark.parametrize("chapter", SET)
+def test_the_picture_is_saved_with_its_words(opened, chapter: str) -> None:
+    page = opened()
+    set_all(page, SET[chapter])
+    page.rest()
+    before = page.picture()
+    with page.expect_download() as saved:
+        page.click("#one .mw-keep button:has-text('Save picture')")
+    assert saved.value.suggested_filename == f"{chapter}.svg"
+    root = ET.fromstring(Path(saved.value.path()).read_text("utf-8"))
+    svg = "{http://www.w3.org/2000/svg}"
+    words = " ".join(" ".join(e.text for e in root.iter(f"{svg}text")).split())
+    shown = "all => all.filter((e) => e.offsetParent).map((e) => e.textContent)"
+    for paragraph in page.eval_on_selector_all("#one p", shown):
+        assert " ".join(paragraph.split()) in words
+    images = [e.attrib for e in root.iter(f"{svg}image")]
+    assert images and all(each["href"].startswith("data:image/png;base64,") for each in images)
+    assert page.picture() == before  # and the page's own picture is as it was
+    drawn = page.evaluate(
+        """([href]) => new Promise((done) => {
+            const image = Object.assign(new Image(), { src: href });
+            image.onload = () => done([image.naturalWidth, document.querySelector("#one canvas").clientWidth]);
+        })""",
+        [images[0]["href"]],
+    )
+    assert drawn[0] == 2 * drawn[1]  # sharp where the screen is not
+
+
+@pytest.mark.parametrize("chapter", ["cantor"])
+def test_outside_the_book_no_address_is_offered_or_read(opened) -> None:
+    """That of a notebook is its server's."""
+    page = opened(address="index.html?cantor.alpha=0.25")
+    assert page.get("alpha") == 0.5
+    assert page.locator("#one .mw-keep button").all_inner_texts() == ["Reset", "Save picture", "Copy Python"]
+
+
+def test_what_python_sets_is_given(explorers) -> None:
+    explorer = explorers["cantor"](tau=0.5)
+    assert explorer.given == ["tau"]
+    explorer.levels = 3
+    assert {*explorer.given} == {"tau", "levels"}
+    explorer.levels = 4
+    assert explorer.given == ["tau"]
+
+
 def test_no_chapter_is_forgotten(explorers) -> None:
-    assert explorers.keys() == BAD.keys() == FITS.keys()
+    assert explorers.keys() == BAD.keys() == FITS.keys() == SET.keys()

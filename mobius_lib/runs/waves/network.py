@@ -31,6 +31,11 @@ SEED = 0
 HELD_OUT = 50
 """Test pictures of each class, the first of them, on which the page counts."""
 PACK = "waves-network"
+RECIPE = """from mobius_lib.runs.waves import network
+
+explorer = network.explorer({})
+model = explorer.network()
+explorer"""
 
 
 def train() -> MobiusNet:
@@ -99,6 +104,5 @@ def explorer(**traits: Any) -> "WavesNetwork":
             "state": own | {"xor_weight": [-6.0] * blocks},
         },
     ]
-    return WavesNetwork(
-        model, *held_out(), CLASSES, pixels.mean().item(), pixels.std().item(), pack=PACK, tour=tour, **traits
-    )
+    normal = pixels.mean().item(), pixels.std().item()
+    return WavesNetwork(model, *held_out(), CLASSES, *normal, pack=PACK, tour=tour, recipe=RECIPE, **traits)
