@@ -115,10 +115,10 @@ function souvenirs({ own, traits, rows, valid, write, button, root, live, title,
   const may = (k, v) => k in valid ? valid[k](v, alike(v, start[k]))
     : rows.some((r) => r.trait === k) && alike(v, start[k]) && within(k, v);
   const fold = (list, like) => like.map((each) => (Array.isArray(each) ? fold(list, each) : list.shift()));
-  const read = (text, like) => { // numbers stand in a row, whatever lists they are in
+  const read = (text, like) => { // what lists hold stands in a row, whatever lists they are in
     if (typeof like === "string") return text;
     if (typeof like === "boolean") return text === "true";
-    const list = text ? text.split("_").map((part) => (part.trim() ? +part : NaN)) : [];
+    const list = text ? text.split("_").map((part) => (part.trim() && Number.isFinite(+part) ? +part : part)) : [];
     if (!Array.isArray(like)) return list.length === 1 ? list[0] : NaN;
     const v = Array.isArray(like[0]) ? fold(list, like) : list;
     return v === list || !list.length ? v : [];
@@ -190,6 +190,7 @@ function souvenirs({ own, traits, rows, valid, write, button, root, live, title,
       }
       y += h + 8;
     }
+    paint(); // for the screen again
     const seen = (of) => [...root.querySelectorAll(of)].filter((e) => e.offsetParent && !e.closest("details:not([open])"));
     say(seen("label").map((e) => `${e.firstChild.textContent} ${e.querySelector("output").textContent}`).join("; "), 12, "fg");
     for (const e of seen("p")) say(e.textContent);
