@@ -19,8 +19,6 @@ from mobius_lib.widgets.pack import Packed
 PAGE = """<!doctype html><html lang="en"{book}><head><meta charset="utf-8"><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="widget.css">
 <style>body {{ margin: 8px }}</style></head><body><div id="one"></div><div id="two"></div><script type="module">
-  const code = new Blob([{code}], {{ type: "text/javascript" }}); // as anywidget does; also from a disk
-  const {{ default: widget }} = await import(URL.createObjectURL(code));
   window.frames_ms = [];
   const plain = window.requestAnimationFrame.bind(window);
   window.requestAnimationFrame = (f) => plain((now) => {{
@@ -28,6 +26,8 @@ PAGE = """<!doctype html><html lang="en"{book}><head><meta charset="utf-8"><link
     f(now);
     window.frames_ms.push(performance.now() - start);
   }});
+  const code = new Blob([{code}], {{ type: "text/javascript" }}); // as anywidget does; also from a disk
+  const {{ default: widget }} = await import(URL.createObjectURL(code));
   // As anywidget's model where there is no kernel; saving fails loudly, to see that the widget bears it.
   const model = () => {{
     const state = {state}, listeners = {{}};
