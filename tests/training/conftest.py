@@ -57,8 +57,8 @@ class Task:
         recipe = options.pop("recipe", None) or self.recipe(**options.pop("changes", {}))
         model = options.pop("model", None) or self.model()
         train = options.pop("train", None) or self.batches()
-        options = {"device": "cpu", "progress": False, **options}
-        outcome = fit(model, train, self.batches(shuffle=False), recipe, folder, **options)
+        validation = options.pop("validation", None) or self.batches(shuffle=False)
+        outcome = fit(model, train, validation, recipe, folder, **{"device": "cpu", "progress": False, **options})
         return SimpleNamespace(model=model, outcome=outcome)
 
 
