@@ -10,16 +10,11 @@ from hypothesis import strategies as st
 
 from mobius_lib.cantor import laws
 from mobius_lib.cantor import math as cantor
+from tests import lawful
 
 DTYPES = [torch.float32, torch.float64]
 EPS = torch.finfo(torch.float64).eps
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-def test_law(law, seed, dtype):
-    law(seed, dtype)
+test_law = lawful.hold(laws, 4)
 
 
 # --- the exact function, against ternary strings of exact fractions --------------------------------------------------
@@ -506,21 +501,5 @@ FAULTS = {
     ("halting", cantor.staircase_convergent): {"halting_form_converges_in_the_mean_only"},
     ("multilevel", cantor.staircase_halting): {"multilevel_form_does_not_converge"},
 }
-
-
-@pytest.mark.parametrize(("fault", "noticed_by"), FAULTS.items(), ids=lambda v: v[0] if isinstance(v, tuple) else None)
-def test_a_fault_is_noticed(monkeypatch, fault, noticed_by):
-    name, replacement = fault
-    if name in cantor.FORMS:
-        monkeypatch.setitem(cantor.FORMS, name, replacement)
-    else:
-        monkeypatch.setattr(cantor, name, replacement)
-    for law in laws.LAWS:
-        if law.__name__ in noticed_by:
-            with pytest.raises(AssertionError):
-                for seed in range(4):
-                    law(seed, torch.float64)
-
-
-def test_every_law_has_been_seen_to_fail():
-    assert set().union(*FAULTS.values()) == {law.__name__ for law in laws.LAWS}
+NOTICED = [(*fault, law) for fault, found in FAULTS.items() for law in sorted(found)]
+test_a_fault_is_noticed, test_every_law_can_fail = lawful.fail(laws, cantor, NOTICED, 4, table=cantor.FORMS)

@@ -6,15 +6,9 @@ import torch
 from mobius_lib.datasets import text
 from mobius_lib.gauge import laws, log_cooccurrence
 from mobius_lib.gauge import math as gauge
+from tests import lawful
 
-DTYPES = [torch.float32, torch.float64]
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-def test_law(law, seed, dtype):
-    law(seed, dtype)
+test_law = lawful.hold(laws)
 
 
 def wider(mu, sigma, places, exact=gauge.gaussians):
@@ -81,18 +75,7 @@ FAULTS = [
     ("amplitudes", ridge, "frames_carry_vectors_to_the_nearest"),
     ("amplitudes", ridge, "shared_gaussians_are_a_factorisation"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "fault", "law"), FAULTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_fault_is_noticed(monkeypatch, name, fault, law):
-    monkeypatch.setattr(gauge, name, fault)
-    with pytest.raises(AssertionError):
-        for seed in range(8):
-            getattr(laws, law)(seed, torch.float64)
-
-
-def test_every_law_can_fail():
-    assert {law.__name__ for law in laws.LAWS} == {law for *_, law in FAULTS}
+test_a_fault_is_noticed, test_every_law_can_fail = lawful.fail(laws, gauge, FAULTS)
 
 
 def test_the_kernel_of_a_real_text_beyond_two_thousand_words():

@@ -11,15 +11,9 @@ from torch.nn import functional as F
 
 from mobius_lib.simplex import laws
 from mobius_lib.simplex import math as simplex
+from tests import lawful
 
-DTYPES = [torch.float32, torch.float64]
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-def test_law(law, seed, dtype):
-    law(seed, dtype)
+test_law = lawful.hold(laws, 12)
 
 
 def shrunk_last(k, dim=None, edge=1.0, dtype=None, exact=simplex.regular_simplex):
@@ -64,18 +58,7 @@ FAULTS = [
     ("simplices", one_simplex, "spread_simplices_stand_apart"),
     ("spread_directions", lambda c, d, s=0: F.normalize(torch.randn(c, d), dim=-1), "spread_simplices_stand_apart"),
 ]
-
-
-@pytest.mark.parametrize(("name", "fault", "law"), FAULTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_fault_is_noticed(monkeypatch, name, fault, law):
-    monkeypatch.setattr(simplex, name, fault)
-    with pytest.raises(AssertionError):
-        for seed in range(12):
-            getattr(laws, law)(seed, torch.float64)
-
-
-def test_every_law_can_fail():
-    assert {law.__name__ for law in laws.LAWS} == {law for *_, law in FAULTS}
+test_a_fault_is_noticed, test_every_law_can_fail = lawful.fail(laws, simplex, FAULTS, 12)
 
 
 def test_simplices_that_everyone_knows():

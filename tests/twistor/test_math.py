@@ -7,16 +7,10 @@ import torch
 
 from mobius_lib.twistor import laws
 from mobius_lib.twistor import math as twistor
+from tests import lawful
 
-DTYPES = [torch.float32, torch.float64]
 EXACT = {name: getattr(twistor, name) for name in dir(twistor) if callable(getattr(twistor, name))}
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-def test_law(law, seed, dtype):
-    law(seed, dtype)
+test_law = lawful.hold(laws)
 
 
 def swapped(z):
@@ -65,18 +59,9 @@ FAULTS = [
     ("turn", lambda z, m: EXACT["turn"](z, m) * 1.001, "turning_keeps_lengths_and_moves_points"),
     ("turn", lambda z, m: EXACT["turn"](z, m.transpose(0, 1)), "turning_keeps_lengths_and_moves_points"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "fault", "law"), FAULTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_fault_is_noticed(monkeypatch, name, fault, law):
-    monkeypatch.setattr(twistor, name, fault)
-    with pytest.raises((AssertionError, RuntimeError)):
-        for seed in range(8):
-            getattr(laws, law)(seed, torch.float64)
-
-
-def test_every_law_can_fail():
-    assert {law.__name__ for law in laws.LAWS} == {law for *_, law in FAULTS}
+test_a_fault_is_noticed, test_every_law_can_fail = lawful.fail(
+    laws, twistor, FAULTS, raises=(AssertionError, RuntimeError)
+)
 
 
 def test_known_maps():

@@ -7,15 +7,10 @@ import torch
 
 from mobius_lib.waves import laws
 from mobius_lib.waves import math as waves
+from tests import lawful
 
 DTYPES = [torch.float32, torch.float64]
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-def test_law(law, seed, dtype):
-    law(seed, dtype)
+test_law = lawful.hold(laws)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -33,8 +28,16 @@ def halve_sharpness_of_negative(alpha):
     return torch.where(alpha < 0, alpha.abs() / 2, alpha) + 0.1
 
 
+exact = waves.wave
+
 # One fault per function, and the laws that have to notice it.
 FAULTS = {
+    ("wave", lambda **k: torch.ones_like(k["u"]) * 0.5): {"wave_stays_between_its_trough_and_one", "wave_is_periodic"},
+    ("wave", lambda **k: torch.exp(-k["alpha"].abs() * (k["u"] + k["t"]).square())): {
+        "wave_is_periodic",
+        "wave_mirrors",
+    },
+    ("wave", lambda **k: exact(**k | {"alpha": 1 / k["alpha"]})): {"larger_alpha_is_sharper"},
     ("sharpness", lambda alpha: alpha + 0.1): {"sign_of_alpha_has_no_effect"},
     ("sharpness", halve_sharpness_of_negative): {"sign_of_alpha_has_no_effect"},
     ("drift_coordinate", lambda x: x.mean(-1, keepdim=True)): {"drift_coordinate_lies_in_the_unit_interval"},
@@ -42,6 +45,8 @@ FAULTS = {
     ("soft_and", torch.minimum): {"xor_and_and_share_out_one"},
     ("soft_xor", lambda a, b: (a + b - 2 * a * b).detach() + 0 * a): {"xor_and_and_have_slopes"},
     ("interference", lambda a, m, b, w, v: m * waves.soft_xor(a, b)): {"the_middle_path_always_passes_a_slope"},
+    ("interference", lambda a, m, b, w, v: 2 * m): {"interference_stays_in_the_unit_interval"},
+    ("gate", lambda p, *_: 2 * p): {"gate_lies_in_the_open_unit_interval"},
     ("gate", lambda p, eps=1e-5: torch.sigmoid(p)): {"gate_sees_contrast_alone"},
     ("gate", lambda p, *_: p): {"a_norm_as_initialised_makes_no_winners"},
     ("twist", lambda x, w, a: x * torch.cos(a) - x @ w.T * torch.sin(a)): {
@@ -50,35 +55,8 @@ FAULTS = {
     ("participation", lambda g: g.mean(-1) / g.amax(-1) / 2): {"participation_counts_the_channels_that_carry"},
     ("thirds_mask", lambda c, i: torch.ones(c)): {"thirds_mask_turns_every_channel_down_once"},
 }
-
-
-@pytest.mark.parametrize(("fault", "noticed_by"), FAULTS.items(), ids=lambda v: v[0] if isinstance(v, tuple) else None)
-def test_a_fault_is_noticed(monkeypatch, fault, noticed_by):
-    name, replacement = fault
-    monkeypatch.setattr(waves, name, replacement)
-    for law in laws.LAWS:
-        if law.__name__ in noticed_by:
-            with pytest.raises(AssertionError):
-                for seed in range(8):
-                    law(seed, torch.float64)
-
-
-@pytest.mark.parametrize(
-    "replacement",
-    [
-        lambda **k: torch.ones_like(k["u"]) * 0.5,  # no crest
-        lambda **k: torch.exp(-k["alpha"].abs() * (k["u"] + k["t"]).square()),  # not periodic
-    ],
-)
-def test_a_wrong_wave_is_noticed(monkeypatch, replacement):
-    monkeypatch.setattr(waves, "wave", replacement)
-    failed = set()
-    for law in laws.LAWS:
-        try:
-            law(0, torch.float64)
-        except AssertionError:
-            failed.add(law.__name__)
-    assert {"wave_stays_between_its_trough_and_one", "wave_is_periodic"} & failed
+NOTICED = [(*fault, law) for fault, found in FAULTS.items() for law in sorted(found)]
+test_a_fault_is_noticed, test_every_law_can_fail = lawful.fail(laws, waves, NOTICED)
 
 
 def test_a_twist_is_a_rotation_at_every_angle_only_where_w_is_orthogonal_and_squares_to_minus_one() -> None:
