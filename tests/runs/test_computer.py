@@ -10,10 +10,26 @@ import torch
 from mobius_lib.runs import Run, Scale, execute
 from mobius_lib.runs.base import Data
 
+ROWS = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))
+
+
+def computed(compute, names=("one",), **changes) -> Run:
+    """A run of arms that a function computes."""
+    return Run(
+        name="computed",
+        chapter=4,
+        summary="",
+        arms=dict.fromkeys(names, torch.nn.Identity),
+        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
+        weight_decay=0.0,
+        compute=compute,
+        **{"data": lambda: Data(ROWS, ROWS, {})} | changes,
+    )
+
 
 def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
     # a Mock: what it holds is no part of the code that makes the record
-    rows, spy = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), Mock(asked=[], broken=[1])
+    spy = Mock(asked=[], broken=[1])
 
     def compute(data, seed):
         spy.asked.append(seed)
@@ -22,17 +38,7 @@ def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
         return {"one": {"value": (seed, float("nan"))}}
 
     def run(size, digest="a"):
-        return Run(
-            name="computed",
-            chapter=4,
-            summary="",
-            arms={"one": torch.nn.Identity},
-            data=lambda: Data(rows, rows, {"rows": digest}),
-            scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
-            weight_decay=0.0,
-            compute=compute,
-            facts=lambda: {"sizes": (size,)},
-        )
+        return computed(compute, data=lambda: Data(ROWS, ROWS, {"rows": digest}), facts=lambda: {"sizes": (size,)})
 
     with pytest.raises(KeyboardInterrupt):
         execute(run(1), seeds=2, work=tmp_path)
@@ -54,20 +60,9 @@ def test_curves_of_what_learns_are_kept(tmp_path):
     """By characters read, stage by stage where there are stages; what is no number, or has no curve, is left out."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    rows = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))
     history = [{"characters": 10 * i, "training_bits": 4.0 / i, "lr": None} for i in (1, 2)]
     found = {"one arm": {"history": history}, "staged": {"history": [history[:1], history]}, "counted": {"bits": 2.0}}
-    run = Run(
-        name="computed",
-        chapter=5,
-        summary="",
-        arms=dict.fromkeys(found, torch.nn.Identity),
-        data=lambda: Data(rows, rows, {}),
-        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
-        weight_decay=0.0,
-        compute=lambda data, seed: found,
-    )
-    execute(run, work=tmp_path, progress=False)
+    execute(computed(lambda data, seed: found, found), work=tmp_path, progress=False)
     made = {path.parent.relative_to(tmp_path / "tensorboard").as_posix(): path for path in tmp_path.rglob("*tfevents*")}
     assert set(made) == {"one-arm-seed0", "staged-seed0/stage1", "staged-seed0/stage2"}
     curves = EventAccumulator(str(made["one-arm-seed0"])).Reload()
@@ -76,7 +71,7 @@ def test_curves_of_what_learns_are_kept(tmp_path):
 
 
 def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
-    rows, spy = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), Mock(asked=[], broken=[(1, "second")])
+    spy = Mock(asked=[], broken=[(1, "second")])
 
     def compute(data, seed, keep):
         def made(name):
@@ -88,17 +83,7 @@ def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
         return {"one": {name: keep(name, 0 if name == "search" else seed, partial(made, name)) for name in names}}
 
     names = ("search", "first", "second")
-    run = Run(
-        name="computed",
-        chapter=4,
-        summary="",
-        arms={"one": torch.nn.Identity},
-        data=lambda: Data(rows, rows, {}),
-        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
-        weight_decay=0.0,
-        compute=compute,
-        keeps_parts=True,
-    )
+    run = computed(compute, keeps_parts=True)
     with pytest.raises(KeyboardInterrupt):
         execute(run, seeds=2, work=tmp_path)
     spy.broken.clear()
@@ -120,7 +105,7 @@ def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
 
 
 def test_a_part_that_is_asked_for_twice_counts_once(tmp_path, monkeypatch):
-    rows, clock = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), Mock(now=0.0)
+    clock = Mock(now=0.0)
     monkeypatch.setattr("time.perf_counter", lambda: clock.now)
 
     def slow():
@@ -130,17 +115,7 @@ def test_a_part_that_is_asked_for_twice_counts_once(tmp_path, monkeypatch):
     def compute(data, seed, keep):
         return {"one": keep("slow", seed, slow) | keep("slow", seed, slow)}
 
-    run = Run(
-        name="computed",
-        chapter=4,
-        summary="",
-        arms={"one": torch.nn.Identity},
-        data=lambda: Data(rows, rows, {}),
-        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
-        weight_decay=0.0,
-        compute=compute,
-        keeps_parts=True,
-    )
+    run = computed(compute, keeps_parts=True)
     assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock.now == 7
     next(tmp_path.glob("seed0.*")).unlink()  # as if it had been stopped after the part
     assert execute(run, work=tmp_path, progress=False)["wall_seconds"] == clock.now == 7
@@ -159,16 +134,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_seed_is_made_again(tmp_path, caplog, damage):
-    run = Run(
-        name="computed",
-        chapter=4,
-        summary="",
-        scales={"quick": Scale(epochs=0, batch_size=0, lr=0.0, note="")},
-        arms={"one": torch.nn.Identity},
-        data=lambda: Data((torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)), (torch.zeros(1, 1), torch.zeros(1))),
-        weight_decay=0.0,
-        compute=lambda data, seed: {"one": {"value": 0.25}},
-    )
+    run = computed(lambda data, seed: {"one": {"value": 0.25}})
     first = execute(run, work=tmp_path, progress=False)
     (file,) = tmp_path.iterdir()
     written = DAMAGES[damage](file.read_text())
