@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mobius_lib.datasets.paths import data_dir
 from mobius_lib.errors import MobiusError
 from mobius_lib.files import check_writable, plain, write_json
+from mobius_lib.runs.devices import pick_device
 from mobius_lib.runs.provenance import describe_device, provenance
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SCHEMA = 1
 NOT_RECORDED = "not recorded"
@@ -125,20 +129,28 @@ class Recorder:
     """A record begun before the measuring, so that commit and clock are those of its start.
 
     Args:
-        what: the benchmark, as `--what` names it.
+        what: the benchmark, as `--what` names it; "" is the lens's, which is measured where nothing is named.
         place: where it runs.
         device: what was asked for.
         quick: whether sizes are tiny.
         numbers: what was asked for, by the name of its option; None was not asked for.
+        more: further words of the command.
     """
 
     def __init__(
-        self, what: str, place: torch.device, device: str, quick: bool, numbers: Mapping[str, int | None]
+        self,
+        what: str,
+        place: torch.device,
+        device: str,
+        quick: bool,
+        numbers: Mapping[str, int | None],
+        more: Sequence[str] = (),
     ) -> None:
-        words = ["mobius", "bench", "--what", what, "--device", device, *(["--quick"] if quick else [])]
+        words = ["mobius", "bench", *(["--what", what] if what else []), "--device", device]
+        words += ["--quick"] if quick else []
         for name, value in numbers.items():
             words += [] if value is None else [f"--{name}", str(value)]
-        self.what, self.place, self.command = what, place, shlex.join(words)
+        self.what, self.place, self.command = what, place, shlex.join([*words, *more])
         self.origin, self.started = provenance(), time.perf_counter()
 
     def finish(self, configuration: dict[str, Any], output: Path | None, **found: Any) -> dict[str, Any]:
@@ -150,7 +162,7 @@ class Recorder:
         record = plain(
             {
                 "bench": SCHEMA,
-                "what": self.what,
+                **({"what": self.what} if self.what else {}),
                 "command": self.command,
                 "configuration": configuration | {"device": self.place.type, "threads": torch.get_num_threads()},
                 "device": describe_device(self.place),
@@ -163,3 +175,69 @@ class Recorder:
         if output is not None:
             write_json(output, record, error=BenchError)
         return record
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a chapter's benchmark is to be done."""
+
+    place: torch.device
+    quick: bool
+    """Tiny sizes, to see that everything runs."""
+    batch: int | None
+    """None: the chapter's own."""
+    rounds: int | None
+    """How often each form is timed; None: the chapter's own."""
+    say: Callable[[str], None]
+    """Told what is being measured."""
+
+
+def bench_chapter(
+    what: str,
+    measure: Callable[[Asked], tuple[dict[str, Any], dict[str, Any]]],
+    device: str = "auto",
+    *,
+    batch: int | None = None,
+    threads: int | None = None,
+    quick: bool = False,
+    rounds: int | None = None,
+    output: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure, and return (and write) the record of a chapter's benchmark.
+
+    Args:
+        what: as `--what` names it.
+        measure: from what was asked to the configuration and to what was found.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        batch: how many the chapter's work is done on at once; None takes its own number.
+        threads: of torch on a CPU; None leaves them.
+        quick: tiny sizes, to see that everything runs. Its figures say nothing.
+        rounds: how often each form is timed.
+        output: where the record is written; None writes none.
+        say: told what is being measured.
+    Raises:
+        BenchError: for a number below 1, or a file that cannot be written.
+    """
+    place = pick_device(device)
+    asked = {"batch": batch, "threads": threads, "rounds": rounds}
+    check(asked, output)
+    recorder = Recorder(what, place, device, quick, asked)
+    with on_threads(threads):
+        configuration, found = measure(Asked(place, quick, batch, rounds, say))
+        return recorder.finish(configuration | {"quick": quick}, output, **found)
+
+
+def print_chapter(
+    console: "Console",
+    record: dict[str, Any],
+    *,
+    lines: Callable[[dict[str, Any]], Iterator[str]],
+    aims: Sequence[Aim],
+) -> None:
+    """A record as sentences, and beside the aims."""
+    for line in lines(record):
+        console.print(line, highlight=False)
+    if not record["configuration"]["quick"]:
+        for aim in aims:
+            console.print(aim.words(record), highlight=False)

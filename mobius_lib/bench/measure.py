@@ -18,11 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mobius_lib.runs.peak import peak_bytes
 
-__all__ = ["machine", "paired_seconds", "peak_bytes", "ratio", "summary", "wait"]
+__all__ = ["machine", "paired_seconds", "peak_bytes", "ratio", "summary", "training", "wait"]
 
+Step = Callable[[], tuple[Tensor, ...]]
 SHORTEST = 0.02
 """Seconds that a turn lasts at least: a thousand times the clock's and the synchronisation's own."""
 MOST_REPEATS = 200
@@ -59,6 +61,19 @@ def paired_seconds(
         if collecting:
             gc.enable()
     return taken
+
+
+def training(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> Step:
+    """A training step, which returns its loss."""
+
+    def step() -> tuple[Tensor, ...]:
+        total = loss()
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # last, so that a step leaves nothing that the next one gives back
+        return (total.detach(),)
+
+    return step
 
 
 def summary(taken: Sequence[float]) -> dict[str, Any]:

@@ -7,25 +7,22 @@ fused AdamW, and differ in how they compute cosine and distance:
     transcription  the formulas as they are written: all differences q - v, B x C x (k+1) x D, their norms, the least
     cdist          the same through `torch.cdist`, as one who knows torch would write it
 
-The transcription needs so much memory that it is compared at a small batch; at the large one there are ours and cdist.
+The transcription needs so much memory that it is compared at a small batch (on the published size it makes about 0.2 GB
+of differences a row, and keeps twice as much); at the large one there are ours and cdist.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.bench.base import Aim, Recorder, check, machine_of, on_threads
-from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
-from mobius_lib.runs.devices import pick_device
+from mobius_lib.bench.base import Aim, Asked, bench_chapter, machine_of, print_chapter
+from mobius_lib.bench.measure import Step, paired_seconds, peak_bytes, ratio, summary, training
 from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, Geometry, ScaleGeometry, parameter_groups
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 FORMS = ("ours", "transcription", "cdist")
 SMALL_BATCH, LARGE_BATCH = 8, 1024
@@ -33,9 +30,6 @@ SMALL_BATCH, LARGE_BATCH = 8, 1024
 QUICK = {"feature_dim": 16, "num_classes": 20, "k": 3, "scales": (24, 32)}
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm", "aten::baddbmm_"}
 """What counts as a matrix product in a profile."""
-
-Step = Callable[[], tuple[Tensor, ...]]
-
 
 AIMS = (
     Aim("seconds to make the model", 1.0, True, lambda record: record["build"]["ours"]["seconds"]["median"]),
@@ -113,95 +107,47 @@ def make_step(config: DavidConfig, form: str, batch: int, device: torch.device) 
     y = torch.randint(config.num_classes, (batch,), generator=generator).to(device)
     criterion = BasinLoss()
     optimizer = torch.optim.AdamW(parameter_groups(model, 1e-3), weight_decay=1e-5, fused=True)
-
-    def step() -> tuple[Tensor, ...]:
-        total, _ = criterion(arm.geometry(features), y)
-        total.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)  # last, so that a step leaves nothing that the next one gives back
-        return (total.detach(),)
-
-    return step
+    return training(lambda: criterion(arm.geometry(features), y)[0], optimizer)
 
 
-def bench_simplex(
-    device: str = "auto",
-    *,
-    batch: int | None = None,
-    small_batch: int | None = None,
-    threads: int | None = None,
-    quick: bool = False,
-    rounds: int | None = None,
-    output: Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Measure, and return (and write) the record.
-
-    Args:
-        device: "auto", "cpu", "cuda", "cuda:1".
-        batch: rows of the large batch; 1024.
-        small_batch: rows of the batch at which the transcription is timed; 8. On that of the published size it makes
-            about 0.2 GB of differences a row, and keeps twice as much.
-        threads: of torch on a CPU; None leaves them.
-        quick: a tiny model, to see that everything runs. Its figures say nothing.
-        rounds: how often each form is timed.
-        output: where the record is written; None writes none.
-        say: told what is being measured.
-    Raises:
-        BenchError: for a number below 1, or a file that cannot be written.
-    """
-    place = pick_device(device)
-    asked = {"batch": batch, "threads": threads, "rounds": rounds}
-    check(asked | {"small_batch": small_batch}, output)
-    config = DavidConfig(**QUICK) if quick else DavidConfig()
-    sizes = {"small": small_batch or SMALL_BATCH, "large": batch or (16 if quick else LARGE_BATCH)}
-    rounds = rounds or (3 if quick else 5)
-    recorder = Recorder("simplex", place, device, quick, asked)
-    with on_threads(threads):
-        say("the making of the model")
-        build = _build(config, rounds)
-        steps = {}
-        for size, forms in (("small", FORMS), ("large", ("ours", "cdist"))):
-            say(f"a training step of {sizes[size]} rows")
-            steps[size] = _steps(config, forms, sizes[size], rounds, place)
-        say("the profile of a step")
-        profile = _profile(make_step(config, "ours", sizes["large"], place), place)
-        say("memory")
-        memory = _memory(config, sizes["large"], place)
-        parameters = sum(parameter.numel() for parameter in GeoFractalDavid(config).parameters())
-        return recorder.finish(
-            asdict(config) | {"rounds": rounds, "quick": quick, "parameters": parameters},
-            output,
-            build=build,
-            steps=steps,
-            profile=profile,
-            memory=memory,
-        )
+def measured(asked: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration, and what was found; `asked.batch` is the large one."""
+    config = DavidConfig(**QUICK) if asked.quick else DavidConfig()
+    sizes = {"small": SMALL_BATCH, "large": asked.batch or (16 if asked.quick else LARGE_BATCH)}
+    rounds, place = asked.rounds or (3 if asked.quick else 5), asked.place
+    asked.say("the making of the model")
+    found = {"build": _build(config, rounds), "steps": {}}
+    for size, forms in (("small", FORMS), ("large", ("ours", "cdist"))):
+        asked.say(f"a training step of {sizes[size]} rows")
+        found["steps"][size] = _steps(config, forms, sizes[size], rounds, place)
+    asked.say("the profile of a step")
+    found["profile"] = _profile(make_step(config, "ours", sizes["large"], place), place)
+    asked.say("memory")
+    found["memory"] = _memory(config, sizes["large"], place)
+    parameters = sum(parameter.numel() for parameter in GeoFractalDavid(config).parameters())
+    return asdict(config) | {"rounds": rounds, "parameters": parameters}, found
 
 
-def print_simplex(console: "Console", record: dict[str, Any]) -> None:
-    """The record as sentences, and beside the aims."""
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False)
-
-    say(f"{machine_of(record)}, {record['configuration']['parameters']:,} parameters, {record['command']}")
+def lines(record: dict[str, Any]) -> Iterator[str]:
+    """The record as sentences."""
+    yield f"{machine_of(record)}, {record['configuration']['parameters']:,} parameters, {record['command']}"
     for form, found in record["build"].items():
-        say(f"making, {form}: {found['seconds']['median']:.3f} s")
+        yield f"making, {form}: {found['seconds']['median']:.3f} s"
     for found in record["steps"].values():
         for form, row in found["forms"].items():
             faster = found["speed_up"].get(form)
             words = f", {faster['median']:.2f} times ours" if faster else ""
             memory = f"{row['peak_bytes'] / 2**20:,.0f} MiB"
-            say(f"step of {found['batch']}, {form}: {row['seconds']['median'] * 1e3:,.1f} ms{words}, {memory}")
-    say(f"share of the matrix products in a step of ours: {record['profile']['products']:.0%}")
+            yield f"step of {found['batch']}, {form}: {row['seconds']['median'] * 1e3:,.1f} ms{words}, {memory}"
+    yield f"share of the matrix products in a step of ours: {record['profile']['products']:.0%}"
     for name, share in record["profile"]["largest"].items():
-        say(f"    {name}: {share:.1%}")
+        yield f"    {name}: {share:.1%}"
     for rows, size in zip(record["memory"]["batches"], record["memory"]["peak_bytes"], strict=True):
-        say(f"memory of a forward and backward of {rows} rows: {size / 2**20:,.0f} MiB")
-    if not record["configuration"]["quick"]:
-        for aim in AIMS:
-            say(aim.words(record))
+        yield f"memory of a forward and backward of {rows} rows: {size / 2**20:,.0f} MiB"
+
+
+bench_simplex = partial(bench_chapter, "simplex", measured)
+print_simplex = partial(print_chapter, lines=lines, aims=AIMS)
 
 
 def _build(config: DavidConfig, rounds: int) -> dict[str, Any]:

@@ -30,7 +30,6 @@ OWN = {
         ({"backend": "printed"}, "no backend 'printed' to measure as ours"),
         ({"precision": "fp8"}, "no precision 'fp8'; use no or bf16"),
     ],
-    "simplex": [({"small_batch": 0}, "number of small_batch must be at least 1")],
 }
 
 

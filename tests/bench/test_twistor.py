@@ -12,7 +12,7 @@ from mobius_lib.twistor import TwistorHopeArchitecture, create_full_config
 
 def test_plain_and_ours_are_the_same_training():
     """Losses of three steps: AdamW divides by small gradients, which enlarges rounding."""
-    ours, plain = (make_step(arm, "small", 2, 6, torch.device("cpu")) for arm in ("ours", "plain"))
+    ours, plain = (make_step(arm, 2, 6, torch.device("cpu")) for arm in ("ours", "plain"))
     for _ in range(3):
         assert ours()[0].item() == pytest.approx(plain()[0].item(), rel=1e-4)
 

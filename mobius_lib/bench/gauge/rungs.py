@@ -9,22 +9,17 @@ Beside it what fitting costs on a real text, at 5,000 words and at all of them (
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.bench.base import Aim, Recorder, check, machine_of, on_threads
+from mobius_lib.bench.base import Aim, Asked, bench_chapter, machine_of, print_chapter
 from mobius_lib.bench.gauge.ladder import LEVELS, TERMS, measure_apart
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.gauge import RUNGS, CosmicLinear, MetaMobiusLinear, Rung, TriLevelHarmonicLinear
-from mobius_lib.runs.devices import pick_device
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def _square(kind: type[Rung], size: int, **settings: Any) -> Rung:
@@ -84,88 +79,60 @@ def make_matrix(size: int, seed: int = 0) -> Tensor:
     return (smooth.to_dense().detach() + noise) * size**-0.5
 
 
-def bench_gauge(
-    device: str = "auto",
-    *,
-    batch: int | None = None,
-    threads: int | None = None,
-    quick: bool = False,
-    rounds: int | None = None,
-    output: Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Measure, and return (and write) the record.
-
-    Args:
-        device: "auto", "cpu", "cuda", "cuda:1".
-        batch: rows of x; 32.
-        threads: of torch on a CPU; None leaves them.
-        quick: a small matrix, to see that everything runs. Its figures say nothing.
-        rounds: how often each is timed.
-        output: where the record is written; None writes none.
-        say: told what is being measured.
-    Raises:
-        BenchError: for a number below 1, or a file that cannot be written.
-    """
-    place = pick_device(device)
-    asked = {"batch": batch, "threads": threads, "rounds": rounds}
-    check(asked, output)
-    size, batch, rounds = QUICK_SIZE if quick else SIZE, batch or BATCH, rounds or (3 if quick else 15)
-    recorder = Recorder("gauge", place, device, quick, asked)
-    with on_threads(threads), torch.inference_mode():
-        w = make_matrix(size)
-        x = torch.randn(batch, size, generator=torch.Generator().manual_seed(1)).to(place)
-        layers: dict[str, nn.Module] = {"dense": nn.Linear(size, size, bias=False, device=place)}
-        layers["dense"].weight.copy_(w)
-        fitting = {}
-        for level in LEVELS:
-            say(f"the fit of {level}")
-            before = time.perf_counter()
-            layers[level] = RUNGS[level].from_dense(w, TERMS).to(place)
-            fitting[level] = time.perf_counter() - before
-        layers |= {name: make(size).to(place) for name, make in PARTS.items()}
-        say("forwards")
-        steps = {name: lambda layer=layer: layer(x) for name, layer in layers.items()}
-        taken = paired_seconds(steps, rounds, place)
-        forms = {
-            name: {"seconds": summary(taken[name]), "rounds": taken[name], "peak_bytes": peak_bytes(step, place)}
-            for name, step in steps.items()
+@torch.inference_mode()
+def measured(asked: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration, and what was found; `asked.batch` counts rows of x."""
+    quick, place = asked.quick, asked.place
+    size, batch, rounds = QUICK_SIZE if quick else SIZE, asked.batch or BATCH, asked.rounds or (3 if quick else 15)
+    w = make_matrix(size)
+    x = torch.randn(batch, size, generator=torch.Generator().manual_seed(1)).to(place)
+    layers: dict[str, nn.Module] = {"dense": nn.Linear(size, size, bias=False, device=place)}
+    layers["dense"].weight.copy_(w)
+    fitting = {}
+    for level in LEVELS:
+        asked.say(f"the fit of {level}")
+        before = time.perf_counter()
+        layers[level] = RUNGS[level].from_dense(w, TERMS).to(place)
+        fitting[level] = time.perf_counter() - before
+    layers |= {name: make(size).to(place) for name, make in PARTS.items()}
+    asked.say("forwards")
+    steps = {name: lambda layer=layer: layer(x) for name, layer in layers.items()}
+    taken = paired_seconds(steps, rounds, place)
+    forms = {
+        name: {"seconds": summary(taken[name]), "rounds": taken[name], "peak_bytes": peak_bytes(step, place)}
+        for name, step in steps.items()
+    }
+    for name in (*LEVELS, *PARTS):
+        forms[name] |= {
+            "speed_up": ratio(taken["dense"], taken[name]),
+            "stored": layers[name].compression_ratio().stored,
+            "stored_bits": layers[name].stored_bits(),
+            **({"fit_seconds": fitting[name]} if name in fitting else {}),
         }
-        for name in (*LEVELS, *PARTS):
-            forms[name] |= {
-                "speed_up": ratio(taken["dense"], taken[name]),
-                "stored": layers[name].compression_ratio().stored,
-                "stored_bits": layers[name].stored_bits(),
-                **({"fit_seconds": fitting[name]} if name in fitting else {}),
-            }
-        ladders = []
-        for vocabulary in QUICK_VOCABULARIES if quick else VOCABULARIES:
-            say(f"the ladder on {vocabulary or 'all'} words")
-            ladders.append(measure_apart(vocabulary))
-        sizes = {"size": size, "terms": TERMS, "batch": batch, "rounds": rounds, "quick": quick}
-        return recorder.finish(sizes, output, forms=forms, ladders=ladders)
+    ladders = []
+    for vocabulary in QUICK_VOCABULARIES if quick else VOCABULARIES:
+        asked.say(f"the ladder on {vocabulary or 'all'} words")
+        ladders.append(measure_apart(vocabulary))
+    return {"size": size, "terms": TERMS, "batch": batch, "rounds": rounds}, {"forms": forms, "ladders": ladders}
 
 
-def print_gauge(console: "Console", record: dict[str, Any]) -> None:
-    """The record as sentences, and beside the aim."""
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False)
-
-    settings, forms = record["configuration"], record["forms"]
+def lines(record: dict[str, Any]) -> Iterator[str]:
+    """The record as sentences."""
+    settings = record["configuration"]
     what = f"{settings['size']} x {settings['size']}, batch {settings['batch']}"
-    say(f"{machine_of(record)}, {what}, {record['command']}")
-    for name, row in forms.items():
+    yield f"{machine_of(record)}, {what}, {record['command']}"
+    for name, row in record["forms"].items():
         words = ""
         if "speed_up" in row:
             words = f", {row['speed_up']['median']:.1f} times as fast as dense, {row['stored']:,} numbers stored"
-        say(f"forward, {name}: {row['seconds']['median'] * 1e3:.3f} ms{words}")
+        yield f"forward, {name}: {row['seconds']['median'] * 1e3:.3f} ms{words}"
     for found in record["ladders"]:
         fits = ", ".join(f"{level} {seconds:.1f} s" for level, seconds in found["fit_seconds"].items())
         counts = ", ".join(f"window {window} {seconds:.1f} s" for window, seconds in found["counting_seconds"].items())
-        say(f"{found['vocabulary']:,} words: counting {found['tokens']:,} tokens: {counts}; fitting: {fits}")
+        yield f"{found['vocabulary']:,} words: counting {found['tokens']:,} tokens: {counts}; fitting: {fits}"
         if found["peak_bytes"] is not None:
-            say(f"  at most {found['peak_bytes'] / 2**30:.2f} GiB in memory")
-    if not settings["quick"]:
-        for aim in AIMS:
-            say(aim.words(record))
+            yield f"  at most {found['peak_bytes'] / 2**30:.2f} GiB in memory"
+
+
+bench_gauge = partial(bench_chapter, "gauge", measured)
+print_gauge = partial(print_chapter, lines=lines, aims=AIMS)

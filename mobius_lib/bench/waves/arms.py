@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib.bench.measure import Step, training
 from mobius_lib.waves import GELUTwin, MobiusLens, MobiusNet, use_backend
 from mobius_lib.waves.fast.fold import fold
 from mobius_lib.waves.lens import GELULens, MobiusConvBlock
@@ -70,7 +71,7 @@ class Setting:
 class Arm:
     """One form of one subject, ready to run."""
 
-    step: Callable[[], tuple[Tensor, ...]]
+    step: Step
     """Does the work once, and returns what must be equal in all forms of the lens."""
 
 
@@ -199,20 +200,15 @@ def _train(setting: Setting, form: str, subject: str) -> Arm:
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05)
 
+    def loss() -> Tensor:
+        with setting.autocast():
+            return F.cross_entropy(function(x), y)
+
     def gradients() -> tuple[Tensor, ...]:
-        with setting.autocast():
-            loss = F.cross_entropy(function(x), y)
-        return (loss.detach(), *torch.autograd.grad(loss, parameters))
+        found = loss()
+        return (found.detach(), *torch.autograd.grad(found, parameters))
 
-    def training_step() -> tuple[Tensor, ...]:
-        with setting.autocast():
-            loss = F.cross_entropy(function(x), y)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)  # last, so that a step leaves nothing that the next one gives back
-        return (loss.detach(),)
-
-    return Arm(gradients if subject == "net" else training_step)
+    return Arm(gradients if subject == "net" else training(loss, optimizer))
 
 
 def _inference(setting: Setting, form: str) -> Arm:

@@ -1,6 +1,5 @@
 """The benchmark as a whole: every case in every form, and the record of it."""
 
-import shlex
 import time
 import warnings
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mobius_lib.bench.base import BenchError, check, instructions, on_threads
+from mobius_lib.bench.base import BenchError, Recorder, check, on_threads
 from mobius_lib.bench.measure import machine, paired_seconds, peak_bytes, summary, wait
 from mobius_lib.bench.waves.arms import (
     FORMS,
@@ -23,15 +22,12 @@ from mobius_lib.bench.waves.arms import (
     cases,
     network,
 )
-from mobius_lib.files import plain, write_json
 from mobius_lib.runs.devices import pick_device
-from mobius_lib.runs.provenance import describe_device, provenance
 from mobius_lib.waves import fast
 from mobius_lib.waves.cost import multiply_adds, parameter_count
 from mobius_lib.waves.fast.fold import fold
 from mobius_lib.waves.lens import BACKENDS
 
-SCHEMA = 1
 QUICK = {"batch": 4, "size": (8, 8), "channels": (8, 12), "depths": (1, 1), "classes": 10, "gate_elements": 2**14}
 GPU_WIDTHS = tuple((channels, 64 * 768 // channels) for channels in (64, 128, 256, 512, 1024))
 GPU_GATE = 2**26
@@ -84,7 +80,11 @@ def bench(
         for name in asked:
             if name not in known:
                 raise BenchError(f"There is no {kind} {name!r}; there are {', '.join(known)}.")
-    origin, started = provenance(), time.perf_counter()
+    more = [] if backend is None else ["--backend", backend]
+    more += [] if precision == "no" else ["--precision", precision]
+    more += [word for each in subjects for word in ("--only", each)]
+    more += [word for each in forms for word in ("--form", each)]
+    recorder = Recorder("", place, device, quick, numbers | {"rows": rows}, more)
     setting = _setting(place, batch, quick, precision, rows)
     rounds = rounds or (3 if quick else 15)
     # whole modules compiled: on a GPU, where launches cost, or when asked for by name
@@ -111,26 +111,15 @@ def bench(
         if setting.rows:
             say(f"training on {setting.rows:,} rows of features")
             throughput = _throughput(setting)
-        described, used_threads = describe_device(place), torch.get_num_threads()
-    record = plain(
-        {
-            "bench": SCHEMA,
-            "command": _command(numbers, device, quick, subjects, forms, backends, backend, precision, rows),
-            "configuration": _plain(setting) | {"rounds": rounds, "quick": quick, "threads": used_threads},
-            "device": described,
-            "instructions": instructions(),
-            **origin,
-            "wall_seconds": time.perf_counter() - started,
-            "machine": ceilings,
-            "backends": backends,
-            "networks": _networks(setting),
-            "cases": measured,
-            "throughput": throughput,
-        }
-    )
-    if output is not None:
-        write_json(output, record, error=BenchError)
-    return record
+        return recorder.finish(
+            asdict(replace(setting, device=None)) | {"rounds": rounds, "quick": quick},
+            output,
+            machine=ceilings,
+            backends=backends,
+            networks=_networks(setting),
+            cases=measured,
+            throughput=throughput,
+        )
 
 
 def _setting(place: torch.device, batch: int | None, quick: bool, precision: str, rows: int | None) -> Setting:
@@ -244,29 +233,3 @@ def _throughput(setting: Setting) -> dict[str, Any]:
     wait(setting.device)
     found["batches alone"] = {"samples_per_second": many.samples / (time.perf_counter() - began)}
     return found
-
-
-def _plain(setting: Setting) -> dict[str, Any]:
-    return asdict(replace(setting, device=None)) | {"device": setting.device.type}
-
-
-def _command(
-    numbers: dict[str, int | None],
-    device: str,
-    quick: bool,
-    subjects: tuple[str, ...],
-    forms: tuple[str, ...],
-    backends: dict[str, float],
-    backend: str,
-    precision: str,
-    rows: int | None,
-) -> str:
-    """The line that measures the same again."""
-    words = ["mobius", "bench", "--device", device, *(["--quick"] if quick else [])]
-    for name, value in (numbers | {"rows": rows}).items():
-        words += [] if value is None else [f"--{name}", str(value)]
-    words += [] if backends else ["--backend", backend]
-    words += [] if precision == "no" else ["--precision", precision]
-    words += [word for each in subjects for word in ("--only", each)]
-    words += [word for each in forms for word in ("--form", each)]
-    return shlex.join(words)
