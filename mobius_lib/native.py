@@ -4,6 +4,7 @@ tensors come to them.
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import platform
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -136,6 +137,27 @@ def build(source: Path) -> ctypes.CDLL:
         RuntimeError: when it fails; the message ends with what it said.
     """
     return build_once(*_recipe(source))
+
+
+TYPES = {"n": ctypes.c_int64, "i": ctypes.c_int, "f": ctypes.c_float, "p": ctypes.c_void_p}
+
+
+def declared(source: Path, **functions: str) -> Callable[[], ctypes.CDLL]:
+    """The library of one C++ file, as `build` makes it when it is asked for, and kept.
+
+    Args:
+        functions: name to the types of its arguments, a letter of `TYPES` for each; it returns nothing.
+    """
+
+    @functools.cache
+    def library() -> ctypes.CDLL:
+        lib = build(source)
+        for name, letters in functions.items():
+            function = getattr(lib, name)
+            function.argtypes, function.restype = [TYPES[letter] for letter in letters], None
+        return lib
+
+    return library
 
 
 def build_together(*sources: Path) -> None:

@@ -1,7 +1,5 @@
 """What `TwistorMemorySystem` does between its matrix products, for a CPU and float32, in C++: `memory.cpp`."""
 
-import ctypes
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,22 +8,13 @@ import torch
 from torch import Tensor
 
 from mobius_lib import transforms
-from mobius_lib.native import addresses, build, ready
+from mobius_lib.native import addresses, declared, ready
 
-
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The built `memory.cpp`.
-
-    Raises:
-        RuntimeError: when it cannot be built.
-    """
-    lib = build(Path(__file__).with_name("memory.cpp"))
-    sizes = [ctypes.c_int64] * 4 + [ctypes.c_int]
-    lib.memory_forward.argtypes = [*sizes, *[ctypes.c_void_p] * 8]
-    lib.memory_backward.argtypes = [*sizes, *[ctypes.c_void_p] * 15]
-    lib.memory_forward.restype = lib.memory_backward.restype = None
-    return lib
+library = declared(
+    Path(__file__).with_name("memory.cpp"),
+    memory_forward="nnnnipppppppp",
+    memory_backward="nnnnippppppppppppppp",
+)
 
 
 class MemoryNative(torch.autograd.Function):

@@ -2,8 +2,6 @@
 `nested.cpp`, where the readable form has one for each of torch's operations.
 """
 
-import ctypes
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobius_lib import transforms
-from mobius_lib.native import addresses, build, ready
+from mobius_lib.native import addresses, declared, ready
 from mobius_lib.products import product, weight_gradient
 from mobius_lib.twistor.fast.holding import hold
 
 ROWS_PER_THREAD = 16
 
 
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The built `nested.cpp`.
-
-    Raises:
-        RuntimeError: when it cannot be built.
-    """
-    lib = build(Path(__file__).with_name("nested.cpp"))
-    n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.level_forward.argtypes = [n, n, i, p, p, p, p, f, p, p]
-    lib.level_backward.argtypes = [n, n, i, p, p, p, p, f, p, p, p, p]
-    lib.level_forward.restype = lib.level_backward.restype = None
-    return lib
+library = declared(
+    Path(__file__).with_name("nested.cpp"),
+    level_forward="nnippppfpp",
+    level_backward="nnippppfpppp",
+)
 
 
 def level(z: Tensor, weights: Tensor, modulus: float, *networks: Tensor) -> tuple[Tensor, Tensor]:

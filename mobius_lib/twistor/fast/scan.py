@@ -4,8 +4,6 @@ On a CPU with few cores one sweep over the steps of each row, which touches ever
 scan, which touches each several times; the numbers are the same.
 """
 
-import ctypes
-import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,27 +13,18 @@ import torch
 from torch import Tensor
 
 from mobius_lib import transforms
-from mobius_lib.native import addresses, build, ready
+from mobius_lib.native import addresses, declared, ready
 
 ROWS_PER_THREAD = 4
 
 
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The built `scan.cpp`.
-
-    Raises:
-        RuntimeError: when it cannot be built.
-    """
-    lib = build(Path(__file__).with_name("scan.cpp"))
-    n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.scan_forward.argtypes = [n, n, n, i, p, p, p, p, p, f, f, p, p, p]
-    lib.scan_backward.argtypes = [n, n, n, i, p, p, p, p, p, p, f, p, p, p, p, p, p, p, p]
-    lib.read_forward.argtypes = [n, n, i, p, p, p, f, f, p, p]
-    lib.read_backward.argtypes = [n, n, i, p, p, p, f, f, p, p, p, p, p, p]
-    for function in (lib.scan_forward, lib.scan_backward, lib.read_forward, lib.read_backward):
-        function.restype = None
-    return lib
+library = declared(
+    Path(__file__).with_name("scan.cpp"),
+    scan_forward="nnnipppppffppp",
+    scan_backward="nnnippppppfpppppppp",
+    read_forward="nnipppffpp",
+    read_backward="nnipppffpppppp",
+)
 
 
 class ScanNative(torch.autograd.Function):

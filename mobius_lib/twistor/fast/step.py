@@ -3,8 +3,6 @@
 Each step's products take weights that were put in order once for all steps (`mobius_lib.products`).
 """
 
-import ctypes
-import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib import transforms
-from mobius_lib.native import address, addresses, build, ready, rows
+from mobius_lib.native import address, addresses, declared, ready, rows
 from mobius_lib.products import packed, product, weight_gradient
 from mobius_lib.twistor.cell import RATES
 from mobius_lib.twistor.fast.plan import Plan, network_backward, network_forward, network_products
@@ -24,22 +22,13 @@ ROWS_PER_THREAD = 16
 """Fewer rows are over before a second thread has woken."""
 
 
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The built `step.cpp`.
-
-    Raises:
-        RuntimeError: when it cannot be built.
-    """
-    lib = build(Path(__file__).with_name("step.cpp"))
-    n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.gate_forward.argtypes = [n, n, i, p, p, p, p, p, p, f, f, p]
-    lib.turn_forward.argtypes = [n, n, i, p, p, p, p, f, p, p, f, f, p, p, p, p, p]
-    lib.turn_backward.argtypes = [n, n, i, p, p, p, p, p, p, p, p, p, p, f, f, p, p, p, f, p, p]
-    lib.gate_backward.argtypes = [n, n, i, p, p, p, p, p, p, p, f, p]
-    for function in (lib.gate_forward, lib.turn_forward, lib.turn_backward, lib.gate_backward):
-        function.restype = None
-    return lib
+library = declared(
+    Path(__file__).with_name("step.cpp"),
+    gate_forward="nnippppppffp",
+    turn_forward="nnippppfppffppppp",
+    turn_backward="nnippppppppppffpppfpp",
+    gate_backward="nnipppppppfp",
+)
 
 
 class UnrollNative(torch.autograd.Function):

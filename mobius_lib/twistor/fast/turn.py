@@ -1,7 +1,5 @@
 """`turning.turn` by one matrix, and the maps of `AdaptiveMobiusLayer`, for a CPU and float32, in C++: `turn.cpp`."""
 
-import ctypes
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +7,20 @@ import torch
 from torch import Tensor
 
 from mobius_lib import transforms
-from mobius_lib.native import addresses, build, ready
+from mobius_lib.native import addresses, declared, ready
 from mobius_lib.twistor import math as twistor
 
 ROWS, BLOCKS = 32, 64
 """Rows of a block at least, and blocks at most: of more threads than 64 some would have nothing to do."""
 
 
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The built `turn.cpp`.
-
-    Raises:
-        RuntimeError: when it cannot be built.
-    """
-    lib = build(Path(__file__).with_name("turn.cpp"))
-    n, i, f, p = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    lib.turn_forward.argtypes = [n, n, i, p, p, p]
-    lib.turn_backward.argtypes = [n, n, n, i, p, p, p, p, p, p]
-    lib.shear_forward.argtypes = [n, n, i, p, p, f, p]
-    lib.shear_backward.argtypes = [n, n, n, i, p, p, f, p, p, p, p, p]
-    for function in (lib.turn_forward, lib.turn_backward, lib.shear_forward, lib.shear_backward):
-        function.restype = None
-    return lib
+library = declared(
+    Path(__file__).with_name("turn.cpp"),
+    turn_forward="nnippp",
+    turn_backward="nnnipppppp",
+    shear_forward="nnippfp",
+    shear_backward="nnnippfppppp",
+)
 
 
 def turn(z: Tensor, matrix: Tensor) -> Tensor:
