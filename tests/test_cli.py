@@ -544,7 +544,7 @@ def test_every_run_is_what_is_said_of_it():
     for name, run in RUNS.items():
         assert {field: getattr(run, field) for field in vars(ABOUT[name])} == vars(ABOUT[name])
         for scale in run.scales:
-            there = run.at_scale(scale) if run.at_scale else run
+            there = run.at(scale)
             assert (there.name, there.chapter, there.scales) == (name, ABOUT[name].chapter, ABOUT[name].scales)
 
 

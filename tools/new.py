@@ -114,7 +114,7 @@ def word(text: str, what: str) -> str:
 
 
 def new_run(name: str, of: str, root: Path = ROOT) -> list[Path]:
-    """Write a run that can be executed: its file, what is said of it, its place in the registry, its test.
+    """Write a run that can be executed: its file, what is said of it, its test.
 
     Args:
         name: without the chapter, such as edges; the run is then called waves-edges.
@@ -133,24 +133,20 @@ def new_run(name: str, of: str, root: Path = ROOT) -> list[Path]:
     for path in (run, test):
         if path.exists():
             raise BuildError(f"{path.relative_to(root)} is there already: give another NAME.")
-    about, registry = runs / of / "__init__.py", runs / "registry.py"
-    said, listed = about.read_text("utf-8"), registry.read_text("utf-8")
+    about = runs / of / "__init__.py"
+    said = about.read_text("utf-8")
     if f'"{fields["name"]}"' in said:
         raise BuildError(f"There is a run {fields['name']} already: give another NAME.")
     (table,) = (node for node in ast.parse(said).body if isinstance(node, ast.Assign) and node.targets[0].id == "ABOUT")
     lines = said.splitlines(keepends=True)
     lines.insert(table.end_lineno - 1, ABOUT.format(**fields))
     said = re.sub(r"(runs\.about import (?!.*\bScale\b))", r"\1Scale, ", "".join(lines))
-    last = list(re.finditer(rf" +{of}_\w+\.RUN\w*,\n", listed))[-1]
-    listed = f"{listed[: last.end()]}        {of}_{module}.RUN,\n{listed[last.end() :]}"
-    imported = f"from mobius_lib.runs.{of} import {module} as {of}_{module}\n"
-    listed = listed.replace("\nRUNS:", f"{imported}\nRUNS:", 1)
-    made = {run: RUN.format(**fields), test: TEST.format(**fields), about: said, registry: listed}
+    made = {run: RUN.format(**fields), test: TEST.format(**fields), about: said}
     for path, text in made.items():
         path.write_text(text, "utf-8")
-    # it puts the new imports where they belong
+    # it puts a new import where it belongs
     ruff = [sys.executable, "-m", "ruff", "check", "--quiet", "--fix", "--select", "I"]
-    subprocess.run([*ruff, about, registry], cwd=root, check=True)
+    subprocess.run([*ruff, about], cwd=root, check=True)
     return list(made)
 
 

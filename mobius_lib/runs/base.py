@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.about import About, RunError
+from mobius_lib.runs.about import TRAIN_ROWS, About, RunError
 from mobius_lib.runs.room import Needs
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Run(About):
     """The arms whose training steps are timed; None: all."""
     at_scale: Callable[[str], "Run"] | None = None
     """The run as it is at a scale, where that changes models or data as well; None: as it stands here."""
+    long: Mapping[str, Any] | None = None
+    """What is otherwise at the scale "long", beside `LONG`."""
     facts: Callable[[], dict[str, Any]] | None = None
     """Further entries of the result: what is known of the data without any model."""
     compute: Callable[..., Mapping[str, dict[str, Any]]] | None = None
@@ -119,6 +121,9 @@ class Run(About):
     `only`, the arms that alone are asked for."""
     on_any_device: bool = False
     """Whether `compute` computes where its data lie, which is then the device that was asked for."""
+    cell: Callable[["Run", Data, Mapping[str, Mapping[str, Any]]], Mapping[str, float]] | None = None
+    """With `compute`: from the run at a scale, its data and seed 0's records to a few of their numbers (or lists of
+    them), computed from scratch in at most a minute. See `replay`."""
     needs: Callable[..., Needs] | None = None
     """From the settings to what the data will take, where that is much: told, and compared with the machine, before
     they are loaded."""
@@ -133,14 +138,29 @@ class Run(About):
     further_rates: int = 0
     """Rates that are tried at most beyond an arm's own, where the best of them is the smallest or the largest."""
 
+    def at(self, scale: str) -> "Run":
+        """The run as it is at that scale.
+
+        Raises:
+            RunError: when there is no such scale.
+        """
+        if scale not in self.scales:
+            raise RunError(f"The run {self.name} has no scale {scale!r}; it has {', '.join(self.scales)}.")
+        run = self if self.at_scale is None else self.at_scale(scale)
+        return replace(run, **{**LONG, **run.long}) if scale == "long" and run.long is not None else run
+
 
 LONG = {"keep_predictions": True, "watched": 1_000, "search_epochs": 0.5, "further_rates": 4}
 """Of a run that is to decide. At each rate half of the epochs, so that a search takes no more hours than the seeds do;
 the curves on as many rows as show them."""
 
 
-def with_more_test_rows(data: Data, train: int) -> Data:
-    """The first `train` training rows to train on; the others are held out, behind the test rows that there are."""
+def with_more_test_rows(load: Callable[[], Data], train: int = TRAIN_ROWS) -> Data:
+    """The same rows, so many to train on; the other training rows are held out, behind the test rows that there are.
+
+    Of the 12,000 embedded rows 6,000 are then to test on: the 2,000 test rows and 4,000 of the training rows.
+    """
+    data = load()
     (x, y), (x_test, y_test) = data.train, data.test
     return replace(
         data,

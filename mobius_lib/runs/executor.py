@@ -74,10 +74,7 @@ def execute(
     from mobius_lib.training.processes import alone, meet
     from mobius_lib.waves.lens import BACKENDS
 
-    if scale not in run.scales:
-        raise RunError(f"The run {run.name} has no scale {scale!r}; it has {', '.join(run.scales)}.")
-    if run.at_scale is not None:
-        run = run.at_scale(scale)
+    run = run.at(scale)
     if seeds < 1:
         raise RunError(f"A run needs at least one seed, not {seeds}.")
     if backend not in BACKENDS:

@@ -1,7 +1,7 @@
 """What of a record is computed again when it is verified: seconds of work that reach the code by which it was made.
 
 A run that trains repeats the first steps of every arm with seed 0, and keeps their losses. A run that computes has a
-cell in `registry.CELLS`: a few numbers of seed 0, from scratch. A number that is named by its place in the record, such
+`cell`: a few numbers of seed 0, from scratch. A number that is named by its place in the record, such
 as "L2/relative_error", is compared with what stands there; any other is kept beside it, as losses are.
 """
 
@@ -78,12 +78,10 @@ def replay(
         rows: arm to its record with seed 0, for the learning rate that was chosen.
         epoch: go on to the end of the first epoch, of which records without losses tell as well.
     """
-    from mobius_lib.runs.registry import CELLS
-
     with _one_thread():
         if run.compute is not None:
             with torch.random.fork_rng(devices=[]):
-                found = CELLS[run.name](run, data, rows) if run.name in CELLS else {}
+                found = run.cell(run, data, rows) if run.cell else {}
             return {name: value if isinstance(value, list) else [float(value)] for name, value in found.items()}
         numbers: Numbers = {}
         if settings.epochs:

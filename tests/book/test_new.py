@@ -43,7 +43,7 @@ def test_a_new_run_of_every_chapter_passes_lint_and_its_own_test(copy: Path, mon
     tests = []
     for number, name in enumerate(CHAPTERS, start=1):
         written = new_run("edges-help", name if number % 2 else str(number), copy)
-        assert len(written) == 4
+        assert len(written) == 3
         tests.append(f"tests/runs/{name}/test_edges_help.py")
         assert copy / tests[-1] in written
     _passes(copy, "-m", "ruff", "check", ".")

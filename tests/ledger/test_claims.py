@@ -221,7 +221,7 @@ def test_commands_name_runs_scales_and_arms_that_exist(claims: dict[str, Claim])
             assert scale in RUNS[name].scales, claim.id
             assert claim.arguments.get("run", name) == name, claim.id  # it would make the file that its check reads
             assert claim.arguments.get("scale", scale) == scale, claim.id
-            run = RUNS[name].at_scale(scale) if RUNS[name].at_scale else RUNS[name]
+            run = RUNS[name].at(scale)
             asked = {claim.arguments[key] for key in ("arm", "better", "than") if key in claim.arguments}
             asked = asked or set(claim.arguments.get("measures", ()))
             assert asked <= set(run.arms), claim.id

@@ -1,6 +1,11 @@
 """Runs of chapter 2."""
 
+from functools import partial
+
 from mobius_lib.runs.about import TRAIN_ROWS, About, Scale, by_name
+
+ALPHA = partial(Scale, batch_size=128, lr=3e-3)
+MASK = partial(Scale, batch_size=64, lr=2e-3)
 
 ABOUT = by_name(
     About(
@@ -18,13 +23,9 @@ ABOUT = by_name(
                 test_samples=1000,
                 note="half a minute on two CPU cores",
             ),
-            "short": Scale(
-                epochs=12, batch_size=128, lr=3e-3, train_samples=5000, note="half a minute a seed on two CPU cores"
-            ),
-            "long": Scale(
-                epochs=16, batch_size=128, lr=3e-3, train_samples=TRAIN_ROWS, note="rates searched; minutes on one core"
-            ),
-            "full": Scale(epochs=50, batch_size=128, lr=3e-3, note="half an hour a seed on two CPU cores"),
+            "short": ALPHA(epochs=12, train_samples=5000, note="half a minute a seed on two CPU cores"),
+            "long": ALPHA(epochs=16, train_samples=TRAIN_ROWS, note="rates searched; minutes on one core"),
+            "full": ALPHA(epochs=50, note="half an hour a seed on two CPU cores"),
         },
     ),
     About(
@@ -34,20 +35,9 @@ ABOUT = by_name(
             "thirds mask against none, dropout and a fixed third, in a MobiusNet on pictures, with a third silenced"
         ),
         scales={
-            "quick": Scale(
-                epochs=3,
-                batch_size=64,
-                lr=2e-3,
-                train_samples=1000,
-                test_samples=500,
-                note="under a minute on two CPU cores",
-            ),
-            "short": Scale(
-                epochs=10, batch_size=64, lr=2e-3, train_samples=2000, note="some two minutes a seed on two CPU cores"
-            ),
-            "long": Scale(
-                epochs=12, batch_size=64, lr=2e-3, train_samples=TRAIN_ROWS, note="rates searched; hours on one core"
-            ),
+            "quick": MASK(epochs=3, train_samples=1000, test_samples=500, note="under a minute on two CPU cores"),
+            "short": MASK(epochs=10, train_samples=2000, note="some two minutes a seed on two CPU cores"),
+            "long": MASK(epochs=12, train_samples=TRAIN_ROWS, note="rates searched; hours on one core"),
             "full": Scale(epochs=30, batch_size=128, lr=2e-3, note="hours on two CPU cores, minutes on a GPU"),
         },
     ),

@@ -4,12 +4,11 @@ Source: seed 002, whose alpha went from 0.3290 to -0.0764; the comparison is our
 of the rate, as in seed 002; in "learned fast" at the full rate, because a short run at a tenth of it cannot go far.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from mobius_lib.runs.base import LONG, Arm, Run
+from mobius_lib.runs.base import Arm, Run
 from mobius_lib.runs.cantor import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.simplex.features import CLASSES, DIM, load, load_long
@@ -41,20 +40,10 @@ def arms(**searched: Any) -> dict[str, Arm]:
     }
 
 
-def at_scale(scale: str) -> Run:
-    """The run as it is at that scale: at "long" every arm looks for its own learning rate."""
-    if scale != "long":
-        return RUN
-    return replace(RUN, arms=arms(rates=david_arms.WIDE_RATES), data=load_long, **LONG)
-
-
 RUN = Run(
     **vars(ABOUT["cantor-alpha"]),
     arms=arms(),
     data=load,
-    weight_decay=david_arms.WEIGHT_DECAY,
-    state=david_arms.state,
-    measure=david_arms.measure,
-    baseline="no cantor",
-    at_scale=at_scale,
+    **david_arms.COMMON | {"baseline": "no cantor"},
+    long={"arms": arms(rates=david_arms.WIDE_RATES), "data": load_long},
 )

@@ -10,6 +10,7 @@ that five seeds of four arms fit into minutes on two CPU cores.
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from mobius_lib.cantor import drop_third, with_mask
-from mobius_lib.runs.about import TRAIN_ROWS
-from mobius_lib.runs.base import LONG, Arm, Data, Run, with_more_test_rows
+from mobius_lib.runs.base import Arm, Data, Run, with_more_test_rows
 from mobius_lib.runs.cantor import ABOUT
 from mobius_lib.runs.waves import images as waves_images
 from mobius_lib.waves import MobiusNet, lens_state
@@ -41,11 +41,6 @@ def load() -> Data:
     data = waves_images.load()
     (x, y), (x_test, y_test) = data.train, data.test
     return replace(data, train=(avg_pool2d(x, 2), y), test=(avg_pool2d(x_test, 2), y_test))
-
-
-def load_long() -> Data:
-    """The same 12,000 pictures, 6,000 of them to test on."""
-    return with_more_test_rows(load(), TRAIN_ROWS)
 
 
 def arm(kind: str, **changes: Any) -> Arm:
@@ -99,14 +94,6 @@ def _losses(model: nn.Module, data: Data) -> Tensor:
     return torch.cat([cross_entropy(model(x), y, reduction="none") for x, y in rows]).double()
 
 
-def at_scale(scale: str) -> Run:
-    """The run as it is at that scale: at "long" every arm looks for its own learning rate."""
-    if scale != "long":
-        return RUN
-    arms = {name: arm(kind, rates=RATES) for name, kind in KINDS.items()}
-    return replace(RUN, arms=arms, data=load_long, **LONG)
-
-
 RUN = Run(
     **vars(ABOUT["cantor-mask"]),
     arms={name: arm(kind) for name, kind in KINDS.items()},
@@ -115,5 +102,8 @@ RUN = Run(
     measure=measure,
     baseline="unmasked",
     timed=("thirds", "unmasked", "dropout"),
-    at_scale=at_scale,
+    long={
+        "arms": {name: arm(kind, rates=RATES) for name, kind in KINDS.items()},
+        "data": partial(with_more_test_rows, load),
+    },
 )

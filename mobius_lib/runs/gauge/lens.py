@@ -129,4 +129,5 @@ RUN = Run(
     weight_decay=0.0,
     compute=partial(compute, sizes=SIZES["quick"]),
     at_scale=at_scale,
+    cell=cell,
 )

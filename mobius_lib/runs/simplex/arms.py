@@ -146,6 +146,10 @@ def measure(model: nn.Module, data: Data, history: list[dict[str, Any]]) -> dict
     }
 
 
+COMMON: dict[str, Any] = {"weight_decay": WEIGHT_DECAY, "state": state, "measure": measure, "baseline": "linear"}
+"""Of every run in which David is an arm."""
+
+
 def _fresh(config: DavidConfig) -> GeoFractalDavid:
     # a David draws its weights from its own seed alone; the run has put its seed into torch's generator
     return GeoFractalDavid(replace(config, seed=torch.initial_seed() % 2**32))

@@ -10,13 +10,11 @@ Source: seed 002 for the model; the comparison is ours. Its five scales are kept
 mixing weights per scale can be laid beside its table.
 """
 
-from dataclasses import replace
 from functools import partial
 
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.about import TRAIN_ROWS
-from mobius_lib.runs.base import LONG, Arm, Data, Run, with_more_test_rows
+from mobius_lib.runs.base import Arm, Data, Run, with_more_test_rows
 from mobius_lib.runs.simplex import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import TERMS, BasinLoss, DavidConfig
@@ -38,9 +36,7 @@ def load() -> Data:
     return Data(features("train", DIM), features("test", DIM), digests("features"))
 
 
-def load_long() -> Data:
-    """The same 12,000 rows, 6,000 of them to test on, as in waves-features."""
-    return with_more_test_rows(load(), TRAIN_ROWS)
+load_long = partial(with_more_test_rows, load)
 
 
 def config(scale: str, classes: int = CLASSES, **changes: object) -> DavidConfig:
@@ -72,18 +68,15 @@ def arms(scale: str, classes: int = CLASSES) -> dict[str, Arm]:
 
 def at_scale(scale: str) -> Run:
     """The run with David at the sizes of that scale; at "long" no arm takes another's rate."""
-    run = Run(
+    return Run(
         **vars(ABOUT["simplex-features"]),
         arms=arms(scale),
         data=load,
-        weight_decay=david_arms.WEIGHT_DECAY,
-        state=david_arms.state,
-        measure=david_arms.measure,
-        baseline="linear",
+        **david_arms.COMMON,
         timed=("david", "linear", "cosine", "mlp"),
         at_scale=at_scale,
+        long={"data": load_long},
     )
-    return replace(run, data=load_long, **LONG) if scale == "long" else run
 
 
 RUN = at_scale("quick")

@@ -37,9 +37,6 @@ RUN = Run(
     },
     data=load,
     needs=partial(published_needs, CONFIGURATION),
-    weight_decay=david_arms.WEIGHT_DECAY,
+    **david_arms.COMMON,
     warmup_epochs=3,
-    state=david_arms.state,
-    measure=david_arms.measure,
-    baseline="linear",
 )

@@ -28,11 +28,8 @@ def at_scale(scale: str) -> Run:
         data=partial(made.load, scale, DIM),
         needs=partial(made.needs, scale, DIM) if scale == "full" else None,
         extra=partial(made.bayes, scale, DIM),
-        weight_decay=david_arms.WEIGHT_DECAY,
+        **david_arms.COMMON,
         warmup_epochs=3,
-        state=david_arms.state,
-        measure=david_arms.measure,
-        baseline="linear",
         at_scale=at_scale,
     )
 

@@ -19,7 +19,6 @@ from mobius_lib.runs.simplex import ABOUT, MIXTURES
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import DavidConfig
 
-"""Modes per class to the run's name."""
 LONGER = 4
 
 
@@ -91,11 +90,8 @@ def at_scale(scale: str, modes: int) -> Run:
         **vars(ABOUT[MIXTURES[modes]]),
         arms=arms(scale),
         data=partial(load, scale, modes),
-        weight_decay=david_arms.WEIGHT_DECAY,
-        state=david_arms.state,
-        measure=david_arms.measure,
+        **david_arms.COMMON,
         facts=partial(bayes, scale, modes),
-        baseline="linear",
         timed=("david", "linear", "cosine", "mlp"),
         at_scale=partial(at_scale, modes=modes),
     )

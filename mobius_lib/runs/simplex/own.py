@@ -39,9 +39,6 @@ def run(dim: int, classes: int) -> Run:
         {OWN: Scale(epochs=20, batch_size=64, lr=3e-3, note="all rows of your own features")},
         arms={"david": david, **david_arms.baselines(dim, classes, david_arms.size_of(sizes), searched=False)},
         data=nothing,
-        weight_decay=david_arms.WEIGHT_DECAY,
-        state=david_arms.state,
-        measure=david_arms.measure,
-        baseline="linear",
+        **david_arms.COMMON,
         timed=("david", "linear"),
     )

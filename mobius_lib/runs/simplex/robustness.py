@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.base import LONG, Arm, Data, Run
+from mobius_lib.runs.base import Arm, Data, Run
 from mobius_lib.runs.simplex import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.simplex.calibration import (
@@ -143,19 +143,17 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
 
 def at_scale(scale: str) -> Run:
     """The run with David at the sizes of that scale."""
-    run = Run(
+    return Run(
         **vars(ABOUT["simplex-robustness"]),
         arms=arms(scale),
         data=load,
-        weight_decay=david_arms.WEIGHT_DECAY,
-        measure=measure,
-        baseline="linear",
+        **david_arms.COMMON | {"state": None, "measure": measure},
         timed=MODELS,
         at_scale=at_scale,
         keep_history=False,
+        # with seven classes, test rows are others for each seed: no predictions are kept
+        long={"data": load_long, "keep_predictions": False},
     )
-    # with seven classes, test rows are others for each seed: no predictions are kept
-    return replace(run, data=load_long, **{**LONG, "keep_predictions": False}) if scale == "long" else run
 
 
 RUN = at_scale("quick")

@@ -20,7 +20,7 @@ LSTM with the twistor's head, and what is left without nested levels is widened;
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -230,17 +230,16 @@ def at_scale(scale: str) -> Run:
         books = {group: held_out(book.TEST, group) for group in GROUPS}
         return {"sizes": asdict(course), "groups": GROUPS, "test_books": books}
 
-    arms = dict.fromkeys(continual.arms, make_models)
-    return replace(RUN, arms=arms, data=continual.load, compute=continual, facts=facts)
+    return Run(
+        **vars(ABOUT["twistor-continual"]),
+        arms=dict.fromkeys(continual.arms, make_models),
+        data=continual.load,
+        compute=continual,
+        facts=facts,
+        at_scale=at_scale,
+        cell=cell,
+        on_any_device=True,
+    )
 
 
-QUICK = Continual(SIZES["quick"])
-RUN = Run(
-    **vars(ABOUT["twistor-continual"]),
-    arms=dict.fromkeys(ARMS, make_models),
-    data=QUICK.load,
-    weight_decay=0.05,
-    compute=QUICK,
-    at_scale=at_scale,
-    on_any_device=True,
-)
+RUN = at_scale("quick")

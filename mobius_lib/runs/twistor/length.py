@@ -242,20 +242,17 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 def at_scale(scale: str) -> Run:
     """The run with the lengths and the presets of that scale."""
     sizes = SIZES[scale]
-    return replace(
-        RUN,
+    return Run(
+        **vars(ABOUT["twistor-length"]),
         arms=dict.fromkeys((*LENGTH_ARMS, *sizes.presets), make_models),
+        data=nothing,
+        weight_decay=0.0,
         compute=partial(compute, sizes=sizes),
         facts=lambda: {"sizes": asdict(sizes), "limit_bytes": LIMIT},
+        at_scale=at_scale,
+        cell=cell,
+        on_any_device=True,
     )
 
 
-RUN = Run(
-    **vars(ABOUT["twistor-length"]),
-    arms=dict.fromkeys(LENGTH_ARMS, make_models),
-    data=nothing,
-    weight_decay=0.0,
-    compute=partial(compute, sizes=SIZES["quick"]),
-    at_scale=at_scale,
-    on_any_device=True,
-)
+RUN = at_scale("quick")

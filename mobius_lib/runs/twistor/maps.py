@@ -265,17 +265,18 @@ def at_scale(scale: str) -> Run:
     long = scale == "long"
     sizes = replace(SIZES["short" if long else scale], rates=RATES)
     facts = {"sizes": asdict(sizes), "test_books": book.TEST, "validation_books": book.VALIDATION}
-    run = replace(RUN, data=partial(load, sizes), compute=Maps(sizes), facts=lambda: facts)
-    return replace(run, arms=dict.fromkeys(LONG_ARMS, make_all), compute=AllMaps(sizes)) if long else run
+    compute = AllMaps(sizes) if long else Maps(sizes)
+    return Run(
+        **vars(ABOUT["twistor-maps"]),
+        arms=dict.fromkeys(compute.arms, compute.make),
+        data=partial(load, sizes),
+        compute=compute,
+        facts=lambda: facts,
+        at_scale=at_scale,
+        cell=cell,
+        keeps_parts=True,
+        on_any_device=True,
+    )
 
 
-RUN = Run(
-    **vars(ABOUT["twistor-maps"]),
-    arms=dict.fromkeys(ARMS, make_models),
-    data=partial(load, SIZES["quick"]),
-    weight_decay=0.05,
-    compute=Maps(replace(SIZES["quick"], rates=RATES)),
-    at_scale=at_scale,
-    keeps_parts=True,
-    on_any_device=True,
-)
+RUN = at_scale("quick")

@@ -26,7 +26,7 @@ n-grams, which count all of it, are far ahead.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -287,15 +287,16 @@ def at_scale(scale: str) -> Run:
     sizes = SIZES[scale]
     facts = {"sizes": asdict(sizes), "longer": {name: times for name, (_, times) in LONGER.items()},
              "test_books": book.TEST, "validation_books": book.VALIDATION}  # fmt: skip
-    return replace(RUN, data=partial(load, sizes), compute=Comparison(sizes), facts=lambda: facts)
+    return Run(
+        **vars(ABOUT["twistor-text"]),
+        arms=dict.fromkeys(ARMS, make_models),
+        data=partial(load, sizes),
+        compute=Comparison(sizes),
+        facts=lambda: facts,
+        at_scale=at_scale,
+        cell=cell,
+        on_any_device=True,
+    )
 
 
-RUN = Run(
-    **vars(ABOUT["twistor-text"]),
-    arms=dict.fromkeys(ARMS, make_models),
-    data=partial(load, SIZES["quick"]),
-    weight_decay=0.05,
-    compute=Comparison(SIZES["quick"]),
-    at_scale=at_scale,
-    on_any_device=True,
-)
+RUN = at_scale("quick")

@@ -1,9 +1,15 @@
 """Runs of chapter 1."""
 
+from functools import partial
+
 from mobius_lib.runs.about import TRAIN_ROWS, About, Scale, by_name
 
 FOLDER = "MOBIUS_TINY_IMAGENET"
 """The environment variable that names the folder of Tiny ImageNet."""
+
+TWINS = partial(Scale, batch_size=64, lr=1e-3)
+WHOLE = partial(Scale, batch_size=256, lr=1e-3)
+"""At the size of seed 001's batch."""
 
 ABOUT = by_name(
     About(
@@ -11,20 +17,14 @@ ABOUT = by_name(
         chapter=1,
         summary="the distillation card's recipe on embedded image features: lens, GELU twin, linear probe",
         scales={
-            "quick": Scale(
-                epochs=3, batch_size=64, lr=1e-3, train_samples=1500, test_samples=1000, note="minutes on two CPU cores"
-            ),
-            "short": Scale(
-                epochs=4, batch_size=64, lr=1e-3, train_samples=3000, note="some ten minutes a seed on two CPU cores"
-            ),
-            "long": Scale(
+            "quick": TWINS(epochs=3, train_samples=1500, test_samples=1000, note="minutes on two CPU cores"),
+            "short": TWINS(epochs=4, train_samples=3000, note="some ten minutes a seed on two CPU cores"),
+            "long": TWINS(
                 epochs=30,
-                batch_size=64,
-                lr=1e-3,
                 train_samples=TRAIN_ROWS,
                 note="all rivals, trained to the end: 15 hours on one core, 11 of them for five seeds",
             ),
-            "full": Scale(epochs=50, batch_size=256, lr=1e-3, note="hours on two CPU cores, minutes on a GPU"),
+            "full": WHOLE(epochs=50, note="hours on two CPU cores, minutes on a GPU"),
         },
     ),
     About(
@@ -32,21 +32,10 @@ ABOUT = by_name(
         chapter=1,
         summary="lens against GELU twin on Fashion-MNIST pictures",
         scales={
-            "quick": Scale(
-                epochs=3,
-                batch_size=64,
-                lr=1e-3,
-                train_samples=2000,
-                test_samples=1000,
-                note="a minute or two on two CPU cores",
-            ),
-            "short": Scale(
-                epochs=4, batch_size=64, lr=1e-3, train_samples=5000, note="some five minutes a seed on two CPU cores"
-            ),
-            "long": Scale(
+            "quick": TWINS(epochs=3, train_samples=2000, test_samples=1000, note="a minute or two on two CPU cores"),
+            "short": TWINS(epochs=4, train_samples=5000, note="some five minutes a seed on two CPU cores"),
+            "long": TWINS(
                 epochs=30,
-                batch_size=64,
-                lr=1e-3,
                 train_samples=TRAIN_ROWS,
                 note="all rivals, trained to the end: 6 hours on one core, 4 of them for five seeds",
             ),
@@ -58,17 +47,11 @@ ABOUT = by_name(
         chapter=1,
         summary="lens, GELU twin, plain gate, MLP and linear layer on features of Tiny ImageNet, 200 classes",
         scales={
-            "quick": Scale(
-                epochs=1, batch_size=64, lr=1e-3, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"
+            "quick": TWINS(epochs=1, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"),
+            "short": TWINS(
+                epochs=8, train_samples=20_000, note=f"needs the data ({FOLDER}); 6 hours on one core for three seeds"
             ),
-            "short": Scale(
-                epochs=8,
-                batch_size=64,
-                lr=1e-3,
-                train_samples=20_000,
-                note=f"needs the data ({FOLDER}); 6 hours on one core for three seeds",
-            ),
-            "full": Scale(epochs=30, batch_size=256, lr=1e-3, note=f"needs the data ({FOLDER}); days on two CPU cores"),
+            "full": WHOLE(epochs=30, note=f"needs the data ({FOLDER}); days on two CPU cores"),
         },
     ),
     About(
@@ -83,16 +66,16 @@ ABOUT = by_name(
         name="waves-clip",
         chapter=1,
         summary="the distillation card's recipe on all of ImageNet's CLIP features: lens and GELU twin",
-        scales={"full": Scale(epochs=50, batch_size=256, lr=1e-3, note="fetches 4 GB; hours on one GPU")},
+        scales={"full": WHOLE(epochs=50, note="fetches 4 GB; hours on one GPU")},
     ),
     About(
         name="waves-made",
         chapter=1,
         summary="the same recipe on a made set of that size, whose best possible accuracy is known",
         scales={
-            "quick": Scale(epochs=2, batch_size=64, lr=1e-3, note="20 classes; under a minute on two CPU cores"),
-            "short": Scale(epochs=50, batch_size=256, lr=1e-3, note="a hundredth of the rows; hours on two CPU cores"),
-            "full": Scale(epochs=50, batch_size=256, lr=1e-3, note="draws 2 GB; hours on one GPU"),
+            "quick": TWINS(epochs=2, note="20 classes; under a minute on two CPU cores"),
+            "short": WHOLE(epochs=50, note="a hundredth of the rows; hours on two CPU cores"),
+            "full": WHOLE(epochs=50, note="draws 2 GB; hours on one GPU"),
         },
     ),
     About(

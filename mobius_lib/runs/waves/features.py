@@ -4,15 +4,14 @@ Source: seed 001 (AdamW at 1e-3, weight decay 0.05, cosine, batch 256, 50 epochs
 Deviations: chapter 1, "The reproduction".
 """
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.about import TRAIN_ROWS
-from mobius_lib.runs.base import LONG, Data, Run, with_more_test_rows
+from mobius_lib.runs.base import Data, Run, with_more_test_rows
 from mobius_lib.runs.waves import ABOUT
 from mobius_lib.runs.waves.arms import arms, logistic, readings, state
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
@@ -50,24 +49,6 @@ def linear_probe(data: Data) -> dict[str, Any]:
     }
 
 
-def load_long() -> Data:
-    """The same 12,000 rows, 6,000 of them to test on: the 2,000 test rows and 4,000 of the training rows."""
-    return with_more_test_rows(load(), TRAIN_ROWS)
-
-
-def at_scale(scale: str) -> Run:
-    """The run as it is at that scale: "long" has all rivals, trained to the end."""
-    if scale != "long":
-        return RUN
-    return replace(
-        RUN,
-        arms=arms(dict(PRESETS["mobius_tiny_s_clip"]), 768, CLASSES, STRENGTHS),
-        data=load_long,
-        extra=None,
-        **LONG,
-    )
-
-
 RUN = Run(
     **vars(ABOUT["waves-features"]),
     arms={"lens": lens, "gelu": gelu},
@@ -75,5 +56,9 @@ RUN = Run(
     state=state,
     readings=readings,
     extra=linear_probe,
-    at_scale=at_scale,
+    long={
+        "arms": arms(dict(PRESETS["mobius_tiny_s_clip"]), 768, CLASSES, STRENGTHS),
+        "data": partial(with_more_test_rows, load),
+        "extra": None,
+    },
 )

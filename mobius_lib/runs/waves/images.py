@@ -4,15 +4,14 @@ Source: ours; the seeds report no comparison with a plain activation. Half the w
 and three seeds have to fit into an hour of two CPU cores.
 """
 
-from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.about import TRAIN_ROWS
-from mobius_lib.runs.base import LONG, Data, Run, with_more_test_rows
+from mobius_lib.runs.base import Data, Run, with_more_test_rows
 from mobius_lib.runs.waves import ABOUT
 from mobius_lib.runs.waves.arms import arms, readings, state
 from mobius_lib.waves import GELUTwin, MobiusNet
@@ -57,23 +56,11 @@ def gelu() -> nn.Module:
     return GELUTwin(**SIZES)
 
 
-def load_long() -> Data:
-    """The same 12,000 pictures, 6,000 of them to test on, as in waves-features."""
-    return with_more_test_rows(load(), TRAIN_ROWS)
-
-
-def at_scale(scale: str) -> Run:
-    """The run as it is at that scale: "long" has all rivals, trained to the end."""
-    if scale != "long":
-        return RUN
-    return replace(RUN, arms=arms(HALF, PIXELS, CLASSES, STRENGTHS), data=load_long, **LONG)
-
-
 RUN = Run(
     **vars(ABOUT["waves-images"]),
     arms={"lens": lens, "gelu": gelu},
     data=load,
     state=state,
     readings=readings,
-    at_scale=at_scale,
+    long={"arms": arms(HALF, PIXELS, CLASSES, STRENGTHS), "data": partial(with_more_test_rows, load)},
 )

@@ -7,6 +7,7 @@ mirrored as in `image_folder`; what the published run did is not known.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from mobius_lib.runs.waves import ABOUT, FOLDER
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
 
 PADDING = 8
+NETWORKS = {"lens": MobiusNet, "gelu": GELUTwin}
 
 
 def load() -> Data:
@@ -67,17 +69,9 @@ def crop_and_flip(x: Tensor) -> Tensor:
     return normalised(padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2))
 
 
-def lens() -> nn.Module:
-    return MobiusNet(num_classes=200, **PRESETS["mobius_base"])
-
-
-def gelu() -> nn.Module:
-    return GELUTwin(num_classes=200, **PRESETS["mobius_base"])
-
-
 RUN = Run(
     **vars(ABOUT["waves-tiny-imagenet"]),
-    arms={"lens": lens, "gelu": gelu},
+    arms={name: partial(net, num_classes=200, **PRESETS["mobius_base"]) for name, net in NETWORKS.items()},
     data=load,
     needs=needs,
     state=lens_state,

@@ -91,7 +91,7 @@ def test_accuracies_by_counting():
     ],
 )
 def test_rivals_have_davids_size_and_its_chances(name, scale):
-    arms = RUNS[name].at_scale(scale).arms
+    arms = RUNS[name].at(scale).arms
     with torch.device("meta"):
         mlp = parameters(arms["mlp"].make())
     config = {
@@ -214,7 +214,7 @@ def test_record_of_robustness():
         assert row["history"] == [] and 0 <= row["ece"] <= 1 and 0 <= row["ece_scaled"] <= 1 and row["nll_scaled"] > 0
         assert ("auroc_probability" in row) == name.endswith("7 classes")
     assert set(record["cost"]) == {"david", "linear", "cosine", "mlp"}
-    short = RUNS["simplex-robustness"].at_scale("short").arms
+    short = RUNS["simplex-robustness"].at("short").arms
     assert len(short) == 5 * 8
     assert all(arm.rate_of in simplex_robustness.MODELS or arm.rates or arm.solve for arm in short.values())
 
