@@ -65,30 +65,6 @@ def book_groups() -> dict[str, tuple[str, ...]]:
     return {group: tuple(names[start:end]) for (group, end), start in zip(_BOUNDS.items(), starts, strict=False)}
 
 
-def book_split(held_out: Sequence[str]) -> tuple[str, str]:
-    """The King James Bible in two: the books that are left, and those that are held out, each in their order.
-
-    Args:
-        held_out: names of books or of groups (`book_groups`).
-    Returns:
-        the text of the other books, and that of the named ones.
-    Raises:
-        DataError: for a name that is neither, no name, or all books; or as `king_james`.
-    """
-    if isinstance(held_out, str):
-        raise DataError(f"held_out must be a list of names, not one text; write held_out=[{held_out!r}].")
-    texts, groups = books(), book_groups()
-    held: set[str] = set()
-    for name in held_out:
-        if name not in texts and name not in groups:
-            raise DataError(f"held_out names {name!r}, which is no book and no group; see books() and book_groups().")
-        held |= set(groups.get(name, (name,)))
-    if not held or len(held) == len(texts):
-        raise DataError(f"held_out takes {len(held)} of {len(texts)} books; on both sides there must be some.")
-    left, right = ("\n".join(text for name, text in texts.items() if (name in held) == side) for side in (False, True))
-    return left, right
-
-
 def text_file(path: str | Path) -> str:
     """A text of your own.
 

@@ -12,7 +12,6 @@ from mobius_lib.datasets import data_dir
 from mobius_lib.datasets.text import (
     OUTSIDE,
     book_groups,
-    book_split,
     books,
     digest,
     encode,
@@ -49,22 +48,6 @@ def test_books_and_their_groups():
     assert groups["law"][-1] == "Deuteronomy" and groups["letters"][0] == "Romans"
     with pytest.raises(TypeError):
         texts["Genesis"] = ""
-
-
-def test_a_split_by_books():
-    left, held = book_split(["letters", "Genesis", "Romans"])
-    groups = book_groups()
-    expected = [name for name in books() if name == "Genesis" or name in groups["letters"]]
-    assert held == "\n".join(books()[name] for name in expected)
-    assert len(left.split("\n")) + len(held.split("\n")) == VERSES
-    for wrong, sentence in (
-        (["Enoch"], "held_out names 'Enoch', which is no book and no group"),
-        ([], "held_out takes 0 of 66 books"),
-        (list(books()), "held_out takes 66 of 66 books"),
-        ("Genesis", r"write held_out=\['Genesis'\]"),
-    ):
-        with pytest.raises(DataError, match=sentence):
-            book_split(wrong)
 
 
 def test_words_of_the_whole_text():
