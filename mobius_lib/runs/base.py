@@ -150,7 +150,7 @@ class Run(About):
         return replace(run, **{**LONG, **run.long}) if scale == "long" and run.long is not None else run
 
 
-LONG = {"keep_predictions": True, "watched": 1_000, "search_epochs": 0.5, "further_rates": 4}
+LONG: dict[str, Any] = {"keep_predictions": True, "watched": 1_000, "search_epochs": 0.5, "further_rates": 4}
 """Of a run that is to decide. At each rate half of the epochs, so that a search takes no more hours than the seeds do;
 the curves on as many rows as show them."""
 
