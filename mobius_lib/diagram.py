@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mobius_lib.notebook import with_caption
+
 WIDTH, BOX, LEFT, GAP = 340, 220, 76, 30
 """Of the picture and of a box, a box's left edge, the room between two boxes; in pixels at the size of a phone."""
 
@@ -66,7 +68,7 @@ def flow(boxes: Sequence[Box], told: str, around: Mapping[tuple[int, int], str] 
 
     Args:
         boxes: from top to bottom.
-        told: what the picture shows, for readers who hear the page.
+        told: what the picture shows: its caption.
         around: paths that go past boxes: (first, last), indices of boxes, to a word; the path leaves the arrow above
             `first` and joins the arrow below `last`.
     """
@@ -98,11 +100,12 @@ def flow(boxes: Sequence[Box], told: str, around: Mapping[tuple[int, int], str] 
             'stroke-opacity=".7" stroke-dasharray="4 3"/>'
         )
         parts.append(_text(x - 5, (start + end) / 2, word, 11.5, ".8", turned=True))
-    return HTML(
+    svg = (
         f'<svg role="img" aria-label="{escape(told, quote=True)}" viewBox="0 0 {WIDTH} {y - GAP + 34}" '
         f'style="width:100%;max-width:{WIDTH + 80}px;height:auto;display:block;margin:0 auto" '
         f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
     )
+    return HTML(with_caption(svg, told))
 
 
 def _shape(leaves: Sequence[int] | str) -> str:

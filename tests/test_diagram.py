@@ -12,7 +12,9 @@ from mobius_lib.diagram import BOX, LEFT, WIDTH, Box, flow, shapes
 
 
 def drawn(*arguments):
-    return XML.fromstring(flow(*arguments).data)
+    picture, caption = XML.fromstring(flow(*arguments).data)
+    assert caption.tag == "figcaption" and caption.text == arguments[1] == picture.get("aria-label")
+    return picture
 
 
 def texts(picture):

@@ -1,12 +1,10 @@
 """The first cell of every chapter, and how its figures are shown."""
 
-import base64
 import re
-import struct
 import warnings
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree as XML
 
 import IPython.display
 import matplotlib as mpl
@@ -105,33 +103,72 @@ def test_colours_can_be_told_apart():
     assert abs(light["lens"] - light["gelu"]) > 0.05
 
 
-class Images(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[dict[str, str]] = []
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        assert tag == "img"
-        self.found.append(dict(attributes))
-
-
-def test_a_figure_has_words_for_those_who_hear_it(monkeypatch):
-    shown = []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
+@pytest.fixture
+def shown(monkeypatch) -> list:
+    """What is displayed."""
+    found: list = []
+    monkeypatch.setattr(IPython.display, "display", found.append)
     notebook.figure_style()
+    return found
+
+
+def test_a_figure_has_a_caption_and_words_for_those_who_hear_it(shown):
     figure, axes = plt.subplots()
     axes.plot([0, 1], [0, 1])
-    text = 'The lens "wins" for α < 2 & loses <b>above</b>.'
-    notebook.describe(figure, text)
-    images = Images()
-    images.feed(shown[0].data)
-    (image,) = images.found
-    assert image["alt"] == text
-    kind, data = image["src"].split(",")
-    assert kind == "data:image/png;base64"
-    picture = base64.b64decode(data)
-    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
-    width, height = struct.unpack(">II", picture[16:24])
-    assert (width, height) == (7.2 * 160, 3.6 * 160), "more pixels than the 760 it is shown in"
-    assert "max-width" in image["style"]
+    told, caption = 'The lens "wins" for α < 2 & loses <b>above</b>.', "Lens & twin, α < 2."
+    notebook.describe(figure, caption, told)
+    picture = XML.fromstring(shown[0].data)
+    assert [each.tag for each in picture] == ["svg", "figcaption"] and picture[1].text == caption
+    assert picture[0].get("aria-label") == told and picture[0].get("role") == "img"
     assert not plt.fignum_exists(figure.number), "closed, so that it is not shown twice"
+
+
+def test_a_figure_takes_the_colours_of_the_page(shown):
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], [0, 1], color="black")
+    axes.plot([0, 1], [1, 0], "o", color=notebook.COLOURS["reported"], markerfacecolor="white", label="a word")
+    axes.plot([0, 1], [1, 1], color=notebook.COLOURS["lens"])
+    axes.legend()
+    notebook.describe(figure, "A caption.", "told")
+    source = shown[0].data
+    assert not re.search("#(000000|ffffff|555555)", source, re.IGNORECASE)
+    assert notebook.COLOURS["lens"].lower() in source.lower()
+    picture = XML.fromstring(source)[0]
+    assert picture.get("fill") == "currentColor"
+    assert "a word" in [text.text for text in picture.iter("text")], "letters, and not their outlines"
+
+
+def test_two_figures_in_a_page_do_not_share_what_they_refer_to(shown):
+    for told in ("one", "another", "one"):
+        figure, axes = plt.subplots()
+        axes.plot([0, 1], [0, 1], "o")
+        notebook.describe(figure, "A caption.", told)
+    one, another, again = (set(re.findall(r'id="([^"]*)"', each.data)) for each in shown)
+    assert one and not one & another
+    assert one == again and shown[0].data == shown[2].data, "the same figure, the same page"
+    for each in shown:
+        assert set(re.findall(r"url\(#([^)]*)\)", each.data)) <= set(re.findall(r'id="([^"]*)"', each.data))
+
+
+def test_a_figure_that_no_phone_shows_is_refused(shown):
+    figure, _ = plt.subplots(1, 2, figsize=(9, 3))
+    with pytest.raises(ValueError, match=r"is 9 inches wide; a phone shows 4\.5: stack its panels"):
+        notebook.describe(figure, "A caption.", "told")
+    figure, axes = plt.subplots()
+    axes.set_xlabel("small", fontsize=8)
+    with pytest.raises(ValueError, match="letters of 8 points"):
+        notebook.describe(figure, "A caption.", "told")
+    assert not shown
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-7, 1e6), (0.02, 0.09), (128, 4096)])
+def test_powers_on_an_axis_are_as_large_as_other_letters(shown, low: float, high: float):
+    figure, axes = plt.subplots()
+    axes.plot([1, 2], [low, high])
+    axes.set(yscale="log")
+    notebook.describe(figure, "A caption.", "told")
+    sizes = {float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", shown[0].data)}
+    assert sizes == {notebook.LETTERS}
+    labels = [text.text for text in XML.fromstring(shown[0].data).iter("text")]
+    assert len(labels) > 6 and ("10⁻⁶" in labels) == (low == 1e-7)

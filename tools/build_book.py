@@ -30,6 +30,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 
 from tools.dependencies import digest, fingerprint
+from tools.glossary import write_entries
 from tools.house import BUILD, ROOT, BuildError, listing, notebooks, pages
 from tools.one_at_a_time import one_at_a_time
 from tools.packs import write_packs
@@ -146,6 +147,7 @@ class Book:
         if run.returncode or not (self.html / "index.html").is_file():
             print(run.stdout, flush=True)
             raise BuildError("Jupyter Book could not build the pages, or warned: its words are above.")
+        write_entries(self.html)
 
     def make(self) -> bool:
         """Bring `_build/html` up to date.

@@ -1,17 +1,20 @@
-// Shows an entry of the glossary beside a link to it, while pointer or focus rests there; Escape closes it. A page that is
-// read from disk may fetch nothing: there the link only leads to the entry.
+// Shows an entry of the glossary beside a link to it, while pointer or focus rests there; Escape closes it. The entries
+// come in a script of their own (tools/glossary.py), for a page that is read from disk may fetch nothing else.
+const glossaryEntries = new URL("glossary-entries.js", document.currentScript.src);
 document.addEventListener("DOMContentLoaded", () => {
   const links = document.querySelectorAll("article a[href*='glossary.html#']");
-  if (!links.length || !location.protocol.startsWith("http")) return;
+  if (!links.length) return;
   const box = Object.assign(document.createElement("div"), { id: "glossary-entry", role: "tooltip", hidden: true });
   document.body.append(box);
-  let page, open, closing;
+  let entries, open, closing;
 
-  const entry = async ({ href }) => {
-    page ??= fetch(href.split("#")[0])
-      .then((answer) => answer.text())
-      .then((text) => new DOMParser().parseFromString(text, "text/html"));
-    return (await page).getElementById(decodeURIComponent(new URL(href).hash.slice(1)))?.querySelector("p");
+  const entry = async ({ hash }) => {
+    entries ??= new Promise((done) => {
+      const script = Object.assign(document.createElement("script"), { src: glossaryEntries });
+      script.onload = script.onerror = () => done(window.GLOSSARY ?? {});
+      document.head.append(script);
+    });
+    return (await entries)[decodeURIComponent(hash.slice(1))];
   };
   const close = () => {
     open?.removeAttribute("aria-describedby");
@@ -27,7 +30,7 @@ document.addEventListener("DOMContentLoaded", () => {
     close();
     open = link;
     link.setAttribute("aria-describedby", box.id);
-    box.replaceChildren(document.importNode(found, true));
+    box.innerHTML = found;
     window.MathJax?.typesetPromise?.([box]);
     box.hidden = false;
     const at = link.getBoundingClientRect();

@@ -15,7 +15,7 @@ from mobius_lib.ledger.base import CHECKS, LedgerError, Missing, Sample, argumen
 from mobius_lib.ledger.claims import COMPONENTS, Place, Text, as_places, claims_dir, read_list
 from mobius_lib.ledger.results import Results, results_folder
 from mobius_lib.ledger.stats import Interval, interval
-from mobius_lib.ledger.values import format_value
+from mobius_lib.ledger.values import DOUBLINGS, format_value
 from mobius_lib.ledger.verdicts import Verdict, judge
 from mobius_lib.ledger.words import OUTCOME, measured_text, outcome_text, word
 
@@ -135,6 +135,9 @@ def _found(worth: Worth, results: Results) -> Figure:
 
 def _spread(found: Interval, unit: str) -> str:
     """-0.12 percentage points (-0.54 to 0.3)"""
-    mean, low, high = (float(f"{value:.3g}") for value in (found.mean, found.low, found.high))
+    numbers = (found.mean, found.low, found.high)
+    if unit == DOUBLINGS:
+        numbers, unit = (2**found.mean, 2**found.low, 2**found.high), "times"
+    mean, low, high = (float(f"{value:.3g}") for value in numbers)
     bare = unit if unit == "accuracy" else ""
     return f"{format_value(mean, unit)} ({format_value(low, bare)} to {format_value(high, bare)})"

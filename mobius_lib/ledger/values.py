@@ -11,6 +11,8 @@ _NAMES = (
 )
 """Units that begin like this name a quantity, so they stand before the number: rank correlation -0.6."""
 _SHARE = "share of "
+DOUBLINGS = "doublings"
+"""Unit of a logarithm to base 2 of a factor: means and intervals are those of doublings, what is read is the factor."""
 ROUNDING = 1e-12
 """Below it a number is what double precision leaves of 0, and its digits are the machine's own."""
 
@@ -22,6 +24,8 @@ def format_value(value: Any, unit: str = "") -> str:
         return text
     if unit.startswith(_SHARE):
         return f"{text} of {unit.removeprefix(_SHARE)}"
+    if unit == DOUBLINGS:
+        return f"{text} times"
     if unit.startswith(_NAMES):
         return f"{unit}: {text}" if isinstance(value, dict) else f"{unit} {text}"
     return f"{text} {unit}"
@@ -43,6 +47,8 @@ def _plain(value: Any, unit: str) -> str:
         return f"{100 * value:.3g} %"
     if unit in _LARGE and abs(value) >= 1e3:
         return short(value)
+    if unit == DOUBLINGS:
+        return f"{2**value:.3g}"
     if 0 < abs(value) < ROUNDING:
         return "0 to rounding"
     whole = isinstance(value, int) or 1e4 <= abs(value) < 1e9

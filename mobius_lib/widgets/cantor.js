@@ -184,11 +184,12 @@ function build({ model, on, later, write, button, slider }) {
     row("row", "Presets", presets.map((p) => p.b)),
     el("div.mw-grid", {},
       el("div.mw-plot", {},
-        el("div.mw-window", {}, where, back), canvas, row("thirds", "Zoom into a third", thirds), soft, readout),
+        el("div.mw-window", {}, where, back), canvas, row("thirds", "Zoom into a third", thirds)),
+      el("div.mw-below", {}, soft, readout),
       el("div", {},
         el("p.mw-say", {}, kind, rest), row("row", "Form", forms.map((f) => f.b)), ...MAIN.map(slider), marker)),
     el("p.mw-note", {}, "Thin line: Cantor's function. Thick line: the staircase. Bars: the soft digits of the " +
-      "marked x, one bar per level; its parts say how much of x lies left, in the middle, right. The numbers in the " +
+      "marked x, one bar per level. The numbers in the " +
       "box are over all of [0, 1], whatever the window shows."),
   ];
 
@@ -286,11 +287,17 @@ function build({ model, on, later, write, button, slider }) {
 
   function softDigits(s) {
     const left = 52, bar = 10, W = soft.clientWidth, total = W - left - 8, { levels } = ruleOf(s);
-    const { g, color, text } = pen(soft, W, levels * (bar + 2) + 6);
+    const { g, color, text } = pen(soft, W, levels * (bar + 2) + 26);
+    ["left", "middle", "right"].reduce((x, name, i) => {
+      g.fillStyle = color(["l", "fill", "r"][i]);
+      g.fillRect(x, 6, 14, bar);
+      text(name, x + 19, 11);
+      return x + g.measureText(name).width + 34;
+    }, left);
     let z = s.x;
     for (let k = 0; k < levels; k++) {
       let x = left;
-      const y = 4 + k * (bar + 2), d = thirdOf(z);
+      const y = 24 + k * (bar + 2), d = thirdOf(z);
       text(k ? k + 1 : "n = 1", left - 5, y + bar / 2, "right");
       for (const [i, p] of triadic(z, s.tau).entries()) {
         g.fillStyle = color(["l", "fill", "r"][i]);

@@ -107,7 +107,7 @@ export function dctError(row, terms) {
   return all ? Math.sqrt(squares.slice(terms).reduce((a, b) => a + b, 0) / all) : 0;
 }
 
-// Numbers that a V x V layer of each rung keeps: those that the library counts, and those of the seed's own formulas.
+// Numbers that a V x V layer of each rung keeps: those that the library counts, and those of the note's own formulas.
 const link = (n) => 3 * (65 * n + 32), rest = (n) => 3 * n + n * n;
 export const STORED = {
   L1: (v, n) => 2 * v * n + n,
@@ -198,8 +198,8 @@ const SLIDERS = {
 const NOTES = {
   cascade: "Bars: the row of D. Thick: the sum of the Gaussians, thin: each of them, placed one after the other by " +
     "pursuit, amplitudes by least squares. Below: the error against β, at this N and σ₀.",
-  ladder: "Logarithmic axes. Grey: the dense matrix. Dashed: the seed’s report. Solid: all that our layer needs to be " +
-    "rebuilt. Dotted: the seed’s own formula.",
+  ladder: "Logarithmic axes. Grey: the dense matrix. Dashed: the note’s report. Solid: all that our layer needs to be " +
+    "rebuilt. Dotted: the note’s own formula.",
   transport: "Blue: carried exactly. Orange: by the printed first-order step. Dashed: as it set out. Thin axes: the basis, " +
     "which γ turns. Drag to turn the view.",
 };
@@ -290,11 +290,11 @@ function build(tools) {
     g.beginPath();
     g.rect(left, 0, W - left - right, foot);
     g.clip();
-    style("m", 1);
+    style("m", 1.6);
     g.beginPath();
     made.g.forEach((bell, k) => bell.forEach((v, j) => g[j ? "lineTo" : "moveTo"](px(j), py(made.amplitudes[k] * v))));
     g.stroke();
-    style("l", 2.5);
+    style("l", 3.5);
     path(made.sum.map((v, j) => [px(j), py(v)]));
     g.stroke();
     g.restore();
@@ -341,7 +341,7 @@ function build(tools) {
     for (const v of [100, 1000, 1e4, 1e5]) text(many(v), px(v), foot + 14, v > 100 ? "center" : "left");
     text("numbers kept, against V", left, 10);
     const N = s.terms, V = Math.round(s.vocabulary), stored = STORED[s.level], seed = SEED[s.level], ratio = REPORTED[s.level];
-    for (const [k, f] of Object.entries(STORED)) if (k !== s.level) curve((v) => f(v, N), "dim", 0.7);
+    for (const [k, f] of Object.entries(STORED)) if (k !== s.level) curve((v) => f(v, N), "dim", 1.2);
     curve((v) => v * v, "dim", 1.5);
     curve((v) => (v * v) / ratio, "r", 2, [7, 5]);
     if (seed) curve((v) => seed(v, N), "and", 2.5, [2, 3]);
@@ -356,8 +356,8 @@ function build(tools) {
       `${s.level}: ${times((V * V) / counted)} counted`,
       `, ${times(ratio)} reported. At V = ${many(V)}, N = ${N} the layer keeps ${many(counted)} of ${many(V * V)} numbers; ` +
         `the report leaves it ${(V * V) / ratio < 100 ? num((V * V) / ratio) : many((V * V) / ratio)}.` +
-        (seed ? ` The seed’s own formula gives ${many(seed(V, N))}, ${times((V * V) / seed(V, N))}.` : ""),
-      s.level === "L5" ? "Single dots: the seed’s printed ratios of L5. Each is V² by 3.44." :
+        (seed ? ` The note’s own formula gives ${many(seed(V, N))}, ${times((V * V) / seed(V, N))}.` : ""),
+      s.level === "L5" ? "Single dots: the note’s printed ratios of L5. Each is V² by 3.44." :
         "Faint: the other rungs, as counted.",
     ];
   }

@@ -66,7 +66,7 @@ function map(state, quick) { // the gate over (x, t), t = 1 on top, and the effe
 const PATHS = ["L", "M", "R"];
 
 const MAIN = [
-  ["t", null, "t", "drift", 0, 0.99],
+  ["t", null, "t", "loudness", 0, 0.99],
   ["omega", null, "ω", "frequency", 0, 6],
   ["alpha", null, "α", "sharpness", 0, 6],
   ["xor_weight", null, "v", "xor weight", -6, 6],
@@ -80,8 +80,8 @@ const TRAITS = [...new Set([...MAIN, ...WEIGHTS, ...SHIFTS].map((c) => c[0]))];
 
 function readable(state, trait, i) {
   const v = i === null ? state[trait] : state[trait][i];
-  if (trait === "xor_weight") return `${num(v)}→${num(sigmoid(v))}`;
-  if (trait === "accum_weights") return `${num(v)}→${num(softmax(state[trait])[i])}`;
+  if (trait === "xor_weight") return num(sigmoid(v)); // what it is in the equations: sliders run before the squashing
+  if (trait === "accum_weights") return num(softmax(state[trait])[i]);
   return num(v) + (trait.startsWith("phase") ? " rad" : "");
 }
 
@@ -115,7 +115,7 @@ function build({ model, on, later, write, button, slider, arrows }) {
         el("details", {}, el("summary", {}, "Drifts and phases"), ...SHIFTS.map(slider)))),
     reported,
     el("p.mw-note", {}, "x is one channel after the twist; its waves see tanh x. In a lens, t is the mean " +
-      `of |tanh x| over the channels; here it is free. The gate compares channels: the ${N} values of ` +
+      `of |tanh x| over the channels; here it is free. v and the path weights are shown as they enter the pattern, between 0 and 1. The gate compares channels: the ${N} values of ` +
       "x are the channels of one position (layer norm with weight 1, bias 0). The share is (∑p)² / " +
       "n∑p² of the pattern p before that norm: broad above 85\u202f%, winner-take-all below 40\u202f%."),
   ];

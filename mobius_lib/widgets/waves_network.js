@@ -52,7 +52,7 @@ function facade(model) {
   };
 }
 
-const readable = (s, trait) => trait === "xor_weight" ? `${num(s[trait])}→${num(sigmoid(s[trait]))}` : num(s[trait]);
+const readable = (s, trait) => num(trait === "xor_weight" ? sigmoid(s[trait]) : s[trait]);
 
 function build({ model, on, later, write, button, slider, arrows }, real, ends) {
   const names = model.get("names"), trained = model.get("trained"), count = trained.omega.length;
@@ -76,7 +76,8 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
     { name: "The author\u2019s table", note: "learned values", state: model.get("table") },
   ];
   const stops = model.get("tour");
-  for (const p of [...presets, ...stops]) p.b = button(() => write({ ...p.state }), p.name, el("small", {}, p.note));
+  for (const p of [...presets, ...stops]) // a stop of the tour chooses the block that it turns
+    p.b = button(() => write({ ...p.state, block: p.block ?? model.get("block") }), p.name, el("small", {}, p.note));
   const canvas = el("canvas"), kind = el("strong"), rest = el("span"), stop = el("p.mw-note"), seen = el("p.mw-read");
   const bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" });
   const thumbs = group("mw-thumbs", "Held-out pictures", []), pad = el("canvas.mw-pad", { width: side, height: side });
@@ -194,7 +195,7 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
     const start = known.get(keyOf(trained));
     const share = (n) => num(100 * n, 1) + "\u202f%";
     update(kind, "textContent", done ? share(right / done) : "…");
-    update(rest, "textContent", ` of ${done === total ? "" : `${done} of `}${total} held-out pictures named rightly` +
+    update(rest, "textContent", ` of ${done === total ? "" : `${done} of `}${total} held-out pictures classified correctly` +
       (start ? `; the trained lens ${share(start.filter((c, i) => c === facts.labels[i]).length / total)}.` : "."));
     if (!reply) return "";
     const p = softmax(reply.logits), top = p.indexOf(Math.max(...p));
@@ -221,7 +222,7 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
       if (!i) continue;
       const r = reply?.blocks[b], low = y + head + face + 4 + wave;
       const told = r ? [`open ${pct(r.open)}`, `${num(r.low)}–${num(r.high)}`]
-        : [`ω ${num(own.omega[b])}`, `α ${num(own.alpha[b])} v ${num(own.xor_weight[b])}`];
+        : [`ω ${num(own.omega[b])}`, `α ${num(own.alpha[b])} v ${num(sigmoid(own.xor_weight[b]))}`];
       told.forEach((line, n) => text(line, x, low + 9 + 14 * n));
       if (r) for (const [k, [name, dash]] of PATHS.entries()) {
         style(name, 1.5, dash);

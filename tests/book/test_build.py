@@ -22,7 +22,7 @@ from nbclient.exceptions import CellExecutionError
 
 from mobius_lib.twistor.fast import memory, nested, scan, step, turn
 from mobius_lib.waves.fast import native as lens
-from tools import execute, packs, set_up, vendor_assets
+from tools import execute, glossary, packs, set_up, vendor_assets
 from tools.build_book import Book, build_kernels
 from tools.dependencies import code_of, dependencies, fingerprint, imports, reached
 from tools.execute import Execution
@@ -494,6 +494,20 @@ def test_what_widgets_fetch_later_lies_beside_the_pages_that_ask(tmp_path: Path)
     assert written == ["book/style", "_build/packs"]
     (pack,) = (tmp_path / "_build/packs").iterdir()
     assert pack.name == "waves-network.js" and pack.stat().st_size < 1.5e6
+
+
+def test_the_entries_of_the_glossary_come_as_a_script(tmp_path: Path):
+    """Read by a page that may fetch nothing; the first paragraph of each entry, as it stands in the page."""
+    (tmp_path / "_static").mkdir()
+    glossary.write_entries(tmp_path)
+    assert not any((tmp_path / "_static").iterdir()), "a book without a glossary has no entries"
+    words = '<section id="a-word"><h2>A word</h2><p>It <em>means</em> “this”.</p><p>More.</p></section>'
+    _write(tmp_path, {"book/glossary.html": f'<section id="glossary"><h1>Glossary</h1><p>All.</p>{words}</section>'})
+    glossary.write_entries(tmp_path)
+    script = (tmp_path / "_static/glossary-entries.js").read_text("utf-8")
+    assert json.loads(script.removeprefix("window.GLOSSARY = ").removesuffix(";\n")) == {
+        "a-word": "<p>It <em>means</em> “this”.</p>"
+    }
 
 
 def test_every_page_of_the_contents_is_there():

@@ -226,6 +226,57 @@ def test_a_trained_network_runs_in_its_page(name: str, pack: str, way: str, site
     assert "It sees" in seen.page.inner_text("article")
 
 
+def test_every_figure_has_a_caption(read: Visit):
+    captions = read.page.eval_on_selector_all(
+        "article figure:has(> svg)", "all => all.map(f => f.querySelector('figcaption')?.innerText ?? '')"
+    )
+    assert all(len(caption) > 20 and caption.endswith((".", "?")) for caption in captions), captions
+    pictures = "article .cell_output :is(svg[role=img], img)"
+    assert read.page.locator(pictures).count() == read.page.locator(f"{pictures} + figcaption").count()
+    if read.name in CHAPTERS:
+        assert captions
+
+
+def test_a_number_is_not_broken(read: Visit):
+    """As in "9.4e-" at the end of a line and "02" on the next; code has its numbers as words of its own."""
+    loose = read.page.evaluate(
+        """() => {
+            const found = [], article = document.querySelector('article');
+            const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+            while (texts.nextNode()) {
+                const { data, parentElement } = texts.currentNode;
+                if (parentElement.closest('script, style, svg') || !/\\de-\\d/.test(data)) continue;
+                if (getComputedStyle(parentElement).whiteSpace !== 'nowrap') found.push(data.trim().slice(0, 80));
+            }
+            return found;
+        }"""
+    )
+    assert not loose
+
+
+DRAWN = """() => [...document.querySelectorAll('article figure svg :is(text, tspan)')].map(letter => {
+    const svg = letter.closest('svg'), scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    return scale * parseFloat(getComputedStyle(letter).fontSize);
+})"""
+WIDE = """() => [...document.querySelectorAll('article .pst-scrollable-table-container')]
+    .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.innerText.slice(0, 100))"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_phone_shows_figures_and_tables_that_can_be_read(name: str, site: str, visit: Any):
+    """Letters of 11 pixels, also where the screen lies on its side; tables as wide as the screen, or as cards."""
+    page = visit(_address(site, name), PHONE).page
+    letters = page.evaluate(DRAWN)
+    assert name not in CHAPTERS or letters
+    assert min(letters, default=11) >= 11
+    assert not page.evaluate(WIDE), "a table scrolls"
+    for cell in page.locator("table.cards td[data-name]").all()[:50]:
+        assert cell.evaluate("cell => getComputedStyle(cell, '::before').content.length > 2")
+    page.set_viewport_size(DESK)
+    page.wait_for_timeout(200)
+    assert page.locator("table.cards").count() == 0, "a table that has the room is a table again"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_phone_needs_no_sideways_scrolling(name: str, scheme: str, site: str, visit: Any):
@@ -276,10 +327,11 @@ def test_links_and_pictures(read: Visit, site: str, book: Book):
         assert alternative.strip() and not Path(alternative).suffix, f"{source} has no description: {alternative!r}"
 
 
+@pytest.mark.parametrize("way", ["served", "file"])
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_word_of_the_glossary_shows_its_entry(name: str, site: str, visit: Any):
+def test_a_word_of_the_glossary_shows_its_entry(name: str, way: str, site: str, book: Book, visit: Any):
     """To the pointer and to the keyboard; Escape closes it."""
-    seen = visit(_address(site, name))
+    seen = visit(_address(site, name) if way == "served" else (book.html / "book" / f"{name}.html").as_uri())
     link = seen.page.locator("article a[href*='glossary.html#']").first
     box = seen.page.locator("#glossary-entry")
     link.hover()

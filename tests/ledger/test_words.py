@@ -69,6 +69,8 @@ class Cells(HTMLParser):
         (1.0, "share of the lenses", "100 % of the lenses"),
         (0.0083, "share of the channels", "0.83 % of the channels"),
         (65_000, "vertices", "65,000 vertices"),
+        (2.0, "doublings", "4 times"),
+        (-0.5, "doublings", "0.707 times"),
         (13_920_037.0, "words", "13,920,037 words"),
         (2.03e15, "numbers", "2.03e+15 numbers"),
         (-1.73, "percentage points", "-1.73 percentage points"),

@@ -270,7 +270,7 @@ def test_the_ladder_says_reported_beside_counted(opened) -> None:
         seen.add(page.picture())
         assert page.inner_text(SAID).startswith(text)
         if level == "L5":
-            assert "The seed’s own formula gives 241,768, 103\u202f×." in page.inner_text(SAID)
+            assert "The note’s own formula gives 241,768, 103\u202f×." in page.inner_text(SAID)
     page.evaluate("one.set('vocabulary', 1000)")
     seen.add(page.picture())
     assert len(seen) == 4

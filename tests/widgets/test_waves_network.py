@@ -204,6 +204,7 @@ def test_the_tour_changes_what_it_says(shown: WavesNetwork) -> None:
     assert len(states) == 4 and all(state.keys() == set(TURNED) for state in states)
     changed = [{k for k in TURNED if state[k] != shown.trained[k]} for state in states]
     assert changed == [{"omega"}, {"omega"}, {"alpha"}, {"xor_weight"}]
+    assert [stop["block"] for stop in shown.tour] == [-1, 5, -1, -1], "the blocks that it turns are lit"
     assert states[0]["omega"] == [0] * 6 and states[1]["omega"][:-1] == shown.trained["omega"][:-1]
     assert states[2]["alpha"] == [6] * 6 and states[3]["xor_weight"] == [-6] * 6
     assert all(stop["say"].endswith(".") and stop["ask"].endswith(("?", ".")) for stop in shown.tour)

@@ -31,6 +31,8 @@ SEED = 0
 HELD_OUT = 50
 """Test pictures of each class, the first of them, on which the page counts."""
 PACK = "waves-network"
+ALL = -1
+"""In the place of a block: the widget's sliders turn all of them."""
 RECIPE = """from mobius_lib.runs.waves import network
 
 explorer = network.explorer({})
@@ -81,6 +83,7 @@ def explorer(**traits: Any) -> "WavesNetwork":
             "leaves it, about one half.",
             "ask": "How much of what the network knows lies in its waves?",
             "state": own | {"omega": [0.0] * blocks},
+            "block": ALL,
         },
         {
             "name": "2",
@@ -88,6 +91,7 @@ def explorer(**traits: Any) -> "WavesNetwork":
             "say": "Only the last block has lost its waves.",
             "ask": "Which single block does the network miss most? Choose a block, and press Waves off.",
             "state": own | {"omega": [0.0 if here else w for w, here in zip(own["omega"], last, strict=True)]},
+            "block": blocks - 1,
         },
         {
             "name": "3",
@@ -95,13 +99,15 @@ def explorer(**traits: Any) -> "WavesNetwork":
             "say": "In all blocks α is 6, so that only narrow crests are left.",
             "ask": "The norm behind the waves undoes their size, but not their shape. Is that enough?",
             "state": own | {"alpha": [6.0] * blocks},
+            "block": ALL,
         },
         {
             "name": "4",
             "note": "xor to and",
-            "say": "Every v is −6: the trained lens asks more for L and R to differ, this one for both to be high.",
+            "say": "Every v is near 0: the trained lens asks more for L and R to differ, this one for both to be high.",
             "ask": "Does the choice between xor and and matter as much as ω does?",
             "state": own | {"xor_weight": [-6.0] * blocks},
+            "block": ALL,
         },
     ]
     normal = pixels.mean().item(), pixels.std().item()
