@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from mobius_lib.notebook import with_caption
-
 WIDTH, BOX, LEFT, GAP = 340, 220, 76, 30
 """Of the picture and of a box, a box's left edge, the room between two boxes; in pixels at the size of a phone."""
 
@@ -106,6 +104,11 @@ def flow(boxes: Sequence[Box], told: str, around: Mapping[tuple[int, int], str] 
         f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
     )
     return HTML(with_caption(svg, told))
+
+
+def with_caption(picture: str, caption: str) -> str:
+    """A picture in HTML and its caption, as one figure."""
+    return f'<figure style="margin:0">{picture}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _shape(leaves: Sequence[int] | str) -> str:

@@ -164,6 +164,8 @@ def describe(figure: Any, caption: str, told: str) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import HTML, display
 
+    from mobius_lib.diagram import with_caption
+
     if figure.get_figwidth() > WIDTH:
         wide = f"The figure is {figure.get_figwidth():g} inches wide; a phone shows {WIDTH:g}"
         raise ValueError(f"{wide}: stack its panels.")
@@ -179,13 +181,6 @@ def describe(figure: Any, caption: str, told: str) -> None:
         )
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(told, quote=True)}"', 1)
     display(HTML(with_caption(svg, caption)))
-
-
-def with_caption(picture: str, caption: str) -> str:
-    """A picture in HTML and its caption, as one figure."""
-    from html import escape
-
-    return f'<figure style="margin:0">{picture}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _plain_powers(axis: Any) -> None:
