@@ -1,6 +1,6 @@
 """Runs of chapter 4."""
 
-from mobius_lib.runs.about import COMPUTED, About, by_name
+from mobius_lib.runs.about import COMPUTED, TRAIN_ROWS, About, Scale, by_name
 
 ABOUT = by_name(
     About(
@@ -21,6 +21,18 @@ ABOUT = by_name(
             "quick": COMPUTED(note="after 3 epochs of a small network; under a minute on two cores"),
             "short": COMPUTED(note="after 10 epochs; a few minutes a seed on two cores"),
             "full": COMPUTED(note="after 30 epochs, more N; some ten minutes a seed on two cores"),
+        },
+    ),
+    About(
+        name="gauge-inside",
+        chapter=4,
+        summary="a network trained with L5 in the place of its square layers, beside low rank and narrow ones",
+        scales={
+            "quick": Scale(epochs=1, batch_size=100, lr=1e-3, train_samples=1_000, test_samples=500, note="seconds"),
+            "short": Scale(
+                epochs=12, batch_size=100, lr=1e-3, train_samples=TRAIN_ROWS, note="rates searched; minutes a seed"
+            ),
+            "full": Scale(epochs=60, batch_size=100, lr=1e-3, train_samples=TRAIN_ROWS, note="an hour on two cores"),
         },
     ),
     About(
