@@ -6,8 +6,8 @@ learning rate.
 
     dense         the matrices themselves
     L5            `MetaMobiusLinear` as it is made, every number of it learned
-    L5, narrow    the same, beginning with Gaussians a column wide on the first columns, one behind the other
-    L5, tanh      the latter with the perceptron that the note also speaks of
+    L5 narrow     the same, beginning with Gaussians a column wide on the first columns, one behind the other
+    L5 tanh       the latter with the perceptron that the note also speaks of
     low rank      two thin matrices with as many numbers as L5 stores, permutations not counted
     slim          the dense network, so slim that it has as many parameters as the one with L5
     no layers     the norm and the head alone: what square layers of any kind must beat
@@ -18,7 +18,6 @@ columns, and in the first layer those that vary most. Nothing decays. Source: ou
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,8 +26,7 @@ from torch import nn
 
 from mobius_lib.gauge import MetaMobiusLinear
 from mobius_lib.gauge.compress import TERMS
-from mobius_lib.runs.about import TRAIN_ROWS
-from mobius_lib.runs.base import LONG, Arm, Data, Run, with_more_test_rows
+from mobius_lib.runs.base import Arm, Run, with_more_test_rows
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge import network as gauge_network
 
@@ -91,9 +89,8 @@ def no_layers() -> nn.Sequential:
     return nn.Sequential(model[0], model[-1])
 
 
-def load() -> Data:
-    """The features as plain rows, half of the 12,000 of them to test on."""
-    return with_more_test_rows(gauge_network.load(), TRAIN_ROWS)
+load = partial(with_more_test_rows, gauge_network.load)
+"""The features as plain rows, half of the 12,000 of them to test on."""
 
 
 def arms(searched: bool) -> dict[str, Arm]:
@@ -102,8 +99,8 @@ def arms(searched: bool) -> dict[str, Arm]:
     make: dict[str, Callable[[], nn.Module]] = {
         "dense": gauge_network.network,
         "L5": partial(with_layers, partial(rung, "linear")),
-        "L5, narrow": partial(with_layers, partial(narrow, "linear")),
-        "L5, tanh": partial(with_layers, partial(narrow, "tanh")),
+        "L5 narrow": partial(with_layers, partial(narrow, "linear")),
+        "L5 tanh": partial(with_layers, partial(narrow, "tanh")),
         "low rank": partial(with_layers, low_rank),
         "slim": slim,
         "no layers": no_layers,
@@ -115,16 +112,11 @@ def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def at_scale(scale: str) -> Run:
-    """The run; beyond quick scale every arm looks for its rate, and what each row was taken for is kept."""
-    return RUN if scale == "quick" else replace(RUN, arms=arms(True), **LONG)
-
-
 RUN = Run(
     **vars(ABOUT["gauge-inside"]),
     arms=arms(False),
     data=load,
     weight_decay=0.0,
     baseline="dense",
-    at_scale=at_scale,
+    long={"arms": arms(True)},
 )

@@ -48,9 +48,9 @@ def test_a_narrow_beginning_reads_single_columns() -> None:
 def test_rates_are_searched_beyond_quick_scale() -> None:
     run = get_run("gauge-inside")
     assert all(len(arm.rates) == 1 for arm in run.arms.values())
-    short = run.at_scale("short")
-    assert all(arm.rates == inside.RATES for arm in short.arms.values())
-    assert short.keep_predictions and short.further_rates > 0
+    long = run.at("long")
+    assert all(arm.rates == inside.RATES for arm in long.arms.values())
+    assert long.keep_predictions and long.further_rates > 0
     x, _ = inside.load().test
     assert x.shape == (6_000, 768)
 
