@@ -24,7 +24,7 @@ from mobius_lib.datasets.encoders import Encoder
 from mobius_lib.datasets.encoders import encoder as encoder_named
 from mobius_lib.datasets.feature_files import load_features
 from mobius_lib.datasets.image_folder import Pictures, load_picture, pictures
-from mobius_lib.datasets.paths import visible
+from mobius_lib.datasets.paths import check_memory, visible
 from mobius_lib.errors import DataError
 from mobius_lib.files import check_writable, reason, write_whole
 from mobius_lib.progress import Bar
@@ -175,6 +175,7 @@ def own_features(
         held, split = held_out(y), f"one row in {HELD_OUT} of each class, drawn with seed 0"
     if held.all() or not held.any():
         raise DataError(f"{source} has {len(y)} row(s), too few to hold some out; give at least two of a class.")
+    check_memory(x.nbytes, f"The rows of {source}")  # to train and to test on: each part is a copy
     return OwnFeatures(
         source.resolve().stem if source.is_file() else source.resolve().name,
         (x[~held], y[~held]), (x[held], y[held]), names, facts.get("encoder"), split,

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mobius_lib import progress
-from mobius_lib.datasets import own
+from mobius_lib.datasets import own, paths
 from mobius_lib.datasets.encoders import ENCODERS
 from mobius_lib.datasets.feature_files import load_features
 from mobius_lib.datasets.image_folder import image_folder, pictures
@@ -197,6 +197,15 @@ def test_arrays_and_columns(tmp_path):
     assert own_features(path, label_column="labels").train[1].tolist() == [0, 1]
     with pytest.raises(DataError, match="no column 'y'"):
         own_features(path, label_column="y")
+
+
+def test_more_rows_than_there_is_memory_for(tmp_path, monkeypatch):
+    save_file({"x": torch.ones(10, 4), "label": torch.arange(10) % 2}, tmp_path / "x.safetensors")
+    monkeypatch.setattr(paths, "available_memory", lambda: 159)
+    with pytest.raises(DataError, match=r"rows of .*x\.safetensors take 0\.0 GB of memory"):
+        own_features(tmp_path / "x.safetensors")
+    monkeypatch.setattr(paths, "available_memory", lambda: 160)
+    assert len(own_features(tmp_path / "x.safetensors").train[1]) == 8
 
 
 def test_classes_by_number_and_by_name(tmp_path):
