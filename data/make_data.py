@@ -9,7 +9,7 @@ Writes, below this folder:
     features_{train,test}.safetensors  EfficientNet-Lite0 features of those pictures, 768 numbers in half precision
     king_james.txt.gz                  the King James Bible: of each book its name and its verses, a line each, and then
                                        an empty line, but for the last
-    SHA256SUMS                         the hashes that every loader checks (make_network.py embeds one file more)
+    SHA256SUMS                         the hashes that every loader checks (make_network.py embeds further files)
 
 The features: each picture is enlarged to 96 x 96, copied to three channels, scaled as the encoder was trained
 ((x - 127) / 128), encoded and pooled to 1,280 numbers. A principal component analysis fitted on the 10,000 training

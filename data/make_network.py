@@ -1,11 +1,11 @@
-"""Trains the networks that chapters 1 and 5 show in the page, and embeds their weights.
+"""Trains the networks that chapters show in the page, and embeds their weights.
 
-    python data/make_network.py [waves] [twistor]     # both where none is named
+    python data/make_network.py [waves] [simplex] [twistor]     # all where none is named
 
 Writes, below this folder, each with command, commit, seed, recipe and versions in its metadata:
-    waves_network.safetensors    the state dict of the `MobiusNet` that `mobius_lib.runs.waves.network` declares, in
-                                 half precision; the accuracy of the rounded weights on all embedded test pictures
-                                 (some two minutes on one core)
+    waves_network.safetensors    the state dicts of the models that `mobius_lib.runs.waves.network` and
+    simplex_network.safetensors  `mobius_lib.runs.simplex.network` declare, in half precision; the accuracy of the
+                                 rounded weights on all embedded test rows (two minutes on one core, half a minute)
     twistor_readers.safetensors  the state dicts of the models that `mobius_lib.runs.twistor.reader` declares, in a
                                  byte a weight (`mobius_lib.eight_bits`); of each the bits per character of the
                                  validation books after training, and of the test books with the rounded weights (some
@@ -17,6 +17,7 @@ Their lines in SHA256SUMS are put in place.
 import json
 import sys
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,6 @@ from mobius_lib.eight_bits import packed
 from mobius_lib.runs.provenance import provenance
 from mobius_lib.runs.twistor import reader
 from mobius_lib.runs.twistor.training import bits_per_character
-from mobius_lib.runs.waves import images, network
-from mobius_lib.waves import MobiusNet
 
 HERE = Path(__file__).resolve().parent
 
@@ -42,22 +41,14 @@ def write(name: str, state: dict[str, torch.Tensor], made: dict[str, Any], facts
     print(f"{name}: {facts}, {(HERE / name).stat().st_size:,} bytes")
 
 
-def waves() -> None:
-    made = provenance()
+def classifier(chapter: str) -> None:
+    network, made = import_module(f"mobius_lib.runs.{chapter}.network"), provenance()
     state = {name: value.contiguous() for name, value in network.train().state_dict().items()}  # a file wants one row
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    rounded = MobiusNet(**network.SIZES)
+    rounded = network.fresh()
     rounded.load_state_dict(half)
-    x, y = images.load().test
-    with torch.no_grad():
-        right = (torch.cat([rounded.eval()(part).argmax(1) for part in x.split(500)]) == y).sum().item()
-    facts = {
-        "seed": network.SEED,
-        "training": asdict(network.TRAINING),
-        "test_pictures": len(y),
-        "test_accuracy": right / len(y),
-    }
-    write(network.FILE, half, made, facts)
+    facts = {"seed": network.SEED, "training": asdict(network.TRAINING)}
+    write(network.FILE, half, made, facts | network.judged(rounded.eval()))
 
 
 def twistor() -> None:
@@ -80,5 +71,5 @@ def twistor() -> None:
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or ("waves", "twistor"):
-        {"waves": waves, "twistor": twistor}[each]()
+    for each in sys.argv[1:] or ("waves", "simplex", "twistor"):
+        twistor() if each == "twistor" else classifier(each)

@@ -7,7 +7,11 @@ from typing import Any
 
 from tools.house import BUILD, ROOT
 
-PACKED = {"1_waves": "mobius_lib.runs.waves.network"}
+PACKED = {
+    "1_waves": "mobius_lib.runs.waves.network",
+    "2_cantor": "mobius_lib.runs.simplex.network",
+    "3_simplex": "mobius_lib.runs.simplex.network",
+}
 """Page to the module whose `explorer()` makes the widget that its pack is of."""
 
 
@@ -18,7 +22,7 @@ def write_packs(config: dict[str, Any], root: Path = ROOT) -> dict[str, Any]:
     """
     folder = root / BUILD / "packs"
     shutil.rmtree(folder, ignore_errors=True)
-    found = [module for page, module in PACKED.items() if (root / "book" / f"{page}.ipynb").is_file()]
+    found = {module for page, module in PACKED.items() if (root / "book" / f"{page}.ipynb").is_file()}
     if found:
         folder.mkdir(parents=True)
         for module in found:

@@ -15,6 +15,8 @@ from mobius_lib.errors import DataError
 
 Split = Literal["train", "test"]
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+HELD_OUT = 50
+"""Test rows of each class, the first of them, on which the pages count what a trained network still knows."""
 _IDX_NAME = {"train": "train", "test": "t10k"}
 
 
@@ -54,6 +56,12 @@ def features(split: Split, dim: int = 768) -> tuple[Tensor, Tensor]:
     stored = load_file(fetch(f"features_{split}.safetensors"))
     rows = stored["features"][:, :dim].float()
     return torch.nn.functional.normalize(rows), stored["labels"].long()
+
+
+def held_out_rows() -> Tensor:
+    """The test rows that the pages count on, 50 of each class, in their order: (500,) int64."""
+    _, y = fashion_mnist("test")
+    return torch.cat([torch.nonzero(y == c)[:HELD_OUT] for c in range(len(CLASSES))]).flatten().sort().values
 
 
 def digests(embedded: Literal["FashionMNIST", "features"]) -> dict[str, str]:

@@ -35,7 +35,7 @@ def trained(run: Run, scale: str, name: str, data: Data, seed: int) -> nn.Module
     Args:
         run: a run that trains models.
         scale: a name in `run.scales`.
-        name: of an arm that is a plain function, which takes the scale's learning rate and all of the data.
+        name: of an arm that takes the scale's learning rate and all of the data.
         data: as `run.data()`.
         seed: of model and data order.
     """
@@ -45,6 +45,13 @@ def trained(run: Run, scale: str, name: str, data: Data, seed: int) -> nn.Module
     model = trainer._model(trainer.arms[name], seed)
     trainer._train(name, model, part, trainer._validation(part.test), settings.lr, seed, "")
     return model.eval()
+
+
+@torch.no_grad()
+def judged_on(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Any]:
+    """What a network that a page shows comes to: test_pictures, how many, and test_accuracy."""
+    classes = torch.cat([model(part).argmax(1) for part in x.split(READ_ROWS)])
+    return {"test_pictures": len(y), "test_accuracy": (classes == y).double().mean().item()}
 
 
 class Trainer:

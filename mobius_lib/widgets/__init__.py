@@ -7,8 +7,17 @@ does without.
 from mobius_lib.widgets.cantor import CantorExplorer
 from mobius_lib.widgets.gauge import GaugeExplorer
 from mobius_lib.widgets.simplex import BasinExplorer
+from mobius_lib.widgets.simplex_network import SimplexNetwork
 from mobius_lib.widgets.twistor import MobiusExplorer
 from mobius_lib.widgets.waves import WaveLensExplorer
 from mobius_lib.widgets.waves_network import WavesNetwork
 
-__all__ = ["BasinExplorer", "CantorExplorer", "GaugeExplorer", "MobiusExplorer", "WaveLensExplorer", "WavesNetwork"]
+__all__ = [
+    "BasinExplorer",
+    "CantorExplorer",
+    "GaugeExplorer",
+    "MobiusExplorer",
+    "SimplexNetwork",
+    "WaveLensExplorer",
+    "WavesNetwork",
+]

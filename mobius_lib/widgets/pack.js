@@ -39,6 +39,23 @@ function fetchPack(model, name) {
   return root === undefined || !name ? fromKernel(model) : fromPage(root, name);
 }
 
+// The button that fetches a network; `ready` gets its pack and what belongs to it, `failed` why there is none.
+function loader({ button }, model, ready, failed) {
+  const b = button(() => {
+    b.disabled = true;
+    update(b, "textContent", "Loading …");
+    fetchPack(model, model.get("pack")).then((pack) => {
+      ready(pack, JSON.parse(new TextDecoder().decode(pack.files.facts)));
+      b.remove();
+    }).catch((error) => {
+      b.hidden = true;
+      failed(error.message || error);
+    });
+  }, `Load the trained network (${num(model.get("megabytes"), 1)} MB)`);
+  b.className = "mw-load";
+  return b;
+}
+
 // Workers that answer one job after the other. `ask` gives a promise of the answer; what is asked `first` goes ahead;
 // `drop` forgets the rest, as far as no worker has begun it.
 function pool({ engine, files }, failed, most = 4) {

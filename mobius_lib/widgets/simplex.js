@@ -105,14 +105,7 @@ function readable(s, trait, i) {
   return num(i === null ? s[trait] : s[trait][i], 2) + (trait === "turn" ? " rad" : "");
 }
 
-const TONES = 64, GOLDEN = Math.PI * (3 - Math.sqrt(5));
-
-function tones(paper, hue, from, to) { // from pale to full, as pixels
-  return Array.from({ length: TONES }, (_, n) => {
-    const p = from + (n * (to - from)) / (TONES - 1), [r, g, b] = paper.map((v, i) => v + p * (hue[i] - v));
-    return (255 << 24) | (b << 16) | (g << 8) | r;
-  });
-}
+const GOLDEN = Math.PI * (3 - Math.sqrt(5));
 
 function raster(size, pixel) { // from pixel(x, y), x and y from -1 to 1, upwards
   const c = el("canvas", { width: size, height: size }), g = c.getContext("2d"), img = g.createImageData(size, size);
@@ -192,12 +185,8 @@ function build({ model, on, later, write, button, slider, arrows }) {
     for (const { b, state } of presets) press(b, Object.keys(state).every((k) => String(s[k]) === String(state[k])));
     const W = canvas.clientWidth;
     if (!W) return "";
-    const { g, color, style, path, line, text, outlined } = pen(canvas, W, W);
-    const rgb = (name) => { // a canvas gives every colour back as #rrggbb
-      g.fillStyle = color(name);
-      return [1, 3, 5].map((i) => parseInt(g.fillStyle.slice(i, i + 2), 16));
-    };
-    const hues = HUES.map(rgb), paper = rgb("bg");
+    const drawn = pen(canvas, W, W), { g, style, path, line, text, outlined } = drawn;
+    const hues = HUES.map((name) => rgb(drawn, name)), paper = rgb(drawn, "bg");
     const key = JSON.stringify([s.vertices, s.geo_weights, s.cantor_prototypes, s.alpha, s.tau, s.direction, paper]);
     map = mapOf(key, quick, () => regions(s, paper, hues, CELLS / (quick ? 2 : 1)));
 

@@ -91,7 +91,7 @@ class BasinExplorer(Explorer):
         ours; the mixing weights of the buttons are seed 002's.
     """
 
-    _esm = served("shared.js", "thirds.js", "simplex.js")
+    _esm = served("shared.js", "thirds.js", "tones.js", "simplex.js")
     _css = served("shared.css", "simplex.css")
     recipe = Unicode(recipe("BasinExplorer", "config = explorer.config()")).tag(sync=True)
 

@@ -1,17 +1,28 @@
 // What trained networks need in a page: their weights, and the sums that take the time. No part of it touches the page:
 // it runs in a worker. Pictures lie channels last, [position][channel]; all in double precision.
 
-export function tensors(buffer) { // a safetensors file, as eight_bits.py packs it: name to { shape, data }
+const half = (h) => { // of its 16 bits; no infinity, no NaN
+  const exponent = (h >> 10) & 31, rest = h & 1023;
+  return (h >> 15 ? -1 : 1) * (exponent ? 2 ** (exponent - 15) * (1 + rest / 1024) : rest * 2 ** -24);
+};
+
+const KINDS = { // bytes of a number, and how it is read
+  F32: [4, (view, at) => view.getFloat32(at, true)],
+  F16: [2, (view, at) => half(view.getUint16(at, true))],
+  I8: [1, (view, at) => view.getInt8(at)],
+};
+
+export function tensors(buffer) { // a safetensors file, also as eight_bits.py packs it: name to { shape, data }
   const view = new DataView(buffer), start = 8 + Number(view.getBigUint64(0, true)), found = {};
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, start - 8)));
   const read = ({ dtype, data_offsets: [from, to] }) => {
-    if (dtype === "I8") return new Int8Array(buffer, start + from, to - from);
-    return Float64Array.from({ length: (to - from) / 4 }, (_, i) => view.getFloat32(start + from + 4 * i, true));
+    const [size, number] = KINDS[dtype];
+    return Float64Array.from({ length: (to - from) / size }, (_, i) => number(view, start + from + size * i));
   };
   for (const [name, { dtype, shape, ...place }] of Object.entries(header)) {
-    if (dtype !== "F32" && dtype !== "I8") continue;
+    if (!KINDS[dtype]) continue;
     const data = read({ dtype, ...place }), scale = dtype === "I8" && read(header[name + ".scale"]);
-    found[name] = { shape, data: scale ? Float64Array.from(data, (v, i) => v * scale[Math.floor(i / shape[1])]) : data };
+    found[name] = { shape, data: scale ? data.map((v, i) => v * scale[Math.floor(i / shape[1])]) : data };
   }
   return found;
 }

@@ -8,23 +8,14 @@ const SLIDERS = [
   ["alpha", null, "α", "sharpness", 0, 6],
   ["xor_weight", null, "v", "xor weight", -6, 6],
 ];
-const DRAWN = -1, ALL = -1, SLICE = 5, SHOWN = 2; // rows a job, thumbnails a class
+const DRAWN = -1, ALL = -1, SLICE = 5; // rows a job
 const RAMP = [[0, 32, 77], [65, 77, 107], [124, 123, 120], [188, 175, 111], [255, 234, 70]]; // after cividis
 const PATHS = [["l", []], ["m", [4, 3]], ["r", [7, 2, 2, 2]]];
 
-const ink = (r, g, b) => (255 << 24) | (b << 16) | (g << 8) | r;
 const INKS = Array.from({ length: 256 }, (_, n) => {
   const i = Math.floor(n / 64);
   return ink(...RAMP[i].map((c, k) => c + (n / 64 - i) * (RAMP[i + 1][k] - c)));
 });
-
-function image(W, H, pixel) { // pixel(x, y) gives an ink
-  const c = el("canvas", { width: W, height: H }), g = c.getContext("2d"), img = g.createImageData(W, H);
-  const pixels = new Uint32Array(img.data.buffer);
-  for (let n = 0; n < W * H; n++) pixels[n] = pixel(n % W, Math.floor(n / W));
-  g.putImageData(img, 0, 0);
-  return c;
-}
 
 function mosaic({ tiles, H, W }) {
   const wide = Math.ceil(Math.sqrt(tiles.length)), high = Math.ceil(tiles.length / wide);
@@ -54,7 +45,8 @@ function facade(model) {
 
 const readable = (s, trait) => num(trait === "xor_weight" ? sigmoid(s[trait]) : s[trait]);
 
-function build({ model, on, later, write, button, slider, arrows }, real, ends) {
+function build(tools, real, ends) {
+  const { model, on, later, write, button, slider, arrows } = tools;
   const names = model.get("names"), trained = model.get("trained"), count = trained.omega.length;
   const total = model.get("rows"), side = model.get("side"), size = side * side;
   const settings = () => Object.fromEntries(NUMBERS.map((k) => [k, real.get(k)]));
@@ -63,9 +55,7 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
 
   // -- elements
   const group = (kind, ariaLabel, list) => el("div." + kind, { role: "group", ariaLabel }, ...list);
-  const intro = el("p.mw-note"), megabytes = num(model.get("megabytes"), 1);
-  const load = button(() => start(), `Load the trained network (${megabytes} MB)`);
-  load.className = "mw-load";
+  const intro = el("p.mw-note"), load = loader(tools, real, start, fail);
   const blocks = Array.from({ length: count + 1 }, (_, i) => button(() => write({ block: i - 1 }), i ? i - 1 : "All"));
   const off = button(() => {
     const flat = model.get("omega") === 0, own = model.get("block");
@@ -81,10 +71,8 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
   const canvas = el("canvas"), kind = el("strong"), rest = el("span"), stop = el("p.mw-note"), seen = el("p.mw-read");
   const bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" });
   const thumbs = group("mw-thumbs", "Held-out pictures", []), pad = el("canvas.mw-pad", { width: side, height: side });
-  const wrong = button(() => {
-    const rows = classes.map((c, i) => (c === facts.labels[i] ? -1 : i)).filter((i) => i >= 0);
-    if (rows.length) write({ picture: rows.find((i) => i > model.get("picture")) ?? rows[0] });
-  }, "One it gets wrong");
+  const wrong = button(() => write({ picture: nextWrong(classes, facts.labels, model.get("picture")) }),
+    "One it gets wrong");
   const body = el("div", { hidden: true },
     el("div.mw-grid", {},
       el("div", {}, el("p.mw-say", {}, kind, rest), bar,
@@ -99,38 +87,25 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
 
   // -- what the workers say
   const known = new Map(), padOf = keeper(); // known: the classes of all held-out pictures, by settings
-  let workers = null, facts = null, files = null, thumbnails = [], failure = "";
+  let workers = null, facts = null, pixels = null, choices = [], failure = "";
   let asked = "", busy = false, reply = null, tiles = [], judged = "", classes = [], done = 0, right = 0;
 
-  function start() {
-    load.disabled = true;
-    update(load, "textContent", "Loading …");
-    fetchPack(real, real.get("pack")).then((pack) => {
-      files = pack.files;
-      facts = JSON.parse(new TextDecoder().decode(files.facts));
-      files = { ...files, pixels: new Uint8Array(files.pictures) };
-      workers = pool(pack, fail);
-      thumbnails = names.flatMap((name, c) => facts.labels.map((label, row) => [label, row])
-        .filter(([label]) => label === c).slice(0, SHOWN).map(([, row]) => row)).map((row) => {
-        const b = button(() => write({ picture: row }), picture(rowOf(row)));
-        b.ariaLabel = `${names[facts.labels[row]]}, picture ${row}`;
-        return { b, row };
-      });
-      thumbs.append(...thumbnails.map(({ b }) => b));
-      load.remove();
-      body.hidden = false;
-      later();
-    }).catch((error) => fail(error.message || error));
+  function start(pack, its) {
+    facts = its;
+    pixels = new Uint8Array(pack.files.pictures);
+    workers = pool(pack, fail);
+    choices = thumbnails(tools, names, facts.labels, (row) => grey(rowOf(row), side));
+    thumbs.append(...choices.map(({ b }) => b));
+    body.hidden = false;
+    later();
   }
 
   function fail(why) {
     failure = `This browser cannot run the network here: ${why} The figure below shows what it would do.`;
-    load.hidden = true;
     later();
   }
 
-  const rowOf = (row) => files.pixels.subarray(row * size, (row + 1) * size);
-  const picture = (v) => image(side, side, (x, y) => ink(...Array(3).fill(v[side * y + x])));
+  const rowOf = (row) => pixels.subarray(row * size, (row + 1) * size);
   const drawing = () => { const v = real.get("drawn"); return v.length ? v : new Array(size).fill(0); };
   const chosenPicture = () => (real.get("picture") === DRAWN ? drawing() : rowOf(real.get("picture")));
 
@@ -184,10 +159,10 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
     blocks.forEach((b, i) => press(b, s.block === i - 1));
     press(off, s.omega === 0);
     for (const p of [...presets, ...stops]) press(p.b, same(p));
-    for (const { b, row } of thumbnails) press(b, row === s.picture);
+    for (const { b, row } of choices) press(b, row === s.picture);
     const here = stops.find(same);
     update(stop, "textContent", here ? `${here.say} ${here.ask}` : "Four settings worth seeing; or turn the sliders.");
-    padOf(String(s.drawn), false, () => { pad.getContext("2d").drawImage(picture(drawing()), 0, 0); });
+    padOf(String(s.drawn), false, () => { pad.getContext("2d").drawImage(grey(drawing(), side), 0, 0); });
     draw(W, s);
     if (!workers || failure) return intro.textContent;
     bar.value = done;
@@ -215,7 +190,7 @@ function build({ model, on, later, write, button, slider, arrows }, real, ends) 
     for (let i = workers ? 0 : 1; i <= count; i++) {
       const x = (i % columns) * (tile + gap), y = Math.floor(i / columns) * (cell + gap), b = i - 1, own = settings();
       text(i ? `block ${b}` : "picture", x, y + 7, "left", i && s.block === b ? "l" : "fg");
-      const shown = workers && (i ? tiles[b] : picture(chosenPicture()));
+      const shown = workers && (i ? tiles[b] : grey(chosenPicture(), side));
       if (shown) g.drawImage(shown, x, y + head, face, face);
       style(i && s.block === b ? "l" : "line", i && s.block === b ? 2 : 1);
       g.strokeRect(x + 1, y + head, tile - 2, face);

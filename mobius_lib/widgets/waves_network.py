@@ -72,8 +72,8 @@ class WavesNetwork(Packed):
         ours; the author's table is seed 001's.
     """
 
-    _esm = served("shared.js", "pack.js", "waves_network.js")
-    _css = served("shared.css", "waves_network.css")
+    _esm = served("shared.js", "pack.js", "pictures.js", "waves_network.js")
+    _css = served("shared.css", "pack.css", "waves_network.css")
     recipe = Unicode(OWN).tag(sync=True)
     engine = ("tensors.js", "mobiusnet.js")
 

@@ -211,8 +211,17 @@ def test_the_widget_works_from_a_file(name: str, site: str, book: Book, visit: A
 
 
 @pytest.mark.parametrize("way", ["served", "file"])
-@pytest.mark.parametrize(("name", "pack"), [("1_waves", "waves-network")])
-def test_a_trained_network_runs_in_its_page(name: str, pack: str, way: str, site: str, book: Book, visit: Any):
+@pytest.mark.parametrize(
+    ("name", "pack", "says"),
+    [
+        ("1_waves", "waves-network", "It sees"),
+        ("2_cantor", "simplex-network", "It says"),
+        ("3_simplex", "simplex-network", "It says"),
+    ],
+)
+def test_a_trained_network_runs_in_its_page(
+    name: str, pack: str, says: str, way: str, site: str, book: Book, visit: Any
+):
     """Only once its reader asks for it, and without asking anybody else."""
     seen = visit(_address(site, name) if way == "served" else (book.html / "book" / f"{name}.html").as_uri())
     assert not [url for url in seen.requests if pack in url] and not seen.page.workers
@@ -223,7 +232,7 @@ def test_a_trained_network_runs_in_its_page(name: str, pack: str, way: str, site
     root = site if way == "served" else book.html.as_uri()
     assert not [url for url in seen.requests if not url.startswith((root, "data:", "blob:"))]
     assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
-    assert "It sees" in seen.page.inner_text("article")
+    assert says in seen.page.inner_text("article")
 
 
 def test_every_figure_has_a_caption(read: Visit):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mobius_lib import widgets
+from mobius_lib.runs.simplex import network as david
 from mobius_lib.runs.waves import network
 from mobius_lib.widgets.pack import Packed
 
@@ -173,11 +174,22 @@ class OfTheBook(widgets.WavesNetwork):
         return network.explorer(**traits)
 
 
+class DavidOfTheBook(widgets.SimplexNetwork):
+    """The same of chapter 3."""
+
+    def __new__(cls, **traits: Any) -> Any:
+        return david.explorer(**traits)
+
+
+NETWORKS = {"waves_network": OfTheBook, "simplex_network": DavidOfTheBook}
+PATIENCE = 300_000  # ms: a quiet machine counts 500 pictures in seconds, a busy one in minutes
+
+
 @pytest.fixture(scope="session")
 def explorers() -> dict[str, type]:
     """The class of each widget, by its file; of one that is made for a network, with the book's."""
     classes = (getattr(widgets, name) for name in widgets.__all__)
-    return {each.__module__.rpartition(".")[2]: each for each in classes} | {"waves_network": OfTheBook}
+    return {each.__module__.rpartition(".")[2]: each for each in classes} | NETWORKS
 
 
 @pytest.fixture
@@ -238,3 +250,18 @@ def opened(browser: Any, site: str, folder: Path, chapter: str) -> Iterator[Call
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def asked(opened: Callable[..., Page]) -> Callable[..., Page]:
+    """Opens the page as the book has it, and asks for the network; it and its pictures are then there."""
+
+    def ask(width: int = 1000, phone: bool = False) -> Page:
+        page = opened(width, phone)
+        page.set_default_timeout(PATIENCE)
+        page.evaluate("document.documentElement.dataset.content_root = './'")
+        page.click("#one button:has-text('Load')")
+        page.wait_for_selector("#one .mw-thumbs button")
+        return page
+
+    return ask

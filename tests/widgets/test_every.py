@@ -77,6 +77,15 @@ BAD = {
         ("drawn", [1], "drawn takes 784 bytes from 0 to 255, row by row, or none."),
         ("drawn", [256] * 784, "drawn takes 784 bytes from 0 to 255, row by row, or none."),
     ],
+    "simplex_network": [
+        ("mix", [1.0], "mix takes 3 numbers, got 1."),
+        ("mix", [math.nan, 0.0, 1.0], "mix takes finite numbers, got [nan, 0.0, 1.0]."),
+        ("mix", [1.0, -0.5, 1.0], "mix takes weights that are not negative, got [1.0, -0.5, 1.0]."),
+        ("alpha", math.inf, "alpha takes finite numbers, got inf."),
+        ("tau", 0.0, "tau is a temperature, so it must be positive; got 0.0."),
+        ("picture", 500, "picture is a row from 0 to 499; got 500."),
+        ("view", "corners", "view must be one of basins, staircase; got 'corners'."),
+    ],
 }
 """Of each chapter: a trait, a value that it cannot have, and the sentence."""
 
@@ -105,6 +114,7 @@ NUMPY = {
     "gauge": [("terms", np.uint8(4), 4), ("places", np.array([2, 0, 1]), [2, 0, 1])],
     "twistor": [("circle", np.float32([1, 2, 0.5]), [1.0, 2.0, 0.5])],
     "waves_network": [("omega", np.arange(6), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), ("block", np.int64(2), 2)],
+    "simplex_network": [("mix", np.arange(3), [0.0, 1.0, 2.0]), ("picture", np.int64(2), 2)],
 }
 """Of each chapter: a trait, numbers of NumPy, and what they are in JSON."""
 
@@ -122,7 +132,15 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
 
 @pytest.mark.parametrize(
     ("chapter", "kilobytes"),
-    [("waves", 24), ("cantor", 27), ("simplex", 28), ("gauge", 32), ("twistor", 30), ("waves_network", 29)],
+    [
+        ("waves", 24),
+        ("cantor", 27),
+        ("simplex", 28),
+        ("gauge", 32),
+        ("twistor", 30),
+        ("waves_network", 29),
+        ("simplex_network", 31),
+    ],
 )
 def test_the_page_stores_little_per_widget(explorers, chapter: str, kilobytes: int) -> None:
     """A page stores both files once per instance; seven kilobytes of each are what a reader takes along."""
@@ -268,6 +286,7 @@ FITS = {
         (360, 390, 768, 1280),
     ),
     "waves_network": Fit(1, "one.set('alpha', Array(6).fill(-5.22))"),  # loaded: in its own test
+    "simplex_network": Fit(1, "one.set('tau', 1e-9)"),
 }
 
 
@@ -297,6 +316,7 @@ SET = {
     "gauge": {"part": "transport", "path": "line", "strength": 1.5, "pieces": 7, "gauge": 90, "turn": [1, -1]},
     "twistor": {"matrix": [[1.5, 0.25], [0, -1], [0.5, 0], [1, 1]], "circle": [-1, 0.5, 1.25], "time": 1.75},
     "waves_network": {"omega": [0, 1, 2, 3, 4, 5.5], "block": 2, "picture": -1, "drawn": [0, 255] * 392},
+    "simplex_network": {"mix": [0.25, 0, 1], "alpha": -0.25, "tau": 0.0123, "picture": 499},
 }
 """Of each chapter: values that its reader can bring about."""
 

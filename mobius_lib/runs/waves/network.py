@@ -10,14 +10,13 @@ Source: ours.
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from mobius_lib.datasets import fashion_mnist
-from mobius_lib.datasets.embedded import CLASSES
+from mobius_lib.datasets.embedded import CLASSES, held_out_rows
 from mobius_lib.datasets.paths import fetch
 from mobius_lib.runs.about import Scale
-from mobius_lib.runs.trainer import trained
+from mobius_lib.runs.trainer import judged_on, trained
 from mobius_lib.runs.waves import images
 from mobius_lib.waves import MobiusNet
 
@@ -28,8 +27,6 @@ FILE = "waves_network.safetensors"
 SIZES = images.SIZES | {"channels": (16, 32, 64)}
 TRAINING = Scale(epochs=5, batch_size=64, lr=3e-3, note="some two minutes on one core")
 SEED = 0
-HELD_OUT = 50
-"""Test pictures of each class, the first of them, on which the page counts."""
 PACK = "waves-network"
 ALL = -1
 """In the place of a block: the widget's sliders turn all of them."""
@@ -42,8 +39,18 @@ explorer"""
 
 def train() -> MobiusNet:
     """The network, trained anew by the recipe of `waves-images` at `TRAINING`."""
-    run = replace(images.RUN, arms={"lens": lambda: MobiusNet(**SIZES)}, scales={"short": TRAINING}, at_scale=None)
+    run = replace(images.RUN, arms={"lens": fresh}, scales={"short": TRAINING}, at_scale=None)
     return trained(run, "short", "lens", images.load(), SEED)
+
+
+def fresh() -> MobiusNet:
+    """The network before it has learned anything."""
+    return MobiusNet(**SIZES)
+
+
+def judged(model: MobiusNet) -> dict[str, Any]:
+    """What it comes to on all embedded test pictures."""
+    return judged_on(model, *images.load().test)
 
 
 def network() -> MobiusNet:
@@ -54,15 +61,15 @@ def network() -> MobiusNet:
     """
     from safetensors.torch import load_file
 
-    model = MobiusNet(**SIZES)
+    model = fresh()
     model.load_state_dict(load_file(fetch(FILE)))
     return model.eval()
 
 
 def held_out() -> tuple[Tensor, Tensor]:
-    """The first 50 test pictures of each class, in their order: (500, 28, 28) uint8 and (500,) labels."""
+    """The test pictures that the page counts on: (500, 28, 28) uint8 and (500,) labels."""
     x, y = fashion_mnist("test")
-    rows = torch.cat([torch.nonzero(y == c)[:HELD_OUT] for c in range(len(CLASSES))]).flatten().sort().values
+    rows = held_out_rows()
     return x[rows, 0], y[rows]
 
 

@@ -1,0 +1,106 @@
+"""What holds for every trained network in the page: it comes when it is asked for, from the book or from a kernel."""
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+
+from mobius_lib.runs.simplex import network as simplex
+from mobius_lib.runs.waves import network as waves
+from mobius_lib.widgets.source import served
+
+MADE = {"waves_network": waves.explorer, "simplex_network": simplex.explorer}
+OFFERS = 3
+"""Buttons that every widget has."""
+pytestmark = pytest.mark.parametrize("chapter", MADE)
+
+
+@pytest.fixture
+def shown(chapter: str) -> Any:
+    return MADE[chapter]()
+
+
+def test_a_kernel_sends_the_files_to_whoever_asks(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(shown, "send", lambda content, buffers: sent.append((content, buffers)))
+    shown._answer(shown, {"ask": "something else"}, [])
+    assert not sent
+    shown._answer(shown, {"ask": "files"}, [])
+    ((content, buffers),) = sent
+    assert dict(zip(content["names"], buffers, strict=True)) == shown.files()
+    assert content["engine"] == served(*shown.engine)
+
+
+def test_the_script_of_the_page_holds_the_same(shown: Any) -> None:
+    script = shown.page_script("a-name")
+    assert len(script) / 1e6 == pytest.approx(shown.megabytes, abs=0.01) and shown.megabytes < 1.5
+    pack = json.loads(re.fullmatch(r'\(globalThis\.mobiusPacks \?\?= \{\}\)\["a-name"\] = (.*);\n', script)[1])
+    assert {name: base64.b64decode(text) for name, text in pack["files"].items()} == shown.files()
+    assert pack["engine"] == served(*shown.engine)
+
+
+# ---- in a browser
+
+
+def test_nothing_is_loaded_before_the_reader_asks(opened: Any) -> None:
+    page = opened()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.rest()
+    assert not asked and not page.workers and page.locator("#one button:visible").count() == 1 + OFFERS
+
+
+def test_a_closed_view_leaves_no_worker(asked: Any) -> None:
+    page = asked()
+    page.evaluate("close_one()")
+    for _ in range(100):  # a browser tells of their end when it has time
+        if page.workers:
+            page.rest()
+    assert not page.workers
+
+
+def test_a_page_without_files_and_kernel_says_so(opened: Any) -> None:
+    page = opened()
+    page.click("#one button:has-text('Load')")
+    page.wait_for_selector("#one .mw-note:has-text('neither its files nor a kernel')")
+    assert page.locator("#one button:visible").count() == OFFERS
+
+
+def test_a_kernel_answers_in_the_files_place(opened: Any, asked: Any, shown: Any) -> None:
+    of_the_book = asked()
+    read = "#one .mw-read:not(:empty)"
+    of_the_book.wait_for_selector(read)
+    page = opened()
+    files = {name: base64.b64encode(content).decode() for name, content in shown.files().items()}
+    page.evaluate(
+        """([engine, files]) => { one.send = ({ ask }) => setTimeout(() => {
+            const buffers = Object.values(files).map((text) =>
+                new DataView(Uint8Array.from("xy" + atob(text), (c) => c.charCodeAt(0)).buffer, 2));
+            if (ask === "files")
+                one.listeners["msg:custom"].forEach((f) => f({ engine, names: Object.keys(files) }, buffers));
+        }); }""",
+        [served(*shown.engine), files],
+    )
+    page.click("#one button:has-text('Load')")
+    page.wait_for_selector(read)
+    assert page.inner_text(read) == of_the_book.inner_text(read)
+
+
+def test_fifty_changes_leave_no_memory_behind(asked: Any) -> None:
+    page = asked()
+    page.wait_for_selector("#one .mw-read:not(:empty)")
+    session = page.context.new_cdp_session(page._page)
+
+    def held() -> float:
+        session.send("HeapProfiler.collectGarbage")
+        return page.evaluate("performance.memory.usedJSHeapSize") / 2**20
+
+    before = held()
+    page.focus("#one input >> nth=0")
+    for step in range(50):
+        page.keyboard.press("ArrowRight" if step % 2 else "ArrowLeft")
+        page.evaluate(f"one.set('picture', {10 * step})")
+        page.wait_for_timeout(40)  # a few frames
+    assert held() - before < 50  # MB
