@@ -86,8 +86,8 @@ class ComponentsView:
     def _repr_html_(self) -> str:
         names = head("Named in the source", "What it does there", "What stands here", "What it is worth")
         body = "".join(f'<tbody role="rowgroup">{_component(*row)}</tbody>' for row in self.rows)
-        caption = "Code stands below <code>mobius_lib</code>. In brackets: an interval over random seeds, wider "
-        caption += "than 95 % where a chapter's claims are judged at once."
+        caption = "Code stands below <code>mobius_lib</code>. In brackets: the 95 % interval over random seeds; "
+        caption += "of a claim measured small a joint one, over all such claims of its chapter."
         return framed(f"{_TABLE.format('')}<caption>{caption}</caption>{names}{body}</table>")
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 
 from mobius_lib.ledger.base import Finding, Found, Gate, LedgerError, Missing, Sample
 from mobius_lib.ledger.claims import EFFECTS, SMALL, Bound, Claim
-from mobius_lib.ledger.stats import NO_DIFFERENCE, UNDECIDED, Interval, effect, holm, interval, interval_of
+from mobius_lib.ledger.stats import CONFIDENCE, NO_DIFFERENCE, UNDECIDED, Interval, effect, holm, interval, interval_of
 
 Outcome = Literal[
     "reproduced",
@@ -236,7 +236,8 @@ def _how_many(about: Interval, row_error: float | None, decided: Callable[[Inter
 
 def _spoken(found: Interval, unit: str) -> str:
     mean = f"Mean {found.mean:.4g}{unit and ' ' + unit}"
-    return f"{mean}, {100 * found.level:.4g} % interval {found.low:.4g} to {found.high:.4g}, n = {found.n}."
+    joint, alone = ("joint ", f" (by itself, {100 * found.level:.4g} %)") if found.level > CONFIDENCE else ("", "")
+    return f"{mean}, {joint}95 % interval {found.low:.4g} to {found.high:.4g}{alone}, n = {found.n}."
 
 
 def _samples(name: str, finding: Finding) -> Sequence[tuple[str, Sample]]:

@@ -204,6 +204,7 @@ const NOTES = {
     "which γ turns. Drag to turn the view.",
 };
 const EXPONENTS = [0, 1, 2, 3, 4, 5, 6].map((k) => k / 6), START = [0.6, 0.64, -0.48];
+const heightOf = (W, high) => (W < 420 ? 0.78 * high : high); // a phone shows sliders below the picture, too
 const many = (v) => Math.round(v).toLocaleString("en");
 const times = (v) => (v < 100 ? num(v, 1) : many(v)) + "\u202f×";
 
@@ -272,8 +273,8 @@ function build(tools) {
       strip.push(of(EXPONENTS[strip.length]).error);
       later();
     }
-    const { g, color, style, path, line, text, dot } = pen(canvas, W, 400);
-    const left = 34, right = 8, foot = 268, w = (W - left - right) / n;
+    const H = heightOf(W, 400), { g, color, style, path, line, text, dot } = pen(canvas, W, H);
+    const left = 34, right = 8, foot = H - 132, w = (W - left - right) / n;
     const low = Math.min(0, ...row, ...made.sum), top = Math.max(1e-9, ...row, ...made.sum) * 1.04;
     const px = (j) => left + (j + 0.5) * w, py = (v) => 6 + (foot - 6) * ((top - v) / (top - low));
     columns = { left, w, n };
@@ -300,15 +301,15 @@ function build(tools) {
     g.restore();
 
     const worst = Math.max(...strip, made.error, 1e-9) * 1.1, ex = (b) => left + 12 + (W - left - right - 24) * clamp(b, 0, 1);
-    const ey = (v) => 378 - 72 * (v / worst);
-    text("error", left - 30, 300);
+    const floor = H - 22, ey = (v) => floor - 72 * (v / worst);
+    text("error", left - 30, H - 100);
     style("line", 1);
-    line(left, 378, W - right, 378);
+    line(left, floor, W - right, floor);
     style("fg", 1.5);
     path(strip.map((v, k) => [ex(EXPONENTS[k]), ey(v)]));
     g.stroke();
     strip.forEach((v, k) => dot(ex(EXPONENTS[k]), ey(v), k === 2 ? 4.5 : 3, k === 2 ? "r" : "fg"));
-    [[0, "β = 0"], [1 / 3, "⅓"], [2 / 3, "⅔"], [1, "1"]].forEach(([b, name]) => text(name, ex(b), 390, "center"));
+    [[0, "β = 0"], [1 / 3, "⅓"], [2 / 3, "⅔"], [1, "1"]].forEach(([b, name]) => text(name, ex(b), H - 10, "center"));
     if (s.exponent >= 0 && s.exponent <= 1) dot(ex(s.exponent), ey(made.error), 5.5, "l");
 
     const done = strip.length === EXPONENTS.length, best = strip.indexOf(Math.min(...strip));
@@ -325,7 +326,7 @@ function build(tools) {
   }
 
   function ladder(s, W) {
-    const { g, style, path, line, text, dot } = pen(canvas, W, 360), left = 44, right = 10, foot = 330;
+    const H = heightOf(W, 360), { g, style, path, line, text, dot } = pen(canvas, W, H), left = 44, right = 10, foot = H - 30;
     const px = (v) => left + ((Math.log10(v) - 2) / 3.3) * (W - left - right);
     const py = (v) => foot - (Math.log10(v) / 10.6) * (foot - 30), ends = Array.from({ length: 34 }, (_, k) => 10 ** (2 + k / 10));
     const curve = (f, ...stroke) => {

@@ -147,7 +147,7 @@ function build({ model, on, later, write, button, slider, arrows }) {
 
   function draw(s, f, W) {
     const left = 26, right = 6, head = 22, foot = 34, gap = 8;
-    const h = canvas.closest(".mw").clientWidth < 600 ? Math.max(84, W / 4) : 128, w = W - left - right;
+    const h = canvas.closest(".mw").clientWidth < 600 ? Math.max(70, W / 5) : 128, w = W - left - right;
     const { g, color, style, line, text, dot, outlined } = pen(canvas, W, 3 * (head + h + gap) - gap + foot);
     const px = (x) => left + (x + SPAN) / (2 * SPAN) * w, top = (k) => head + k * (head + h + gap);
     const py = (k, v) => top(k) + (1 - v) * h;

@@ -510,6 +510,19 @@ def test_the_entries_of_the_glossary_come_as_a_script(tmp_path: Path):
     }
 
 
+def test_a_citation_leads_to_its_reference():
+    references = (ROOT / "book/references.md").read_text("utf-8")
+    labels = re.findall(r"^\((.*)\)=\n- ", references, re.MULTILINE)
+    assert len(labels) == len(set(labels)) == len(re.findall("^- ", references, re.MULTILINE)) > 40
+    for notebook in notebooks():
+        cells = [c.source for c in nbformat.read(notebook, nbformat.NO_CONVERT).cells if c.cell_type == "markdown"]
+        linked = {label for cell in cells for label in re.findall(r"\]\(#([^)]*)\)", cell)}
+        assert linked <= set(labels), notebook.name
+        for cited in (cell for cell in cells if cell.startswith("**References.**")):
+            works = re.findall(r"\*, (?:19|20)\d\d", cited)
+            assert works and cited.count("](#") >= len(works), notebook.name
+
+
 def test_every_page_of_the_contents_is_there():
     stems = [page.stem for page in pages()]
     assert stems[0] == "intro" and {"1_waves", "ledger", "notation", "references"} <= set(stems)

@@ -140,6 +140,9 @@ def test_one_more_comparison_widens_the_others() -> None:
     alone = family({"a": (of, sample)})["a"]
     both = family({"a": (of, sample), "b": (of, sample), "c": (claim(), Found(1, "Words."))})
     assert set(both) == {"a", "b"} and both["a"].low < alone.low and both["a"].level == pytest.approx(0.975)
+    words = [rule(of, sample, found).words for found in ({of.id: alone}, {of.id: both["a"]})]
+    assert " 95 % interval " in words[0] and "joint" not in words[0]
+    assert " joint 95 % interval " in words[1] and "(by itself, 97.5 %)" in words[1]
 
 
 def test_parts() -> None:
