@@ -136,7 +136,7 @@ function build(tools, ends) {
 
   // -- picture
   const answersOf = keeper(), sliceOf = keeper(), mapOf = keeper();
-  const rightly = (classes) => num((100 * classes.filter((c, i) => c === facts.labels[i]).length) / total, 1) + "\u202f%";
+  const correct = (classes) => num((100 * classes.filter((c, i) => c === facts.labels[i]).length) / total, 1) + "\u202f%";
 
   function paint(s) {
     const W = canvas.clientWidth;
@@ -156,8 +156,8 @@ function build(tools, ends) {
     const w = shares(s.mix), c = climb(seen.x[s.picture], s), label = facts.labels[s.picture];
     answers = answersOf(JSON.stringify(TURNED.map((k) => s[k])), false, () => judge(own, seen, s));
     const changed = answers.filter((a, i) => a !== before[i]).length;
-    update(kind, "textContent", rightly(answers));
-    update(rest, "textContent", ` of ${total} held-out pictures named rightly; as trained ${rightly(before)}. ` +
+    update(kind, "textContent", correct(answers));
+    update(rest, "textContent", ` of ${total} held-out pictures classified correctly; as trained ${correct(before)}. ` +
       `${changed || "No"} answer${changed === 1 ? " differs" : "s differ"}.`);
     const answer = answers[s.picture];
     update(said, "textContent", `It says: ${names[answer]}` + (answer === label ? ", and that is right."

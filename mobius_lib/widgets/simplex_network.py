@@ -183,7 +183,7 @@ class SimplexNetwork(Packed):
         return self.network().double()(features.double())
 
     def accuracy(self) -> float:
-        """The share of the held-out pictures that the network with the sliders' values names rightly."""
+        """The share of the held-out pictures that the network with the sliders' values classifies correctly."""
         return (self.logits().argmax(1) == self._labels).double().mean().item()
 
     def files(self) -> dict[str, bytes]:

@@ -169,7 +169,7 @@ class WavesNetwork(Packed):
         return torch.cat([network(part) for part in normal.unsqueeze(1).split(100)])
 
     def accuracy(self) -> float:
-        """The share of the held-out pictures that the network with the sliders' values names rightly."""
+        """The share of the held-out pictures that the network with the sliders' values classifies correctly."""
         return (self.logits().argmax(1) == self._labels).double().mean().item()
 
     def files(self) -> dict[str, bytes]:

@@ -317,4 +317,4 @@ def test_every_control_has_a_name_of_its_own(loaded) -> None:
         names = page.eval_on_selector_all("#one :is(input, button)", """all => all.filter((e) => e.offsetWidth)
             .map((e) => e.ariaLabel || e.textContent)""")  # fmt: skip
         assert len(names) == len(set(names)) == CONTROLS and all(names)
-        page.wait_for_selector("#one canvas[aria-label*='held-out pictures named rightly']")
+        page.wait_for_selector("#one canvas[aria-label*='held-out pictures classified correctly']")
