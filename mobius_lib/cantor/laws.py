@@ -7,15 +7,14 @@ Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mobius_lib.cantor import math as cantor
-
-Law = Callable[[int, torch.dtype], None]
+from mobius_lib.lawful import close, laws_in
 
 TAUS = (1.0, 0.25, 1e-2, 1e-4)
 """From a staircase that is nearly a ramp, over the published temperature, to one that looks hard."""
@@ -42,11 +41,6 @@ class Draw:
 def rounding(dtype: torch.dtype, units: float = 64) -> float:
     """So many rounding units: 64 covers twelve levels of five operations on numbers up to 1."""
     return units * torch.finfo(dtype).eps
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = 0.0) -> None:
-    """Assert that two tensors agree to an absolute tolerance."""
-    torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
 
 
 class Errors(NamedTuple):
@@ -310,25 +304,4 @@ def gradients_are_finite_at_digit_boundaries(seed: int, dtype: torch.dtype) -> N
             assert found[0].abs().max() > 0
 
 
-LAWS: tuple[Law, ...] = (
-    cantor_climbs_from_zero_to_one,
-    cantor_is_symmetric,
-    cantor_repeats_itself_in_both_thirds,
-    cantor_is_flat_on_the_middle_third,
-    inverse_gives_the_plateaus,
-    cantor_is_hoelder_continuous,
-    cantor_has_length_two,
-    triadic_is_a_distribution,
-    triadic_decides_away_from_boundaries,
-    alpha_weighs_the_middle,
-    staircases_mirror,
-    staircases_climb,
-    staircases_are_alpha_in_the_middle,
-    a_negative_alpha_leaves_the_unit_interval,
-    convergent_form_converges,
-    staircases_have_no_jumps,
-    halting_form_converges_in_the_mean_only,
-    multilevel_form_does_not_converge,
-    gradients_are_finite_at_digit_boundaries,
-)
-"""All of them, in the order of the chapter."""
+LAWS = laws_in(globals())

@@ -6,15 +6,13 @@ raises AssertionError where it does not hold, and returns nothing. Every toleran
 Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from mobius_lib.gauge import math as gauge
-
-Law = Callable[[int, torch.dtype], None]
+from mobius_lib.lawful import close, laws_in
 
 WINDOWS = (5.0, 15.0, 50.0)
 FIBRE = 5
@@ -65,11 +63,6 @@ class Draw:
 def rounding(dtype: torch.dtype, units: float = 64) -> float:
     """So many rounding units: 64 covers some dozens of multiplications of numbers around 1."""
     return units * torch.finfo(dtype).eps
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = 0.0) -> None:
-    """Assert that two tensors agree to an absolute tolerance."""
-    torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
 
 
 def gaussians_peak_fall_and_shift(seed: int, dtype: torch.dtype) -> None:
@@ -290,20 +283,4 @@ def shared_gaussians_are_a_factorisation(seed: int, dtype: torch.dtype) -> None:
         assert (exact - made - side * change @ g.double()).norm() > error
 
 
-LAWS: tuple[Law, ...] = (
-    gaussians_peak_fall_and_shift,
-    cascades_add,
-    kpz_widths_grow_with_the_cube_root,
-    fft_product_is_circular_convolution,
-    printed_product_is_circulant,
-    kernel_is_a_power_where_the_matrix_is_circulant,
-    kernel_leaves_out_what_is_not_positive,
-    transports_compose_and_invert,
-    a_line_has_no_holonomy,
-    transport_is_gauge_covariant,
-    holonomy_is_conjugated_by_a_gauge,
-    first_order_differs_by_the_square_of_the_step,
-    frames_carry_vectors_to_the_nearest,
-    shared_gaussians_are_a_factorisation,
-)
-"""All of them, in the order of the chapter."""
+LAWS = laws_in(globals())

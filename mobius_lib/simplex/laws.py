@@ -8,14 +8,12 @@ Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from mobius_lib.lawful import close, laws_in
 from mobius_lib.simplex import math as simplex
-
-Law = Callable[[int, torch.dtype], None]
 
 
 class Draw:
@@ -41,11 +39,6 @@ class Draw:
 def rounding(dtype: torch.dtype, units: float = 64) -> float:
     """So many rounding units: 64 covers sums of a few dozen terms of size 1."""
     return units * torch.finfo(dtype).eps
-
-
-def close(a: Tensor, b: Tensor | float, tolerance: float = 0.0) -> None:
-    """Assert that two tensors agree to an absolute tolerance."""
-    torch.testing.assert_close(a, torch.as_tensor(b, dtype=a.dtype).expand_as(a), rtol=0, atol=tolerance)
 
 
 def regular_simplex_has_equal_edges(seed: int, dtype: torch.dtype) -> None:
@@ -199,19 +192,4 @@ def spread_simplices_stand_apart(seed: int, dtype: torch.dtype) -> None:
         close(v.norm(dim=-1), 1.0, rounding(torch.float32))
 
 
-LAWS: tuple[Law, ...] = (
-    regular_simplex_has_equal_edges,
-    volume_has_its_closed_form,
-    volume_follows_from_the_edges,
-    flat_simplex_has_no_volume,
-    barycentric_weights_find_the_point,
-    barycentric_weights_of_a_point_outside_are_its_foot,
-    nearest_vertex_is_the_nearest,
-    distance_vanishes_at_a_vertex,
-    distance_is_1_lipschitz,
-    basins_are_voronoi_cells,
-    centroid_cosine_turns_along,
-    published_simplices_stand_around_zero,
-    spread_simplices_stand_apart,
-)
-"""All of them, in the order of the chapter."""
+LAWS = laws_in(globals())

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib.lawful import close, laws_in
 from mobius_lib.twistor import math as twistor
-
-Law = Callable[[int, torch.dtype], None]
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
@@ -47,11 +46,6 @@ class Draw:
 def rounding(dtype: torch.dtype, size: float = 1.0, units: float = 256) -> float:
     """So many rounding units of numbers of a size: 256 covers sums over 24 components and products of a few maps."""
     return units * size * torch.finfo(dtype).eps
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = 0.0) -> None:
-    """Assert that two tensors agree to an absolute tolerance."""
-    torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
 
 
 def real_form_is_the_complex_form(seed: int, dtype: torch.dtype) -> None:
@@ -297,25 +291,7 @@ def turning_keeps_lengths_and_moves_points(seed: int, dtype: torch.dtype) -> Non
     close(twistor.sphere(after), twistor.sphere(twistor.move(m, before)), rounding(dtype, d.size**4))
 
 
-LAWS: tuple[Law, ...] = (
-    real_form_is_the_complex_form,
-    conjugation_is_a_quaternion_unit,
-    coupling_stretches_by_a_known_factor,
-    pairing_is_invariant,
-    constraint_is_met,
-    constraint_moves_along_the_gradient,
-    rays_through_a_point_meet,
-    determinant_is_one,
-    composition_is_the_product,
-    pole_is_a_point_like_any_other,
-    cross_ratio_is_kept,
-    angles_are_kept,
-    fixed_points_stay,
-    class_belongs_to_the_map,
-    cycles_are_one_matrix,
-    turning_keeps_lengths_and_moves_points,
-)
-"""All of them, in the order of the chapter."""
+LAWS = laws_in(globals())
 
 
 # --- laws of modules -------------------------------------------------------------------------------------------------

@@ -8,14 +8,12 @@ Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from mobius_lib.lawful import close, laws_in
 from mobius_lib.waves import math as waves
-
-Law = Callable[[int, torch.dtype], None]
 
 
 class Draw:
@@ -48,11 +46,6 @@ class Draw:
 def rounding(dtype: torch.dtype, units: float = 64) -> float:
     """So many rounding units: 64 covers a short chain of operations on angles up to about 30."""
     return units * torch.finfo(dtype).eps
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = 0.0) -> None:
-    """Assert that two tensors agree to an absolute tolerance."""
-    torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
 
 
 def wave_stays_between_its_trough_and_one(seed: int, dtype: torch.dtype) -> None:
@@ -219,23 +212,4 @@ def participation_counts_the_channels_that_carry(seed: int, dtype: torch.dtype) 
     close(waves.participation(100 * d.left), waves.participation(d.left), rounding(dtype))
 
 
-LAWS: tuple[Law, ...] = (
-    wave_stays_between_its_trough_and_one,
-    wave_is_periodic,
-    wave_mirrors,
-    sign_of_alpha_has_no_effect,
-    larger_alpha_is_sharper,
-    drift_coordinate_lies_in_the_unit_interval,
-    xor_and_and_keep_their_truth_tables,
-    xor_and_and_share_out_one,
-    xor_and_and_have_slopes,
-    interference_stays_in_the_unit_interval,
-    the_middle_path_always_passes_a_slope,
-    gate_lies_in_the_open_unit_interval,
-    gate_sees_contrast_alone,
-    a_norm_as_initialised_makes_no_winners,
-    twist_turns_from_the_identity_to_the_matrix,
-    thirds_mask_turns_every_channel_down_once,
-    participation_counts_the_channels_that_carry,
-)
-"""All of them, in the order of the chapter."""
+LAWS = laws_in(globals())
