@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobius_lib.ledger.page import Html, framed, head
+from mobius_lib.ledger.page import Html, framed, head, values
 from mobius_lib.ledger.results import RunFile, read, results_folder
 from mobius_lib.ledger.sources import our_sources
 from mobius_lib.ledger.values import short
@@ -80,8 +80,7 @@ def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict]) -> str
     left = [v for v in verdicts if v.outcome in OPEN]
     none = "nothing" if verdicts else f"no claim; its tables stand in chapter {about.chapter}"
     found = {"how large": html.escape(size), "decides": _listed(decided) or none}
-    cells = (found | {"leaves open": _listed(left) or "nothing"}).items()
-    inside = "".join(f'<td role="cell" class="ledger-value" data-label="{label}">{text}</td>' for label, text in cells)
+    inside = values(found | {"leaves open": _listed(left) or "nothing"})
     first = f'<th scope="row" role="rowheader" class="ledger-claim">{name}<br>{html.escape(about.summary)}</th>'
     return f'<tbody role="rowgroup" id="{re.sub("<.*?>| · ", "", name)}"><tr role="row">{first}{inside}</tr></tbody>'
 

@@ -3,7 +3,7 @@
 import html
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -170,6 +170,12 @@ def head(*names: str) -> str:
     return f'<thead role="rowgroup"><tr role="row">{cells}</tr></thead>'
 
 
+def values(cells: Mapping[str, str]) -> str:
+    """Cells that say what they are where rows become blocks: label to HTML."""
+    named = cells.items()
+    return "".join(f'<td role="cell" class="ledger-value" data-label="{label}">{text}</td>' for label, text in named)
+
+
 def _row(v: Verdict, link: str = "") -> str:
     statement = f'<a href="{link}">{_text(v.claim.statement)}</a>' if link else _text(v.claim.statement)
     label = "awaits" if v.outcome == "awaits" else "measured"
@@ -177,8 +183,8 @@ def _row(v: Verdict, link: str = "") -> str:
         f'<tr role="row"><td role="cell" class="ledger-word">{outcome_text(word(v))}'
         f"<small> · {_text(basis_text(v))}</small></td>"
         f'<th scope="row" role="rowheader" class="ledger-claim">{statement}</th>'
-        f'<td role="cell" class="ledger-value" data-label="{reported_name(v)}">{_text(reported_text(v))}</td>'
-        f'<td role="cell" class="ledger-value" data-label="{label}">{_text(measured_text(v))}</td></tr>'
+        + values({reported_name(v): _text(reported_text(v)), label: _text(measured_text(v))})
+        + "</tr>"
     )
 
 
@@ -188,14 +194,10 @@ def _component(each: Component, found: Sequence[Figure]) -> str:
         (f'<a href="ledger.html#{f.claim}">{_text(f.of)}</a>' if f.claim else _text(f.of)) + f": {_text(f.text)}"
         for f in found
     ]
-    cells = {"there": _text(each.does), "here": names, "worth": "<br>".join(worth) or UNMEASURED}
+    cells = values({"there": _text(each.does), "here": names, "worth": "<br>".join(worth) or UNMEASURED})
     return (
         f'<tr role="row"><th scope="row" role="rowheader" class="ledger-claim"><b>{_text(each.name)}</b> '
-        f"<small>{lines(each.source)}</small></th>"
-        + "".join(
-            f'<td role="cell" class="ledger-value" data-label="{label}">{cell}</td>' for label, cell in cells.items()
-        )
-        + "</tr>"
+        f"<small>{lines(each.source)}</small></th>{cells}</tr>"
     )
 
 

@@ -76,14 +76,13 @@ def _error(spread: float, n: int, row_error: float) -> tuple[float, float]:
 
 def holm(
     families: Mapping[str, Sequence[float]],
-    confidence: float = CONFIDENCE,
     row_errors: Mapping[str, float] | None = None,
     smallest: Mapping[str, float] | float = 0.0,
 ) -> dict[str, Interval]:
     """Intervals of several means that are looked at together, by Holm's step-down rule.
 
     The means are ordered by how clear their `effect` is: their distance from what would be another effect, in standard
-    errors (by p). The first gets its interval at 1 - a / m, a = 1 - confidence and m how many there are, the next at
+    errors (by p). The first gets its interval at 1 - a / m, a = 1 - CONFIDENCE and m how many there are, the next at
     1 - a / (m - 1), and so on; from the first that leaves its effect undecided, all further ones get its level. So all
     effects that are decided are right together with that confidence, or more. Stepping on where an interval only leaves
     out 0 would not do: of ten means that are just the smallest effect, one in four families got a wrong word.
@@ -100,11 +99,9 @@ def holm(
     least = smallest if isinstance(smallest, Mapping) else dict.fromkeys(families, smallest)
     order = sorted(families, key=lambda name: _p_value(families[name], rows[name], least[name]))
     found: dict[str, Interval] = {}
-    share = 1 - confidence
-    level = share
-    stopped = False
+    level, stopped = 1 - CONFIDENCE, False
     for place, name in enumerate(order):
-        level = level if stopped else share / (len(order) - place)
+        level = level if stopped else (1 - CONFIDENCE) / (len(order) - place)
         found[name] = interval(families[name], 1 - level, rows[name])
         stopped = stopped or effect(found[name], least[name]) == UNDECIDED
     return {name: found[name] for name in families}

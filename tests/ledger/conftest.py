@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mobius_lib.ledger import Claim, Verdict, judge, load_claims, results
+from mobius_lib.ledger import Claim, Verdict, judge, load_claims
+from mobius_lib.ledger import results as records
 
 WriteRun = Callable[..., Path]
 
@@ -36,14 +37,14 @@ def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
     Such files hold only what a test is about, and are read as they stand; what a whole one must be: test_evidence.py.
     """
 
-    def as_it_stands(path: Path) -> results.RunFile:
+    def as_it_stands(path: Path) -> records.RunFile:
         content = json.loads(path.read_text())
         arms = {arm: {row["seed"]: row for row in rows} for arm, rows in content["arms"].items()}
         names = ("command", "configuration", "tuning", "extra", "stale")
         known = {name: content[name] for name in names if name in content}
-        return results.RunFile(path, content["scale"], arms=arms, cost=content.get("cost", {}), **known)
+        return records.RunFile(path, content["scale"], arms=arms, cost=content.get("cost", {}), **known)
 
-    monkeypatch.setattr(results, "read", as_it_stands)
+    monkeypatch.setattr(records, "read", as_it_stands)
 
     def write(
         run: str, further: dict[str, Any] | None = None, *, scale: str = "short", **arms: list[dict[str, Any]]
@@ -60,6 +61,12 @@ def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
         return path
 
     return write
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> records.Results:
+    """Those that `write_run` writes."""
+    return records.Results(tmp_path)
 
 
 @pytest.fixture

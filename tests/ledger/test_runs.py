@@ -18,11 +18,6 @@ JudgeOne = Callable[..., Verdict]
 WriteRun = Callable[..., Path]
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Results:
-    return Results(tmp_path)
-
-
 def accuracies(*values: float, **further: Any) -> list[dict[str, Any]]:
     return [{"final_accuracy": value, "best_accuracy": value, **further} for value in values]
 
