@@ -197,11 +197,10 @@ class Bar:
         what: the work, for instance "fetching".
         total: how much there is; 0 where nobody knows.
         unit: in which it is counted, "B" for bytes.
-        done: how much of it an earlier process did.
     """
 
-    def __init__(self, what: str, total: int, unit: str, done: int = 0) -> None:
-        self.what, self.total, self.unit, self.first, self.done = what, total, unit, done, done
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, 0
         self.began = self._shown = time.monotonic()
         self._bar: Any = None
         self._page: Page | None = None
@@ -220,9 +219,7 @@ class Bar:
             if self._bar is None:
                 from tqdm import tqdm
 
-                self._bar = tqdm(
-                    total=self.total or None, initial=self.first, unit=self.unit, unit_scale=True, dynamic_ncols=True
-                )
+                self._bar = tqdm(total=self.total or None, unit=self.unit, unit_scale=True, dynamic_ncols=True)
                 self._bar.start_t -= now - self.began
             self._bar.set_description(self.what, refresh=False)
             self._bar.update(self.done - self._bar.n)
@@ -246,11 +243,10 @@ class Bar:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def _text(self, now: float) -> str:
-        here = self.done - self.first
         done = self._amount(self.done)
         if self.total:
             done = f"{done.removesuffix(f' {self.unit}')} of {self._amount(self.total)}"
-        left = (self.total - self.done) * (now - self.began) / here if here and self.total else 0
+        left = (self.total - self.done) * (now - self.began) / self.done if self.done and self.total else 0
         return f"{self.what}: {done}" + (f", {_clock(left)} left" if left > 0 else "")
 
     def _amount(self, number: int) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,30 +173,27 @@ def print_bench(console: "Console", record: dict[str, Any]) -> None:
             elif form in case["left_out"]:
                 table.add_row(f"  {form}", "left out")
     console.print(table)
-    console.print("Ratios are medians of the rounds' own ratios, with their quartiles.", highlight=False)
-    console.print(
+    say = partial(console.print, highlight=False)
+    say("Ratios are medians of the rounds' own ratios, with their quartiles.")
+    say(
         f"The machine: copies {machine['copy_bytes_per_second'] / 1e9:.1f} GB/s, multiplies matrices at "
-        f"{machine['matmul_flops_per_second'] / 1e9:.0f} Gflop/s. Ours: backend {setting['backend']}.",
-        highlight=False,
+        f"{machine['matmul_flops_per_second'] / 1e9:.0f} Gflop/s. Ours: backend {setting['backend']}."
     )
     for name, network in record["networks"].items():
-        console.print(
-            f"{name}: {network['multiply_adds']:,} multiply-adds a sample, {network['parameters']:,} parameters",
-            highlight=False,
-        )
+        say(f"{name}: {network['multiply_adds']:,} multiply-adds a sample, {network['parameters']:,} parameters")
     if record.get("throughput"):
         for form in ("ours", "gelu"):
             rate = record["throughput"][form]["samples_per_second"]
-            console.print(f"training on features, {form}: {rate:,.0f} samples a second", highlight=False)
+            say(f"training on features, {form}: {rate:,.0f} samples a second")
         if alone := record["throughput"].get("batches alone"):  # older records have none
-            console.print(f"their batches alone: {alone['samples_per_second']:,.0f} samples a second", highlight=False)
+            say(f"their batches alone: {alone['samples_per_second']:,.0f} samples a second")
     for case in record["cases"]:
         for form, reason in case["left_out"].items():
-            console.print(f"left out: {case['label']}, {form}: {reason}", highlight=False, markup=False)
+            say(f"left out: {case['label']}, {form}: {reason}", markup=False)
     for aim in AIMS:
         if (verdict := judge_aim(aim, record)).measured is not None:
             words = f"{measured_words(verdict)} (aim: {bound_words(verdict.aim)}): {verdict.words}"
-            console.print(f"{aim.statement}: {words}", highlight=False)
+            say(f"{aim.statement}: {words}")
 
 
 def judged(records: Iterable[dict[str, Any]]) -> list[tuple[Verdict, dict[str, Any] | None]]:
