@@ -9,7 +9,8 @@ A training step (forward, backward, AdamW) on the same tokens, taken in turn:
     lstm     embedding, two layers of `nn.LSTM`, and a head, as wide as makes its parameters those of ours
     and ours with each part that is off by default (`PARTS`)
 
-and the time and memory of a forward pass over longer and longer sequences, beside incidence attention.
+Then a piece of a text after a piece before it, in evaluation, with the parts that then do something (`READING`); and
+the time and memory of a forward pass over longer and longer sequences, beside incidence attention.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,6 +42,12 @@ PARTS: dict[str, dict[str, Any]] = {
     "slots in 8 bits": {"slot_bits": 8},
 }
 """What is added to ours, and by which settings."""
+READING = {
+    **{name: (name, True) for name in ("ours", "self-modifying", "continuum", "slots in 8 bits")},
+    "self-modifying, frozen": ("self-modifying", False),
+    "continuum, frozen": ("continuum", False),
+}
+"""Name to the arm, and whether the memory that changes while it reads may do so."""
 PRESET, SEQUENCE, BATCH = "small", 128, 16
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 
@@ -117,11 +124,13 @@ def measured(asked: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
     rounds, lengths = asked.rounds or (2 if quick else 9), (8, 16) if quick else LENGTHS
     asked.say("training steps")
     steps = _steps(batch, sequence, rounds, place)
+    asked.say("reading")
+    reading = _reading(batch, sequence, rounds, place)
     asked.say("longer sequences")
     length = _lengths(lengths, 1 if quick else 3, place)
     config = create_full_config(PRESET, bidirectional=False)
     sizes = {"preset": PRESET, "batch": batch, "sequence": sequence, "rounds": rounds}
-    return asdict(config) | sizes, {"steps": steps, "lengths": length}
+    return asdict(config) | sizes, {"steps": steps, "reading": reading, "lengths": length}
 
 
 def lines(record: dict[str, Any]) -> Iterator[str]:
@@ -133,6 +142,9 @@ def lines(record: dict[str, Any]) -> Iterator[str]:
             f"{arm}: {row['parameters']:,} parameters, {milliseconds:,.0f} ms a step, "
             f"{row['tokens_per_second']:,.0f} tokens a second, {row['peak_bytes'] / 2**20:,.0f} MiB"
         )
+    for name, row in record.get("reading", {}).items():  # older records have none
+        times = f", {row['over_ours']['median']:.2f} times ours" if "over_ours" in row else ""
+        yield f"reading, {name}: {row['seconds']['median'] * 1e3:,.1f} ms a piece{times}"
     for arm, found in record["lengths"]["arms"].items():
         each = ", ".join(
             f"{n}: {1e6 * row['seconds_per_token']:.1f} us, {row['bytes_per_token'] / 1024:.1f} KiB"
@@ -159,6 +171,32 @@ def _steps(batch: int, sequence: int, rounds: int, device: torch.device) -> dict
             "peak_bytes": peak_bytes(step, device),
         }
     return {"arms": arms, "over_ours": {arm: ratio(taken[arm], taken["ours"]) for arm in steps if arm != "ours"}}
+
+
+def _reading(batch: int, sequence: int, rounds: int, device: torch.device) -> dict[str, Any]:
+    """Seconds of a piece of a text after a piece before it, in turn."""
+    tokens = torch.randint(1000, (batch, sequence), generator=torch.Generator().manual_seed(1)).to(device)
+    steps = {name: _going_on(make_model(arm, device), tokens, live) for name, (arm, live) in READING.items()}
+    taken = paired_seconds(steps, rounds, device, warmup=1)
+    return {
+        name: {"seconds": summary(each), "rounds": each}
+        | ({} if name == "ours" else {"over_ours": ratio(each, taken["ours"])})
+        for name, each in taken.items()
+    }
+
+
+def _going_on(model: Any, tokens: Tensor, live: bool) -> Callable[[], None]:
+    model.eval()
+    if model.continuum is not None:
+        model.continuum.live = live
+    with torch.inference_mode():
+        _, state = model.stream(tokens)
+
+    def step() -> None:
+        with torch.inference_mode():
+            model.stream(tokens, state)
+
+    return step
 
 
 def _lengths(lengths: tuple[int, ...], rounds: int, device: torch.device) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from mobius_lib.bench.twistor import AIMS, ARMS, PARTS, bench_twistor, equal_lstm, make_step, print_twistor
+from mobius_lib.bench.twistor import AIMS, ARMS, PARTS, READING, bench_twistor, equal_lstm, make_step, print_twistor
 from mobius_lib.twistor import TwistorHopeArchitecture, create_full_config
 
 
@@ -32,8 +32,15 @@ def test_a_quick_record(tmp_path):
     assert parameters["continuum"] - parameters["ours"] == 3 * (parameters["self-modifying"] - parameters["ours"]) > 0
     assert parameters["uncoupled"] < parameters["slots in 8 bits"] == parameters["ours"]
     assert set(record["steps"]["over_ours"]) == {*ARMS, *PARTS} - {"ours"}
+    assert list(record["reading"]) == list(READING)
+    assert {name for name, row in record["reading"].items() if row.get("over_ours", {}).get("median", 0) > 0} == {
+        *READING
+    } - {"ours"}
     for aim in AIMS:
         assert aim.of(record) > 0
     console = Console(record=True, width=200)
     print_twistor(console, record)
-    assert "tokens a second" in console.export_text()
+    text = console.export_text()
+    assert "tokens a second" in text and "reading, continuum, frozen: " in text
+    del record["reading"]  # as in older records
+    print_twistor(console, record)

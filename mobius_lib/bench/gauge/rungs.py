@@ -29,6 +29,7 @@ def _square(kind: type[Rung], size: int, **settings: Any) -> Rung:
 SIZE, BATCH = 4096, 32
 QUICK_SIZE = 192
 PARTS: dict[str, Callable[[int], nn.Module]] = {
+    "L5, tanh": partial(_square, MetaMobiusLinear, activation="tanh"),
     "L5 by steps": partial(_square, MetaMobiusLinear, route="steps"),
     "L5 by path": partial(_square, MetaMobiusLinear, route="path"),
     "L5 by path, tanh": partial(_square, MetaMobiusLinear, route="path", activation="tanh"),
@@ -36,7 +37,8 @@ PARTS: dict[str, Callable[[int], nn.Module]] = {
     "L6": partial(_square, CosmicLinear),
     "L6 of a stack": partial(_square, CosmicLinear, stack=True),
 }
-"""What is off by default, timed as it starts: the cost of a forward does not depend on the numbers."""
+"""What is off by default, timed as it starts: the cost of a forward does not depend on the numbers. (So learned
+connection and attention cost what those of any L5 do.)"""
 VOCABULARIES: tuple[int | None, ...] = (5_000, None)
 QUICK_VOCABULARIES: tuple[int | None, ...] = (150, 200)
 

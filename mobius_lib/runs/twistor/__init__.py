@@ -51,4 +51,14 @@ ABOUT = by_name(
             "full": COMPUTED(note="the preset small, and the training of all presets; minutes a seed on a GPU"),
         },
     ),
+    About(
+        name="twistor-recall",
+        chapter=5,
+        summary="pairs told and asked for: a memory that changes its weights while it reads, live and frozen, an LSTM",
+        scales={
+            "quick": COMPUTED(note="10 steps of tiny models; seconds on one core"),
+            "short": COMPUTED(note="400 steps, 8 pairs; a minute for the rates, half a minute a seed on one core"),
+            "full": COMPUTED(note="4,000 steps, 16 pairs; an hour for the rates, half an hour a seed on one core"),
+        },
+    ),
 )
