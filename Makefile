@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab lint data set-repository clean distclean readme minutes bench-pages new-run new-claim
+.PHONY: help setup book pdf test lab lint data set-repository clean distclean readme minutes bench-pages new-run new-claim
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
@@ -31,13 +31,16 @@ setup: ## make .venv, with everything the book and its tests need (the others ca
 	  "Install one, or name it: make book PYTHON=/path/to/python3.12" >&2; exit 1
 
 book: setup ## execute the notebooks, build the book to _build/html, print the line that opens it
-	@$(PY) -m tools.build_book
+	@WORKERS=$(WORKERS) $(PY) -m tools.build_book
+
+pdf: book ## print the whole book to _build/mobius-book.pdf, by a Chromium, with pictures in place of widgets
+	@$(PY) -m tools.pdf
 
 test: lint ## everything that must hold: lint, tests, the records' replay, the book, its pages in a browser
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 --ignore=tests/book
-	$(PY) -m mobius_lib verify --all
-	$(PY) -m tools.build_book
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 tests/book
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --ignore=tests/book
+	$(PY) -m mobius_lib verify --all --workers $(WORKERS)
+	WORKERS=$(WORKERS) $(PY) -m tools.build_book
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 tests/book
 
 lab: setup ## open JupyterLab on the chapters
 	$(VENV)/bin/jupyter lab book

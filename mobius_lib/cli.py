@@ -299,6 +299,7 @@ def verify(
     write: Annotated[
         bool, typer.Option("--write", help="note what agrees, and what does not, in the folder's verified.json")
     ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="records replayed at a time, each by a process")] = 1,
 ) -> None:
     """Check the records of runs: their consistency, digests and code; and replay the first steps of those named."""
     import time
@@ -310,8 +311,8 @@ def verify(
         raise RunError(f"There is no folder {folder}; --results names one that holds the files of `mobius run`.")
     replayed, started = every or bool(runs), time.perf_counter()
     faults, entries = [], {}
-    for path in evidence.chosen(folder, runs or []):
-        found = evidence.verify(path, replayed=replayed)
+    for found in evidence.verify_each(evidence.chosen(folder, runs or []), replayed=replayed, workers=workers):
+        path = found.path
         if found.entry is not None:
             entries[path.name] = found.entry
         if found.fault is not None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: several workers share the cores
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # where a test has more threads, they do not spin meanwhile
 
 import pytest
 from hypothesis import settings
@@ -140,6 +142,15 @@ def largest() -> type:
 def pytest_configure(config: pytest.Config) -> None:
     """A test with two workers may have one processor: then torch warns of what it is asked for."""
     config.addinivalue_line("filterwarnings", "ignore:This DataLoader will create:UserWarning")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long first, by a guess at their seconds: no worker is left alone with one of them at the end."""
+    seconds: Counter[Path] = Counter()
+    guess = {"slow": 10, "browser": 2}
+    for item in items:
+        seconds[item.path] += max((guess.get(mark.name, 0.1) for mark in item.iter_markers()), default=0.1)
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -1,8 +1,9 @@
 """`make book`: execute what is stale, build the HTML, say how to open it.
 
 1. Each notebook whose fingerprint (tools/dependencies.py) has changed is executed (tools/execute.py) in an empty
-   folder, and its outputs go into the Jupyter cache. This is the only execution: `make test` and `make book` share it.
-   The C++ kernels that they may ask for are built before: else the page that comes first would tell of it.
+   folder, two at a time (`make book WORKERS=1`: one after the other), and its outputs go into the Jupyter cache. This
+   is the only execution: `make test` and `make book` share it. The C++ kernels that they may ask for are built before:
+   else the page that comes first would tell of it.
 2. Jupyter Book builds `_build/html` from that cache, with warnings as errors; what widgets fetch later (tools/packs.py)
    is put beside the pages.
 3. When nothing has changed since the last time, and nothing that was built is missing, neither happens.
@@ -12,6 +13,7 @@ One build at a time: a second one in the same checkout waits for the first.
 
 import copy
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -21,6 +23,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +31,18 @@ import nbformat
 import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from tools.dependencies import digest, fingerprint
+from tools.execute import Execution, say, several
 from tools.glossary import write_entries
 from tools.house import BUILD, ROOT, BuildError, listing, notebooks, pages
 from tools.one_at_a_time import one_at_a_time
 from tools.packs import write_packs
 from tools.vendor_assets import npm_available, overlay, vendor
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""What says with how many threads numpy and torch compute."""
 
 
 class Book:
@@ -58,6 +66,7 @@ class Book:
         """One digest of everything that the HTML is made of."""
         files = {path for path in (self.root / "book").rglob("*") if path.is_file() and "checkpoint" not in path.name}
         files |= {self.root / "_config.yml", self.root / "_toc.yml", *(self.root / "tools").glob("*.py")}
+        files |= {*(self.root / "mobius_lib").rglob("*.py")}  # their docstrings are pages
         notes = [fingerprint(notebook, self.root) for notebook in notebooks(self.root)]
         return digest(sorted(files), self.root, str(local_assets), sys.version, *notes)
 
@@ -93,29 +102,49 @@ class Book:
                 found.append(notebook)
         return found
 
-    def execute(self, notebook: Path) -> None:
-        """Run every cell, in a folder of its own, and keep the outputs.
+    def execute(self, stale: list[Path], workers: int = 1) -> None:
+        """Run every cell of these notebooks, each in a folder of its own, and keep the outputs.
 
+        The one that took longest the last time begins; of those that were never executed, the first in the book.
+
+        Args:
+            stale: the notebooks.
+            workers: how many at a time. They share the processors.
         Raises:
-            BuildError: when a cell fails or does not come to an end; its traceback has then been printed.
+            BuildError: when a cell fails or does not come to an end; its traceback has then been printed, and all
+                other notebooks have been executed.
         """
+        known = self.record().get("notebooks", {})
+        stale = sorted(stale, key=lambda notebook: -known.get(self._name(notebook), {}).get("seconds", math.inf))
+        workers = max(1, min(workers, len(stale)))
+        failures: list[str] = []
+        several([partial(self._execute, notebook, workers, failures) for notebook in stale], workers)
+        if failures:
+            raise BuildError(" ".join(failures))
+
+    async def _execute(self, notebook: Path, workers: int, failures: list[str]) -> None:
         name, mark, started = self._name(notebook), fingerprint(notebook, self.root), time.perf_counter()
-        print(f"Executing {name} ...", flush=True)
+        say(f"Executing {name} ...")
         with tempfile.TemporaryDirectory() as folder:
             # a chapter must not depend on where it is run
             copy = Path(folder) / notebook.name
             shutil.copy(notebook, copy)
-            command = [sys.executable, "-m", "tools.execute", str(copy), name, str(self.config["execute"]["timeout"])]
-            run = subprocess.run(command, cwd=ROOT, env=self._environment(folder))
-            seconds = time.perf_counter() - started
-            result = nbformat.read(copy, nbformat.NO_CONVERT)
-        if run.returncode:
-            raise BuildError(f"{name} failed after {seconds:.0f} s: the cell and its traceback are above.")
-        self._keep(notebook, result, seconds)
+            environment = self._environment(folder, workers)
+            execution = Execution(copy, name, self.config["execute"]["timeout"], environment=environment)
+            try:
+                await execution.run()
+            except (CellExecutionError, DeadKernelError) as error:
+                say(f"{error}\n{execution.reason or f'{name} failed in {execution.cell}: {execution.line}'}")
+                where = f"{name} failed after {time.perf_counter() - started:.0f} s in {execution.cell}"
+                failures.append(f"{where}: the cell and its traceback are above.")
+                return
+        seconds = time.perf_counter() - started
+        self._keep(notebook, execution.notebook, seconds)
         record = self.record()
-        record.setdefault("notebooks", {})[name] = {"fingerprint": mark, "seconds": round(seconds, 1)}
+        done = {"fingerprint": mark, "seconds": round(seconds, 1), "workers": workers}
+        record.setdefault("notebooks", {})[name] = done
         self._write(record)
-        print(f"Executed {name} in {seconds:.0f} s.", flush=True)
+        say(f"Executed {name} in {seconds:.0f} s.")
 
     def build_html(self, local_assets: bool) -> None:
         """Build `_build/html` from the executed notebooks.
@@ -173,17 +202,10 @@ class Book:
         inputs = self.inputs(local)
         if self._holds(inputs):
             return False
-        failures = []
         stale = self.stale()
         if stale:
             build_kernels()
-        for notebook in stale:
-            try:
-                self.execute(notebook)
-            except BuildError as error:
-                failures.append(str(error))
-        if failures:
-            raise BuildError(" ".join(failures))
+            self.execute(stale, workers())
         known = self.record().get("notebooks", {})
         kept = {name: known[name] for name in map(self._name, notebooks(self.root))}
         self._write({"notebooks": kept})  # if it is killed now, half a folder of pages passes for no earlier whole one
@@ -214,13 +236,15 @@ class Book:
         part.write_text(json.dumps(record, indent=1), "utf-8")
         part.replace(self.record_file)
 
-    def _environment(self, folder: str) -> dict[str, str]:
+    def _environment(self, folder: str, workers: int = 1) -> dict[str, str]:
         """For subprocesses: this checkout's library, this environment's kernel, nobody's IPython profile."""
-        paths = [str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(self.root), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        threads = str(max(1, processors() // workers))
         # Threads that wait for one another would spin: beside other work on the same cores, a quick run of seconds took
         # minutes so. Whoever sets it otherwise has it otherwise.
         return (
             {"OMP_WAIT_POLICY": "passive"}
+            | (dict.fromkeys(THREADS, threads) if workers > 1 else {})
             | os.environ
             | {
                 "PYTHONPATH": os.pathsep.join(paths),
@@ -231,6 +255,23 @@ class Book:
                 "PYTHONUNBUFFERED": "1",
             }
         )
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers() -> int:
+    """How many notebooks are executed at a time: WORKERS, else two, and no more than there are processors.
+
+    Raises:
+        BuildError: when WORKERS is no number of them.
+    """
+    asked = os.environ.get("WORKERS", "2")
+    if not asked.isdecimal() or int(asked) < 1:
+        raise BuildError(f"WORKERS is {asked!r}; give how many notebooks are to be executed at a time, such as 2.")
+    return min(int(asked), processors())
 
 
 def build_kernels() -> None:

@@ -5,6 +5,7 @@ Only for a quiet machine: what is written into data/chapter-minutes.json is what
 
 import json
 import os
+import sys
 
 from mobius_lib.files import write_json
 from mobius_lib.runs import pick_device
@@ -14,13 +15,19 @@ from tools.house import ROOT
 
 
 def main() -> None:
-    """Join the seconds of the last executions to what was written down before, per kind of device."""
+    """Join the seconds of the last executions to what was written down before, per kind of device.
+
+    Ends the process when a notebook shared the processors with another: its reader has them alone.
+    """
+    done = Book().record().get("notebooks", {})
+    if any(each.get("workers", 1) > 1 for each in done.values()):
+        sys.exit("Several chapters were executed at a time: `make clean && make minutes WORKERS=1` times each alone.")
     path = ROOT / "data" / "chapter-minutes.json"
     minutes = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     place = pick_device("auto")
     scale = os.environ.get("MOBIUS_SCALE") or ("full" if place.type == "cuda" else "quick")
-    for name, done in Book().record().get("notebooks", {}).items():
-        measured = {"minutes": round(done["seconds"] / 60, 1), "device": describe_device(place), "scale": scale}
+    for name, execution in done.items():
+        measured = {"minutes": round(execution["seconds"] / 60, 1), "device": describe_device(place), "scale": scale}
         chapter = name.removeprefix("book/").removesuffix(".ipynb")
         minutes.setdefault(chapter, {})[place.type] = measured
         print(f"{chapter}: {measured['minutes']} minutes, {measured['device']}")

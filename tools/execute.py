@@ -1,7 +1,7 @@
-"""Execute one notebook in place, telling at which cell it is: `python -m tools.execute NOTEBOOK NAME SECONDS`.
+"""Execute notebooks in place, several at a time, telling at which cell each is.
 
 A limit by the clock would fail a slow or busy machine. So a cell is given up when its kernel has used more processor
-time than SECONDS of the whole machine, or none to speak of for SECONDS by the clock.
+time than the limit of the whole machine, or none to speak of for the limit by the clock.
 """
 
 import asyncio
@@ -9,14 +9,17 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nbformat
 import psutil
+from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import DeadKernelError
 
 BEAT = 30.0  # seconds between two lines about the same cell
 IDLE = 0.01  # of a processor: whoever uses no more while the limit runs waits for something that does not come
@@ -35,6 +38,11 @@ def processor_seconds(process: psutil.Process) -> float:
     return total
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Print it, on a terminal in the place of the line that tells where everything is."""
+    print(f"\r\033[K{text}" if sys.stdout.isatty() else text, end=end, flush=True)
+
+
 class Execution:
     """One notebook on its way through a kernel.
 
@@ -43,10 +51,17 @@ class Execution:
         name: what a person calls it.
         limit: seconds, as in the module's description.
         beat: seconds between two lines about the same cell.
+        environment: of the kernel; that of this process where none is given.
     """
 
-    def __init__(self, notebook: Path, name: str, limit: float, beat: float = BEAT) -> None:
+    running: ClassVar[list["Execution"]] = []
+    """All that are on their way, for the one line of a terminal."""
+
+    def __init__(
+        self, notebook: Path, name: str, limit: float, beat: float = BEAT, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.path, self.name, self.limit, self.beat = notebook, name, limit, beat
+        self.environment = {} if environment is None else {"env": dict(environment)}
         self.notebook = nbformat.read(notebook, nbformat.NO_CONVERT)
         self.cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in self.notebook.cells)
         self.client = NotebookClient(
@@ -59,6 +74,9 @@ class Execution:
             resources={"metadata": {"path": str(notebook.parent)}},
             on_cell_execute=self.begin,
         )
+        # this environment's kernel, whatever a person has installed
+        kernels = KernelSpecManager(kernel_dirs=[str(Path(sys.prefix, "share", "jupyter", "kernels"))])
+        self.client.create_kernel_manager().kernel_spec_manager = kernels
         self.number, self.line, self.began, self.reason = 0, "", 0.0, ""
 
     def begin(self, cell: Any, cell_index: int) -> None:
@@ -69,14 +87,24 @@ class Execution:
         if sys.stdout.isatty():
             self.tell()
 
-    def tell(self) -> None:
-        """Where it is: one line, on a terminal always the same one."""
+    def __str__(self) -> str:
+        """Where it is."""
         seconds = time.monotonic() - self.began
-        text = f"  {self.name}, cell {self.number} of {self.cells}, for {seconds:.0f} s: {self.line}"
+        return f"{self.name}, {self.cell}, for {seconds:.0f} s: {self.line}"
+
+    @property
+    def cell(self) -> str:
+        """The one that it is at; the kernel that does not start has none before it."""
+        return f"cell {self.number} of {self.cells}"
+
+    def tell(self) -> None:
+        """Where it is: a line of its own; on a terminal always the same one, with where the others are."""
         if sys.stdout.isatty():
-            print(f"\r\033[K{text[: os.get_terminal_size().columns - 1]}", end="", flush=True)
+            width = os.get_terminal_size().columns // len(self.running) - 1
+            line = " ".join(f"{each!s:{width}.{width}}" for each in self.running if each.number)
+            say(line.rstrip(), end="")
         else:
-            print(text[:120], flush=True)
+            say(f"  {self}"[:120])
 
     async def watch(self) -> None:
         """Tell where it is, and stop a cell that does not come to an end."""
@@ -117,24 +145,48 @@ class Execution:
             DeadKernelError: when the kernel ended.
         """
         watch = asyncio.create_task(self.watch())
+        self.running.append(self)
         try:
-            await self.client.async_execute()
+            await self.client.async_execute(**self.environment)
+        except DeadKernelError:
+            if asyncio.current_task().cancelling():  # nbclient takes its own end for that of the kernel
+                raise asyncio.CancelledError from None
+            raise
         finally:
+            self.running.remove(self)
             watch.cancel()
-            if sys.stdout.isatty():
-                print("\r\033[K", end="", flush=True)
+            say("", end="")
         nbformat.write(self.notebook, self.path)
 
 
-def main(path: str, name: str, limit: str) -> None:
-    execution = Execution(Path(path), name, float(limit))
-    try:
-        asyncio.run(execution.run())
-    except (CellExecutionError, DeadKernelError) as error:
-        where = f"in cell {execution.number} of {execution.cells}: {execution.line}"
-        print(error, execution.reason or f"It failed {where}", sep="\n", flush=True)
-        sys.exit(1)
+def several(work: Iterable[Callable[[], Awaitable[None]]], workers: int) -> None:
+    """Do all of it, begun in this order, so many at a time; an interruption stops what is on its way.
 
+    In a thread of its own: in the main one nbclient takes an interruption for itself, and ends one kernel alone.
+    """
+    waiting = iter(list(work))
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    async def worker() -> None:
+        for each in waiting:
+            await each()
+
+    begun: Future[asyncio.Task[None]] = Future()
+
+    async def all_of_it() -> None:
+        begun.set_result(asyncio.current_task())
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(worker())
+
+    def stop() -> None:
+        for each in Execution.running:
+            each.client.shutdown_kernel = "immediate"  # a busy kernel that is asked to end complains
+        begun.result().cancel()
+
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(asyncio.run, all_of_it())
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            begun.result().get_loop().call_soon_threadsafe(stop)
+            raise

@@ -12,14 +12,18 @@ is judged by the fingerprints that it carries itself.
 import hashlib
 import json
 import math
+import multiprocessing
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,6 +205,29 @@ def verify(path: Path, *, replayed: bool = True) -> Verified:
         return Verified(path, fault, made, off, time.perf_counter() - started)
     made = new_entry(record, content, found, before=entry)
     return Verified(path, None, made, off, time.perf_counter() - started)
+
+
+def verify_each(paths: Iterable[Path], *, replayed: bool = True, workers: int = 1) -> Iterator[Verified]:
+    """`verify` of each, in this order; with several workers by so many processes, since a replay has one thread.
+
+    Raises:
+        DataError: as `verify`.
+        RunError: when a worker was ended from outside.
+    """
+    if workers == 1:
+        yield from (verify(path, replayed=replayed) for path in paths)
+        return
+    method = multiprocessing.get_context("spawn")  # a fork would have torch's threads without what runs them
+    # An interruption ends a worker without a word: whoever asked for the work says what there is to say.
+    with ProcessPoolExecutor(workers, method, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
+        try:
+            yield from pool.map(partial(verify, replayed=replayed), paths)
+        except BrokenProcessPool:
+            raise RunError(
+                "A process that replayed a record was ended, as happens where memory is short; try --workers 1."
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def enter(folder: Path, found: dict[str, Entry]) -> None:

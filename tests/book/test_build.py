@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from nbclient.exceptions import CellExecutionError
 from mobius_lib.twistor.fast import memory, nested, scan, step, turn
 from mobius_lib.waves.fast import native as lens
 from tools import execute, glossary, packs, set_up, vendor_assets
-from tools.build_book import Book, build_kernels
+from tools.build_book import Book, build_kernels, workers
 from tools.dependencies import code_of, dependencies, fingerprint, imports, reached
 from tools.execute import Execution
 from tools.house import ROOT, BuildError, notebooks, pages
@@ -223,7 +224,8 @@ def test_the_pages_tell_of_no_kernel_that_is_built(
 @pytest.mark.slow
 def test_a_failing_cell_stops_the_build_with_its_traceback(small_book: Book, capfd: pytest.CaptureFixture[str]):
     _write(small_book.root, {"book/page.ipynb": _notebook("1", "left = 1\nassert left == 2, 'left is wrong'")})
-    with pytest.raises(BuildError, match=r"book/page\.ipynb failed after .* the cell and its traceback are above"):
+    where = r"book/page\.ipynb failed after \d+ s in cell 2 of 2: the cell and its traceback are above\."
+    with pytest.raises(BuildError, match=where):
         small_book.make()
     said = capfd.readouterr().out
     assert "left is wrong" in said and "AssertionError" in said
@@ -232,14 +234,102 @@ def test_a_failing_cell_stops_the_build_with_its_traceback(small_book: Book, cap
         small_book.make()
 
 
+@pytest.fixture
+def two_pages(small_book: Book) -> tuple[Book, Path, Path]:
+    """The book, with a second notebook."""
+    first, second = (small_book.root / f"book/{name}.ipynb" for name in ("page", "other"))
+    toc = small_book.root / "_toc.yml"
+    toc.write_text(toc.read_text("utf-8").replace("{file: book/page}", "{file: book/page}, {file: book/other}"))
+    return small_book, first, second
+
+
+WAITS = """
+import os, time
+from pathlib import Path
+Path({mine!r}).touch()
+while not Path({others!r}).exists(): time.sleep(0.02)
+print(os.environ["OMP_NUM_THREADS"])
+"""
+"""Ends only where the other notebook runs at the same time."""
+
+
+@pytest.mark.slow
+def test_two_notebooks_are_executed_at_a_time(
+    two_pages: tuple[Book, Path, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """Which share the processors. Of the one that fails the cell is told, and the other's outputs are kept."""
+    book, first, second = two_pages
+    marks = [str(book.root / name) for name in ("first", "second")]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("tools.build_book.processors", lambda: 6)
+    monkeypatch.setenv("WORKERS", "2")
+    cells = WAITS.format(mine=marks[0], others=marks[1]), "assert not 'right', 'it is wrong'"
+    _write(book.root, {"book/page.ipynb": _notebook(*cells)})
+    _write(book.root, {"book/other.ipynb": _notebook(WAITS.format(mine=marks[1], others=marks[0]))})
+    with pytest.raises(BuildError) as failed:
+        book.execute([first, second], workers())
+    assert re.fullmatch(r"book/page\.ipynb failed after \d+ s in cell 2 of 2: the .* above\.", str(failed.value))
+    said = capfd.readouterr().out
+    assert "it is wrong" in said and "\nbook/page.ipynb failed in cell 2 of 2: assert not 'right'" in said
+    assert book.stale() == [first] and book.record()["notebooks"]["book/other.ipynb"]["workers"] == 2
+    assert book.executed(second).cells[1].outputs[0].text == "3\n"
+
+
+def test_what_took_longest_begins(small_book: Book, monkeypatch: pytest.MonkeyPatch):
+    """After what was never executed."""
+    begun = []
+
+    async def execute(book: Book, notebook: Path, workers: int, failures: list[str]) -> None:
+        begun.append(notebook.stem)
+
+    monkeypatch.setattr(Book, "_execute", execute)
+    seconds = {f"book/{name}.ipynb": {"seconds": seconds} for name, seconds in {"a": 12, "b": 300, "d": 40.5}.items()}
+    _write(small_book.root, {"_build/book.json": json.dumps({"notebooks": seconds})})
+    small_book.execute([small_book.root / f"book/{name}.ipynb" for name in "abcde"])
+    assert "".join(begun) == "cebda"
+
+
+@pytest.mark.slow
+def test_an_interruption_stops_every_notebook(two_pages: tuple[Book, Path, Path]):
+    """Those that run end at once, with their kernels; none of those that wait begins, and nothing passes for done."""
+    book, first, second = two_pages
+    waits = "import os, time\nfrom pathlib import Path\nPath('{}').write_text(str(os.getpid()))\ntime.sleep(600)"
+    marks = [book.root / name for name in ("first", "second", "third")]
+    pages = [first, second, book.root / "book/third.ipynb"]
+    _write(book.root, {str(p): _notebook(waits.format(mark)) for p, mark in zip(pages, marks, strict=True)})
+    code = (
+        "import sys; from pathlib import Path; from tools import build_book\n"
+        "with build_book.one_sentence(): build_book.Book(Path(sys.argv[1])).execute([*map(Path, sys.argv[2:])], 2)"
+    )
+    command = [sys.executable, "-c", code, str(book.root), *map(str, pages)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True) as build:
+        while not (marks[0].exists() and marks[1].exists() and marks[0].read_text() and marks[1].read_text()):
+            assert build.poll() is None
+            time.sleep(0.05)
+        kernels = [psutil.Process(int(mark.read_text())) for mark in marks[:2]]
+        build.send_signal(signal.SIGINT)
+        said, complained = build.communicate(timeout=60)
+    assert build.returncode == 130 and "Traceback" not in said + complained
+    assert complained == "Stopped; the same command continues.\n"
+    assert not any(kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE for kernel in kernels)
+    assert not marks[2].exists() and not book.record_file.exists()
+
+
+@pytest.mark.parametrize("asked", ["two", "0", "-1", ""])
+def test_workers_that_are_no_number(asked: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORKERS", asked)
+    with pytest.raises(BuildError, match=f"WORKERS is '{asked}'; give how many notebooks"):
+        workers()
+
+
 @pytest.mark.slow
 def test_outputs_that_were_damaged_are_made_again(small_book: Book):
-    small_book.execute(small_book.root / "book/page.ipynb")
+    small_book.execute([small_book.root / "book/page.ipynb"])
     assert small_book.stale() == []
     (kept,) = (small_book.build_dir / ".jupyter_cache").rglob("*.ipynb")
     kept.write_text(kept.read_text("utf-8")[:100], "utf-8")
     assert len(small_book.stale()) == 1
-    small_book.execute(small_book.root / "book/page.ipynb")
+    small_book.execute([small_book.root / "book/page.ipynb"])
     assert small_book.stale() == []
 
 

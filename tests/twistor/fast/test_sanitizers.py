@@ -68,6 +68,7 @@ def test_kernels_under_sanitizers(tmp_path):
             "MOBIUS_CACHE": str(tmp_path),
             "LD_PRELOAD": " ".join(found),
             "OMP_NUM_THREADS": "2",
+            "OMP_WAIT_POLICY": "passive",
             "PYTHONMALLOC": "malloc",
             # Python and torch keep what they have until the end
             "ASAN_OPTIONS": "detect_leaks=0",
