@@ -2,6 +2,7 @@
 
 Each page is opened by the tests' browser, in a fresh context each time, with the processor as it is and slowed down
 four times. Of each figure the median of the openings is told, beside what it is meant to be. For a quiet machine.
+Where all chapters are measured, every single figure is written into `data/bench/pages.json`.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from urllib.parse import urlparse
 from mobius_lib.files import write_json
 from tools import browser
 from tools.build_book import Book, one_sentence
-from tools.house import BuildError, pages
+from tools.house import ROOT, BuildError, pages
 
 RATES = (1, 4)
 """By how much the processor is slowed down."""
@@ -38,6 +39,18 @@ AIMS = {
     "frame_ms": {1: 17, 4: 34},
 }
 """At most so much, by the slowing."""
+SHOWN = {
+    "first_paint_ms": "paint",
+    "widget_drawn_ms": "drawn",
+    "weight_kb": "kB",
+    "layout_shift": "shift",
+    "frame_ms": "frame",
+    "network_loaded_ms": "loaded",
+    "network_counted_ms": "counted",
+    "network_answer_ms": "answer",
+}
+"""The figures of the table, and how its head names them."""
+RECORD = ROOT / "data" / "bench" / "pages.json"
 
 WATCH = """(() => {
     window.bench = {drawn: null, shift: 0, frames: []};
@@ -71,6 +84,31 @@ FRAMES = """() => {
 }"""
 
 
+NETWORK = """async (patience) => {
+    const load = document.querySelector(".mw-load"), area = load.closest(".widget-subarea"), begun = performance.now();
+    const until = (met) => new Promise((done, fail) => {
+        const look = () => {
+            if (met()) done(performance.now());
+            else if (performance.now() - begun > patience) fail(new Error("the network does not answer"));
+            else requestAnimationFrame(look);
+        };
+        look();
+    });
+    const said = () => area.querySelector(".mw-read").textContent;
+    load.click();
+    const loaded = await until(() => !load.isConnected);
+    const counted = await until(() => area.querySelector("progress.done"));
+    const answers = [];
+    for (const picture of [...area.querySelectorAll(".mw-thumbs button")].slice(1, 8)) {
+        const before = said(), asked = performance.now();
+        picture.click();
+        answers.push(await until(() => said() !== before) - asked);
+    }
+    return [loaded - begun, counted - begun, answers];
+}"""
+"""Loads the network of a page, waits until it has judged all pictures held out, and then asks it of single ones."""
+
+
 @dataclass(frozen=True)
 class Visit:
     """What one opening of a page measured; None for what the page has not."""
@@ -80,6 +118,10 @@ class Visit:
     weight_kb: float
     layout_shift: float
     frame_ms: float | None  # the 95th percentile, of the widget that drags worst
+    frames_ms: tuple[float | None, ...] = ()  # of each widget, in the order of the page
+    network_loaded_ms: float | None = None  # from the button to weights in their workers
+    network_counted_ms: float | None = None  # from the button to the classes of all pictures held out
+    network_answer_ms: float | None = None  # from a picture that is chosen to its class; the median
 
 
 def visit(running: Any, address: str, slower: int = 1) -> Visit:
@@ -107,7 +149,13 @@ def visit(running: Any, address: str, slower: int = 1) -> Visit:
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
         drawn, shift = page.evaluate("[bench.drawn, bench.shift]")
         frames = [drag(page, area) for area in page.locator(".cell_output .widget-subarea").all()]
-        return Visit(paint, drawn, weight(bodies), shift, max((each for each in frames if each), default=None))
+        sizes = weight(bodies)
+        network = (None, None, None)
+        if page.locator(".mw-load").count():
+            loaded, counted, answers = page.evaluate(NETWORK, PATIENCE_MS)
+            network = (loaded, counted, statistics.median(answers) if answers else None)
+        worst = max((each for each in frames if each), default=None)
+        return Visit(paint, drawn, sizes, shift, worst, tuple(frames), *network)
     finally:
         context.close()
 
@@ -153,7 +201,7 @@ def weight(requests: list[Any]) -> float:
 def middle(visits: list[Visit]) -> dict[str, float | None]:
     """The median of each figure, over the visits that have it."""
     rows = [asdict(each) for each in visits]
-    found = {key: [row[key] for row in rows if row[key] is not None] for key in AIMS}
+    found = {key: [row[key] for row in rows if row[key] is not None] for key in SHOWN}
     return {key: statistics.median(values) if values else None for key, values in found.items()}
 
 
@@ -162,7 +210,7 @@ def line(name: str, slower: int, figures: dict[str, float | None]) -> str:
     cells = []
     for key, value in figures.items():
         digits = 3 if key == "layout_shift" else 1 if key == "frame_ms" else 0
-        over = value is not None and value > AIMS[key].get(slower, math.inf)
+        over = value is not None and value > AIMS.get(key, {}).get(slower, math.inf)
         cells.append(f"{'-' if value is None else f'{value:,.{digits}f}'}{'*' if over else ' '}".rjust(10))
     return f"{name:<16}{slower}x" + "".join(cells)
 
@@ -170,12 +218,12 @@ def line(name: str, slower: int, figures: dict[str, float | None]) -> str:
 def main() -> None:
     """Measure the pages that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pages", nargs="*", help="their names, such as 1_waves; all where none is given")
+    parser.add_argument("pages", nargs="*", help="their names, such as 1_waves; all but the API's where none is given")
     parser.add_argument("--runs", type=int, default=3, help="how often each is opened (3)")
-    parser.add_argument("--json", type=Path, help="a file for every single figure")
+    parser.add_argument("--json", type=Path, help="a file for every single figure [all pages: data/bench/pages.json]")
     given = parser.parse_args()
     with one_sentence():
-        measure(given.pages, given.runs, given.json)
+        measure(given.pages, given.runs, given.json or (None if given.pages else RECORD))
 
 
 def measure(names: list[str], runs: int, record: Path | None) -> None:
@@ -195,15 +243,16 @@ def measure(names: list[str], runs: int, record: Path | None) -> None:
     if not book.is_current():
         raise BuildError("The book is not built from these sources: `make book`.")
     found: dict[str, dict[str, list[dict[str, float | None]]]] = {}
-    print(" " * 18 + "".join(name.rjust(9) + " " for name in ("paint", "drawn", "kB", "shift", "frame")))
+    print(" " * 18 + "".join(name.rjust(9) + " " for name in SHOWN.values()))
     with browser.served(book.html) as site, browser.opened() as running:
-        for name in names or known:
+        for name in names or [name for name in known if not name.startswith("api_")]:
             for slower in RATES:
                 visits = [visit(running, f"{site}/book/{name}.html", slower) for _ in range(runs)]
                 found.setdefault(name, {})[str(slower)] = [asdict(each) for each in visits]
                 print(line(name, slower, middle(visits)), flush=True)
         version = running.version
-    print("Medians; paint, drawn and frame in ms, frame the 95th percentile of dragging; *: above the aim.")
+    print("Medians; times in ms; *: above the aim. frame: the 95th percentile of dragging, of the worst widget.")
+    print("loaded, counted, answer: of the network in the page, until its weights, all pictures, a picture are there.")
     if record is not None:
         write_json(record, {"pages": found, "browser": version, **origin()})
 

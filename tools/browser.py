@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-NO_CHROMIUM = "no Chromium for the browser tests: `apt install chromium`, or on a Mac `brew install --cask chromium`"
+NO_CHROMIUM = "no Chromium here: `apt install chromium`, or on a Mac `brew install --cask chromium`"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

@@ -63,9 +63,42 @@ def test_a_widget_without_a_slider_is_dragged_by_its_picture(browser: Any, site:
     assert visit(browser, f"{site}/picture.html").frame_ms >= LEAST
 
 
+def test_every_widget_has_its_figure(browser: Any, site: str, tmp_path: Path):
+    """In the order of the page; the worst is told of the page."""
+    area = PAGE[PAGE.index('<div class="widget-subarea">') : PAGE.index("</div></div><canvas")]
+    plain = '<div class="widget-subarea">No handle.</div>'
+    text = PAGE.replace(area, f"{area}</div>{plain}<div class='widget-subarea'><input type='range'>")
+    (tmp_path / "three.html").write_text(text, "utf-8")
+    found = visit(browser, f"{site}/three.html")
+    busy, none, free = found.frames_ms
+    assert busy == found.frame_ms >= LEAST and none is None and free > 0
+
+
+NETWORK = f"""<!doctype html><link rel="icon" href="data:,"><p>Text.</p><div class="cell_output">
+<div class="widget-subarea"><button class="mw-load">Load</button><progress></progress><p class="mw-read"></p>
+<div class="mw-thumbs"><button>0</button><button>1</button><button>2</button></div></div></div><script>
+const after = (ms, what) => setTimeout(what, ms), at = (query) => document.querySelector(query);
+at(".mw-load").onclick = () => after({DRAWN_AFTER}, () => {{
+    at(".mw-load").remove();
+    after({DRAWN_AFTER}, () => at("progress").classList.add("done"));
+}});
+for (const each of document.querySelectorAll(".mw-thumbs button"))
+    each.onclick = () => after({BUSY}, () => {{ at(".mw-read").textContent = `It sees ${{each.textContent}}`; }});
+</script>"""
+
+
+def test_the_network_of_a_page_is_loaded_and_asked(browser: Any, site: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(bench_pages, "WIDGETS", ".none")  # nothing is drawn here
+    (tmp_path / "network.html").write_text(NETWORK, "utf-8")
+    found = visit(browser, f"{site}/network.html")
+    assert found.network_loaded_ms >= DRAWN_AFTER and found.network_counted_ms >= 2 * DRAWN_AFTER
+    assert found.network_answer_ms >= BUSY - 1
+
+
 def test_a_page_without_a_widget(browser: Any, site: str):
     found = visit(browser, f"{site}/plain.html", slower=4)
     assert (found.widget_drawn_ms, found.frame_ms, found.layout_shift) == (None, None, 0)
+    assert found.frames_ms == () and found.network_loaded_ms is None
 
 
 def test_fonts_of_the_mathematics_weigh_nothing(browser: Any, site: str, tmp_path: Path):
@@ -80,11 +113,14 @@ def test_fonts_of_the_mathematics_weigh_nothing(browser: Any, site: str, tmp_pat
 def test_a_row_of_the_table_tells_what_is_above_its_aim():
     slow, quick = Visit(2500.0, None, 900.0, 0.2, 33.0), Visit(1500.0, None, 900.0, 0.0, 35.0)
     figures = middle([slow, quick, quick])
+    network = dict.fromkeys(("network_loaded_ms", "network_counted_ms", "network_answer_ms"))
     assert figures == {
         "first_paint_ms": 1500, "widget_drawn_ms": None, "weight_kb": 900, "layout_shift": 0, "frame_ms": 35
-    }  # fmt: skip
-    assert line("1_waves", 4, figures).split() == ["1_waves", "4x", "1,500", "-", "900", "0.000", "35.0*"]
-    assert line("1_waves", 1, middle([slow])).split() == ["1_waves", "1x", "2,500", "-", "900", "0.200*", "33.0*"]
+    } | network  # fmt: skip
+    none = ["-"] * 3
+    assert line("1_waves", 4, figures).split() == ["1_waves", "4x", "1,500", "-", "900", "0.000", "35.0*", *none]
+    worst = ["1_waves", "1x", "2,500", "-", "900", "0.200*", "33.0*", *none]
+    assert line("1_waves", 1, middle([slow])).split() == worst
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tools.house import notebooks, pages
 NO_NPM = "the book was built without npm and asks CDNs for its scripts: install npm, then `make test`"
 KNOWN_MESSAGE = "THEBE_JS_URL"  # "... has already been declared": the theme's, and harmless
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-PAGES = {page.stem: page for page in pages()}
+PAGES = {page.stem: page for page in pages() if not page.stem.startswith("api_")}  # those have tests/book/test_api.py
 CHAPTERS = [name for name in PAGES if name[0].isdigit()]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 CUT_CODE = """() => [...document.querySelectorAll('article div.highlight pre')]

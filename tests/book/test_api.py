@@ -1,0 +1,98 @@
+"""The pages of the API: every public name has its entry; docstrings as the library writes them are read as meant."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docutils.core import publish_doctree
+from docutils.nodes import literal_block, system_message
+from sphinx.pycode import ModuleAnalyzer
+
+from tools.api import restructured, share_comments, with_names
+from tools.build_book import Book
+from tools.house import ROOT, pages
+
+PACKAGES = [page.stem.removeprefix("api_") for page in pages() if page.stem.startswith("api_")]
+
+
+def read(text: str) -> Any:
+    """What docutils makes of it; its complaints are errors."""
+    tree = publish_doctree("\n".join(restructured(text.split("\n"))), settings_overrides={"report_level": 5})
+    assert not list(tree.findall(system_message)), tree.pformat()
+    return tree
+
+
+def test_mathematics_is_no_markup():
+    tree = read("The mean of |tanh x|, at most |x| * |y|; and `a * b|c` stands as it is.")
+    assert tree.astext() == "The mean of |tanh x|, at most |x| * |y|; and a * b|c stands as it is."
+
+
+@pytest.mark.parametrize("gap", ["", "\n"])
+def test_what_is_indented_under_a_colon_stands_as_it_was_typed(gap: str):
+    tree = read(f"By its name:\n{gap}    one   | 1\n    two   * 2\nAnd on.")
+    (block,) = tree.findall(literal_block)
+    assert block.astext() == "one   | 1\ntwo   * 2"
+    assert tree.astext().startswith("By its name:") and tree.astext().endswith("And on.")
+
+
+def test_a_list_under_a_sentence_is_one():
+    tree = read("Proof. Let T be so.\n    1. One thing\n       and more of it.\n    2. Another.\nSo it is.")
+    (items,) = (node for node in tree.findall() if node.tagname == "enumerated_list")
+    assert [item.astext() for item in items] == ["One thing\nand more of it.", "Another."]
+
+
+def test_sections_are_left_to_napoleon():
+    text = "One.\n\nArgs:\n    x: what is\n        told of it.\n    y: |z|.\nShape:\n    (a, b) to c."
+    assert [line for line in restructured(text.split("\n")) if line] == [
+        line for line in text.replace("|z|", r"\|z\|").split("\n") if line
+    ]
+
+
+def test_a_source_has_its_name():
+    assert with_names("seed 001's, of seeds 000 and 001; 001:256, seed 0, and 0010") == (
+        "the distillation card's, of the MobiusNet card and the distillation card; 001:256, seed 0, and 0010"
+    )
+
+
+def test_every_package_of_public_names_has_a_page():
+    packages = {path.parent.name for path in (ROOT / "mobius_lib").glob("*/__init__.py")} - {"bench"}  # which has none
+    assert set(PACKAGES) == packages
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_constant_says_what_it_is(package: str):
+    """Under its name, where it is made; so that it has an entry."""
+    module = import_module(f"mobius_lib.{package}")
+    share_comments(module.__name__)
+    comments = ModuleAnalyzer.for_module(module.__name__).attr_docs
+    constants = [name for name in module.__all__ if not callable(getattr(module, name))]
+    assert not [name for name in constants if not comments.get(("", name))]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_has_an_entry_with_words(package: str, book: Book):
+    text = (book.html / f"book/api_{package}.html").read_text("utf-8")
+    for name in import_module(f"mobius_lib.{package}").__all__:
+        _, found, entry = text.partition(f'id="mobius_lib.{package}.{name}"')
+        assert found, f"{name} has no entry"
+        assert "<p>" in entry.partition("<dd>")[2].partition("</dd>")[0], f"{name} has an entry without words"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_an_entry_fits_a_phone(package: str, book: Book, served: Callable[[Path], str], browser: Any):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{served(book.html)}/book/api_{package}.html", wait_until="load")
+    wide = """() => [...document.querySelectorAll('article :is(p, li, dt, dd, pre, h1, h2)')].filter(e =>
+        e.getBoundingClientRect().right > window.innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"""
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not page.evaluate(wide)
+    page.close()
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.stem[0].isdigit()], ids=lambda page: page.stem)
+def test_a_chapter_leads_to_its_names(page: Path, book: Book):
+    """Where its code has them."""
+    package = page.stem.partition("_")[2]
+    text = (book.html / f"book/{page.stem}.html").read_text("utf-8")
+    assert text.count(f"api_{package}.html#mobius_lib.{package}") > 3

@@ -1,0 +1,92 @@
+"""For Sphinx: docstrings as the library writes them, on the pages of the API (`book/api_*.md`).
+
+The library writes for who reads the source: |x| is a size, x * y a product, and what is indented under a colon stands
+as it was typed. reStructuredText has marks of its own for all of these.
+"""
+
+import re
+import sys
+from importlib import import_module
+from typing import Any
+
+from sphinx.pycode import ModuleAnalyzer
+
+ITEM = re.compile(r"(\d+\.|-) ")
+SOURCE = re.compile(r"(?:\bseeds? |(?<=\band ))(00[0-4])\b")
+SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Shape|Source|Yields):$")
+
+
+def restructured(lines: list[str]) -> list[str]:
+    """The lines of a docstring, in reStructuredText and what napoleon reads."""
+    found: list[str] = []
+    literal: int | None = None  # the indentation below which a block that stands as it was typed has ended
+    section: int | None = None  # that of the section's head
+    for at, line in enumerate(lines):
+        depth, text = len(line) - len(line.lstrip()), line.strip()
+        if not text:
+            found.append("")
+            continue
+        before = next((one for one in reversed(lines[:at]) if one.strip()), "")
+        above = len(before) - len(before.lstrip()) if before else depth
+        if literal is not None and depth <= literal:
+            literal = None
+            found.append("")
+        if section is not None and depth <= section:
+            section = None
+        hangs = ITEM.match(before.strip() if depth > above else text)
+        if section is literal is None and before and depth != above and not hangs and not SECTION.match(before.strip()):
+            if depth > above and before.endswith(":"):
+                literal = above
+                place = max(i for i, one in enumerate(found) if one.strip())
+                found[place] += ":"
+            found.append("")
+        if SECTION.match(text):
+            section = depth
+        parts = re.split(r"(`+[^`]*`+)", line)
+        plain = "".join(part if part.startswith("`") else re.sub(r"([|*])", r"\\\1", part) for part in parts)
+        found.append(line if literal is not None else plain)
+    return found
+
+
+def with_names(text: str) -> str:
+    """With the sources by the names that the book has for them, in place of their numbers."""
+    from mobius_lib.ledger.sources import our_sources  # here: a book without pages of the API may lack it
+
+    return SOURCE.sub(lambda found: f"the {our_sources()[found[1]].name}", text)
+
+
+def share_comments(package: str) -> None:
+    """Let what is written under a constant, in the module that has it, be known of its name in the package as well."""
+    module, known = import_module(package), ModuleAnalyzer.for_module(package)
+    known.analyze()
+    for name in module.__all__:
+        value = getattr(module, name)  # which imports it, where it comes when it is asked for
+        for inner, each in sorted(sys.modules.items()):
+            if inner.startswith(f"{package}.") and getattr(each, name, None) is value:
+                home = ModuleAnalyzer.for_module(inner)
+                home.analyze()
+                if comment := home.attr_docs.get(("", name)):
+                    long = len(repr(value)) > 76
+                    known.attr_docs["", name] = [*comment, ":meta hide-value:", ""] if long else comment
+
+
+def setup(app: Any) -> dict[str, bool]:
+    whole: dict[str, list[str]] = {}
+
+    def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+        lines[:] = restructured([with_names(line) for line in lines])
+        if what in ("attribute", "data", "property") and not any(SECTION.match(line.strip()) for line in lines):
+            whole[name] = lines.copy()
+
+    def restore(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+        lines[:] = whole.pop(name, lines)  # napoleon takes what stands before its first colon for a type
+
+    def begin(app: Any, env: Any, pages: list[str]) -> None:
+        for page in pages:
+            if page.startswith("book/api_"):
+                share_comments(page.replace("book/api_", "mobius_lib."))
+
+    app.connect("env-before-read-docs", begin)
+    app.connect("autodoc-process-docstring", process, priority=300)  # before napoleon, whose own marks are to stay
+    app.connect("autodoc-process-docstring", restore, priority=700)
+    return {"parallel_read_safe": True}
