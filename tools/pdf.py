@@ -15,11 +15,14 @@ from tools import browser
 from tools.build_book import Book, one_sentence
 from tools.house import BuildError, pages
 
-WIDTH = 673
+SCALE = 0.8
+"""Of the screen's sizes: text of 16 px is 9.6 pt on paper."""
+WIDTH = round((210 - 2 * 16) / 25.4 * 96 / SCALE)
 """CSS px of a line: A4 without its margins. At this width widgets draw and equations break."""
 PAPER = {
     "format": "A4",
     "margin": {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"},
+    "scale": SCALE,
     "print_background": True,
     "outline": True,
     "tagged": True,

@@ -15,8 +15,10 @@ from mobius_lib.errors import DataError
 
 Split = Literal["train", "test"]
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+"""Names of Fashion-MNIST's ten classes, in the order of their numbers."""
 HELD_OUT = 50
 """Test rows of each class, the first of them, on which the pages count what a trained network still knows."""
+
 _IDX_NAME = {"train": "train", "test": "t10k"}
 
 

@@ -16,6 +16,7 @@ from mobius_lib.gauge.fit import descend, share_left
 from mobius_lib.gauge.harmonic import spread_positions
 
 WINDOWS = (5, 15, 50)
+"""Windows of co-occurrence, in tokens; each is the name of a scale."""
 HIDDEN = 32
 """Width of the connection's middle layer, as in the seed."""
 ACTIVATIONS = ("linear", "tanh")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mobius_lib.runs.registry import RUNS, get_run
 
 ABOUT: dict[str, About] = waves.ABOUT | cantor.ABOUT | simplex.ABOUT | gauge.ABOUT | twistor.ABOUT
+"""What each run does and takes, by its name."""
 
 
 def described(name: str) -> About:

@@ -20,6 +20,7 @@ def _declared(name: str) -> Run:
 
 
 RUNS: dict[str, Run] = {name: _declared(name) for name in ABOUT}
+"""Every run, by its name."""
 
 
 def get_run(name: str) -> Run:

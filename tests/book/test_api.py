@@ -90,6 +90,13 @@ def test_an_entry_fits_a_phone(package: str, book: Book, served: Callable[[Path]
     page.close()
 
 
+def test_the_search_finds_a_name(book: Book, served: Callable[[Path], str], browser: Any):
+    page = browser.new_page()
+    page.goto(f"{served(book.html)}/search.html?q=cayley_menger_volume")
+    page.wait_for_selector("#search-results a[href*='api_simplex.html#mobius_lib.simplex.cayley_menger_volume']")
+    page.close()
+
+
 @pytest.mark.parametrize("page", [page for page in pages() if page.stem[0].isdigit()], ids=lambda page: page.stem)
 def test_a_chapter_leads_to_its_names(page: Path, book: Book):
     """Where its code has them."""
