@@ -1,5 +1,14 @@
-async ([name, names]) => {
-  // What is drawn only once it is seen is seen; then MathJax and the widgets have their time.
+async ([name, names, patience]) => {
+  // Every place of a widget, or of what will be one, comes to have a picture; what is drawn once it is seen is seen.
+  const widget = ":is(script[type='application/vnd.jupyter.widget-view+json'], .widget-subarea)";
+  const places = new Set([...document.querySelectorAll(`article ${widget}`)].map((each) => each.parentElement));
+  for (const place of places) {
+    for (const begun = performance.now(); !place.querySelector(".widget-subarea :is(canvas, svg, img)"); ) {
+      if (performance.now() - begun > patience) throw new Error(`a widget of ${name} is not drawn`);
+      place.scrollIntoView();
+      await new Promise((next) => setTimeout(next, 100));
+    }
+  }
   for (const each of document.querySelectorAll(".widget-subarea, img[loading=lazy]")) {
     each.scrollIntoView();
     await new Promise((next) => requestAnimationFrame(() => setTimeout(next, 50)));
@@ -27,16 +36,17 @@ async ([name, names]) => {
   for (const link of article.querySelectorAll("a[href]")) {
     const page = link.href.split("#")[0].split("/").pop().replace(/\.html$/, "");
     const inside = link.href.startsWith(location.origin);
-    if (inside && names.includes(page)) link.setAttribute("href", link.hash ? `#${page}--${link.hash.slice(1)}` : `#${page}`);
+    if (inside && names.includes(page)) link.setAttribute("href", `#${page}${link.hash.replace("#", "--")}`);
     else if (inside) link.removeAttribute("href");
     else link.setAttribute("href", link.href);
   }
-  const absolute = [...document.querySelectorAll("link[rel=stylesheet]")].map((each) => each.href);
-  const own = [...document.querySelectorAll("head style")].filter((each) => each.id !== "MJX-CHTML-styles");
+  const sheets = [...document.querySelectorAll("link[rel=stylesheet]")];
+  const own = [...document.querySelectorAll("head style:not(#MJX-CHTML-styles)")].map((each) => each.outerHTML);
+  const rules = [...(document.querySelector("#MJX-CHTML-styles")?.sheet?.cssRules ?? [])];
   return {
     title: article.querySelector("h1").textContent.trim(),
     body: article.innerHTML,
-    styles: absolute.map((each) => `<link rel="stylesheet" href="${each}">`).join("") + own.map((e) => e.outerHTML).join(""),
-    equations: [...(document.querySelector("#MJX-CHTML-styles")?.sheet?.cssRules ?? [])].map((e) => e.cssText).join("\n"),
+    styles: sheets.map((each) => `<link rel="stylesheet" href="${each.href}">`).concat(own).join(""),
+    equations: rules.map((each) => each.cssText).join("\n"),
   };
 };

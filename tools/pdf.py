@@ -44,18 +44,18 @@ section.page, #contents { break-before: page; }
 """
 
 TAKE = Path(__file__).with_suffix(".js").read_text("utf-8")
-"""A function of a page's name and the names of all: what the page shows, and the styles of its equations."""
+"""A function of a page's name, the names of all, and the ms that a widget may take; `taken` says what it gives."""
 
 
 def taken(running: Any, site: str, name: str, names: list[str]) -> dict[str, str]:
-    """What a built page shows, as HTML whose anchors and links have the page's name before them."""
+    """What a built page shows, as HTML whose anchors and links have the page's name before them; title and styles."""
     page = running.new_page(
         viewport={"width": WIDTH, "height": 1000}, color_scheme="light", device_scale_factor=2, reduced_motion="reduce"
     )
     page.set_default_timeout(LONGEST)
     page.emulate_media(media="print")
     page.goto(f"{site}/book/{name}.html", wait_until="networkidle")
-    found = page.evaluate(TAKE, [name, names])
+    found = page.evaluate(TAKE, [name, names, LONGEST])
     page.close()
     return found
 

@@ -13,14 +13,20 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="
 </style></head><body><nav>Elsewhere</nav><article class="bd-article"><section id="top">
 <h1>{title}<a class="headerlink">#</a></h1>
 <p><a href="{link}">A link</a> and <a href="https://example.org/">another</a>.</p>
-<div class="cell_output"><div class="widget-subarea"><canvas aria-label="a red field" width="60" height="40"></canvas>
-<label>omega<input type="range"></label><button>Press here</button></div></div>
+<div class="cell_output"><script type="application/vnd.jupyter.widget-view+json">{{}}</script></div>
 <div class="toggle-hidden">The solution of {title}.</div>
 <details class="hide"><summary>Show the code</summary>print(1)</details><h2 id="end">The end of {title}</h2>
 </section></article><script>
-const drawn = document.querySelector("canvas").getContext("2d");
-drawn.fillStyle = "#f00";
-drawn.fillRect(0, 0, 60, 40);
+setTimeout(() => {{  // as a widget comes: late
+    const area = document.createElement("div");
+    area.className = "widget-subarea";
+    area.innerHTML = `<canvas aria-label="a red field" width="60" height="40"></canvas>
+        <label>omega<input type="range"></label><button>Press here</button>`;
+    document.querySelector(".cell_output").replaceChildren(area);
+    const drawn = area.querySelector("canvas").getContext("2d");
+    drawn.fillStyle = "#f00";
+    drawn.fillRect(0, 0, 60, 40);
+}}, 2000);
 </script></body></html>"""
 
 
