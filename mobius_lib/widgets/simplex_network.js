@@ -27,8 +27,11 @@ function won({ C, prototypes }, { cosine, distance }, at, c, [feature, cantor, c
   let first = -Infinity, second = -Infinity;
   for (let y = 0; y < C; y++) {
     const gap = c - prototypes[y], logit = feature * cosine[at + y] - cantor * gap * gap - crystal * distance[at + y];
-    if (logit > first) [second, first, WON.best] = [first, logit, y];
-    else if (logit > second) second = logit;
+    if (logit > first) {
+      second = first;
+      first = logit;
+      WON.best = y;
+    } else if (logit > second) second = logit;
   }
   WON.lead = first - second;
   return WON;
@@ -138,7 +141,7 @@ function build(tools, ends) {
   const answersOf = keeper(), sliceOf = keeper(), mapOf = keeper();
   const correct = (classes) => num((100 * classes.filter((c, i) => c === facts.labels[i]).length) / total, 1) + "\u202f%";
 
-  function paint(s) {
+  function paint(s, now, quick) {
     const W = canvas.clientWidth;
     if (!W) return "";
     for (const { view, panel } of panels) update(panel, "hidden", view !== s.view);
@@ -165,7 +168,7 @@ function build(tools, ends) {
       : ` Position x = ${num(seen.x[s.picture], 3)}, height c = ${num(c, 3)}.`));
     const map = s.view === "basins", tall = map ? Math.min(W < 450 ? 0.7 * W : W, 380) : clamp(0.6 * W, 180, 280);
     const drawn = pen(canvas, W, tall + 12 + LINE * (own.C + 1));
-    (map ? basins : staircase)(drawn, s, W, tall, c, w);
+    (map ? basins : staircase)(drawn, s, W, tall, c, w, quick);
     bars(drawn, terms(own, seen, s.picture * own.C, c, w), W, tall + 12, label, answer);
     return `${said.textContent} ${kind.textContent}${rest.textContent}`;
   }
@@ -178,7 +181,7 @@ function build(tools, ends) {
     g.strokeRect(x, y, FACE, FACE);
   }
 
-  function basins(drawn, s, W, tall, c, w) {
+  function basins(drawn, s, W, tall, c, w, quick) {
     const { g, style, line, text, dot, outlined } = drawn, left = (W - tall) / 2, at = s.picture;
     const { three, ...map } = sliceOf(at, false, () => { // the three that were nearest as trained, so that it stays
       const own3 = terms(own, seen, at * own.C, climb(seen.x[at], trained), shares(trained.mix))
@@ -186,12 +189,13 @@ function build(tools, ends) {
       return { three: own3, ...slice(own, seen.q.subarray(at * own.D, (at + 1) * own.D), own3, CELLS) };
     });
     const paper = rgb(drawn, "bg"), key = JSON.stringify([at, c, w, paper]);
-    const picture = mapOf(key, false, () => {
+    const picture = mapOf(key, quick, () => { // quickly: every second point
       const other = tones(paper, rgb(drawn, "dim"), 0.15, 0.4);
       const tints = names.map((_, y) => three.includes(y)
         ? tones(paper, rgb(drawn, HUES[three.indexOf(y)]), 0.2, 0.65) : other);
-      return image(CELLS, CELLS, (x, y) => {
-        const { best, lead } = won(own, map, (y * CELLS + x) * own.C, c, w);
+      const step = quick ? 2 : 1;
+      return image(CELLS / step, CELLS / step, (x, y) => {
+        const { best, lead } = won(own, map, step * (y * CELLS + x) * own.C, c, w);
         return tints[best][Math.floor((TONES - 1) * Math.min(4 * lead, 1))];
       });
     });
