@@ -307,6 +307,18 @@ def test_fits_every_width_and_a_thumb(opened, chapter: str, width: int) -> None:
         assert min(heights) >= 44 or not phone  # CSS pixels: the least size of a touch target
 
 
+@pytest.mark.parametrize("chapter", ["waves", "cantor", "simplex", "gauge"])  # twistor's has a slider of its own in it
+def test_a_picture_that_stays_in_view_leaves_a_phone_half_of_its_screen(opened, chapter: str) -> None:
+    """For the sliders that one drags while one looks at it."""
+    page = opened(390, True)
+    page.evaluate(FITS[chapter].script)
+    for part, _ in FITS[chapter].parts or (("", 0),):
+        if part:
+            page.tap(f"#one button:has-text('{part}')")
+        page.rest()
+        assert page.locator("#one .mw-plot").bounding_box()["height"] < 844 / 2
+
+
 # ---- what a reader takes along
 
 SET = {
