@@ -90,7 +90,7 @@ class FibreVAE(nn.Module):
         """Centred, and of spread 1; fibres that are all equal become 0, and are decoded exactly."""
         return (fibres - self.centre) / torch.where(self.scale > 0, self.scale, 1.0)
 
-    def fit(self, fibres: Tensor, *, steps: int = STEPS, seed: int = 0) -> Self:
+    def fit(self, fibres: Tensor, *, steps: int = STEPS, seed: int = 0, lr: float = LEARNING_RATE) -> Self:
         """Train on fibres of real matrices, (M, F) of one or of several; in place. The same seed gives the same.
 
         Raises:
@@ -109,7 +109,7 @@ class FibreVAE(nn.Module):
             spread = fibres - self.centre
             size = scale_of(spread)  # whose square float32 can hold
             self.scale.copy_((spread / size).square().mean().sqrt() * size)
-        _train(self.parameters(), self.loss, fibres, self.mean.out_features, steps, generator)
+        _train(self.parameters(), self.loss, fibres, self.mean.out_features, steps, generator, lr)
         return self
 
 
@@ -182,24 +182,35 @@ class FractalVAEStack(nn.Module):
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
         return error + KL_WEIGHT * divergence
 
-    def fit(self, fibres: Tensor, *, steps: int = STEPS, seed: int = 0) -> Self:
+    def fit(self, fibres: Tensor, *, steps: int = STEPS, seed: int = 0, lr: float = LEARNING_RATE) -> Self:
         """Train on fibres, (M, F), in place: so many steps for each level, and for all together.
 
         Raises:
             ValueError: as `FibreVAE.fit`.
         """
+        return self.fit_levels(fibres, steps=steps, seed=seed, lr=lr).fit_together(
+            fibres, steps=steps, seed=seed, lr=lr
+        )
+
+    def fit_levels(self, fibres: Tensor, *, steps: int = STEPS, seed: int = 0, lr: float = LEARNING_RATE) -> Self:
+        """The first part of `fit`: each level over the latents of the last. Then all of them can be decoded."""
         latents = fibres
         for at in range(len(self.levels)):
-            level = self._level(at).fit(latents, steps=steps, seed=seed + at)
+            level = self._level(at).fit(latents, steps=steps, seed=seed + at, lr=lr)
             with torch.no_grad():
                 latents = level.encode(latents)[0]
+        return self
+
+    def fit_together(self, fibres: Tensor, *, steps: int = STEPS, seed: int = 0, lr: float = LEARNING_RATE) -> Self:
+        """The second part: the whole for the sake of its last latents. What lies between is then no code any more."""
         generator = torch.Generator().manual_seed(seed + len(self.levels))
-        _train(self.parameters(), self.loss, fibres, latents.shape[1], steps, generator)
+        _train(self.parameters(), self.loss, fibres, self._level(-1).mean.out_features, steps, generator, lr)
         return self
 
     @torch.no_grad()
     def errors(self, fibres: Tensor) -> list[float]:
-        """|fibres - decoded| / |fibres| when they go through the first level, the first two, and all."""
+        """|fibres - decoded| / |fibres| when they go through the first level, the first two, and all; but for the last
+        it is of levels that have been fitted alone."""
         depths = range(1, len(self.levels) + 1)
         return [relative_error(fibres, self.decode(self.encode(fibres, depth)[0], depth)) for depth in depths]
 
@@ -210,7 +221,8 @@ class FractalVAEStack(nn.Module):
 
 
 class Trained(NamedTuple):
-    """What `train_stack` returns. Errors are |fibres - decoded| / |fibres|, through one, two and all levels."""
+    """What `train_stack` returns. Errors are |fibres - decoded| / |fibres|, through one and two levels before they are
+    trained together, and through all after that."""
 
     stack: FractalVAEStack
     errors: list[float]
@@ -220,36 +232,45 @@ class Trained(NamedTuple):
     components: list[float]
     """Of the same, by as many principal components of the training fibres as each level has latents: what a plain
     linear code keeps."""
-    single: float
-    """Of the same, by a `FibreVAE` with as many latents as the last level, of as many steps in all."""
 
 
-def train_stack(fibres: Tensor, *, held_out: float = 0.2, steps: int = STEPS, seed: int = 0) -> Trained:
+def train_stack(
+    fibres: Tensor, *, held_out: float = 0.2, steps: int = STEPS, seed: int = 0, lr: float = LEARNING_RATE
+) -> Trained:
     """A stack trained on some fibres and judged on the others, beside principal components.
 
     Args:
         fibres: (M, F), of one matrix or of several (`fibres_of`).
         held_out: the share that is drawn for judging, at least one fibre.
-        steps, seed: of the training, as `FractalVAEStack.fit`; the seed draws the share, too.
+        steps, seed, lr: of the training, as `FractalVAEStack.fit`; the seed draws the share, too.
     Raises:
         ValueError: as `FibreVAE.fit`; a share that leaves nothing to train on or to judge.
+    """
+    train, test = split_fibres(fibres, held_out, seed)
+    stack = FractalVAEStack(train.shape[1]).to(train).fit_levels(train, steps=steps, seed=seed, lr=lr)
+    alone = [stack.errors(each) for each in (train, test)]
+    stack.fit_together(train, steps=steps, seed=seed, lr=lr)
+    errors = [[*levels[:-1], stack.errors(each)[-1]] for levels, each in zip(alone, (train, test), strict=True)]
+    directions = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh
+    plain = []
+    for width in INNER:
+        some, centred = directions[:width], test - train.mean(0)
+        plain.append(relative_error(test, train.mean(0) + centred @ some.mT @ some))
+    return Trained(stack, *errors, plain)
+
+
+def split_fibres(fibres: Tensor, held_out: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Fibres to train on and fibres to judge by, as `train_stack` draws them.
+
+    Raises:
+        ValueError: a share that leaves nothing to train on or to judge.
     """
     fibres = check_matrix(fibres, "fibres")
     count = math.ceil(held_out * len(fibres))
     if not 0 < count < len(fibres):
         raise ValueError(f"held_out={held_out} of {len(fibres)} fibres leaves none to train on, or none to judge.")
     order = torch.randperm(len(fibres), generator=torch.Generator().manual_seed(seed))
-    test, train = fibres[order[:count]], fibres[order[count:]]
-    stack = FractalVAEStack(fibres.shape[1]).to(fibres).fit(train, steps=steps, seed=seed)
-    one = FibreVAE(fibres.shape[1]).to(fibres).fit(train, steps=steps * (len(INNER) + 1), seed=seed)
-    directions = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh
-    plain = []
-    for width in INNER:
-        some, centred = directions[:width], test - train.mean(0)
-        plain.append(relative_error(test, train.mean(0) + centred @ some.mT @ some))
-    with torch.no_grad():
-        single = relative_error(test, one.decode(one.encode(test)[0]))
-    return Trained(stack, stack.errors(train), stack.errors(test), plain, single)
+    return fibres[order[count:]], fibres[order[:count]]
 
 
 class CosmicLinear(Rung):
@@ -365,10 +386,10 @@ def fibres_of(w: Tensor, terms: int = TERMS, *, windows: Sequence[int] = WINDOWS
 
 def _train(
     parameters: Iterable[nn.Parameter], loss_of: Callable[[Tensor, Tensor], Tensor], fibres: Tensor, latents: int,
-    steps: int, generator: torch.Generator,
+    steps: int, generator: torch.Generator, lr: float,
 ) -> None:  # fmt: skip
     """Adam on the loss of rows and noise, its rate along a cosine."""
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+    optimizer = torch.optim.Adam(parameters, lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         rows = fibres

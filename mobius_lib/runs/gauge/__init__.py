@@ -80,7 +80,9 @@ ABOUT = by_name(
         summary="L6, a stack of autoencoders over fibres of L5s: fibres that it has not seen, beside PCA",
         scales={
             "quick": COMPUTED(note="200 words, little training; seconds on one core"),
-            "short": COMPUTED(note="1,000 words and a network's layer; a minute a seed on one core"),
+            "short": COMPUTED(
+                note="1,000 words and a network's layer; two minutes for the rates, one a seed on one core"
+            ),
             "full": COMPUTED(note="10,000 words and a network's layer; half an hour a seed on one core"),
         },
     ),

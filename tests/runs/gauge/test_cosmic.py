@@ -30,7 +30,7 @@ def record(data) -> dict:
         get_run("gauge-cosmic"),
         at_scale=None,
         data=lambda: data,
-        compute=lambda data, seed: cosmic.compute(data, seed, SIZES),
+        compute=cosmic.Training(SIZES),
     )
     return execute(run, "quick", seeds=2, progress=False)
 
@@ -45,9 +45,12 @@ def test_what_the_record_says(record, data):
     assert list(stack["by_latents"]) == list(plain["by_latents"]) == ["32", "16", "8"]
     tokens, bigrams = parted(data, 0)
     l5_again, fibres = fibres_of(mean_of_windows(tokens, len(bigrams.frequency)), 16)
-    made = train_stack(fibres.detach(), steps=5, seed=0)
+    made = train_stack(fibres.detach(), steps=5, seed=0, lr=stack["lr"])
     assert stack["held_out_error"] == made.held_out[-1] == stack["by_latents"]["8"]
-    assert plain["held_out_error"] == made.components[-1] and one["held_out_error"] == made.single
+    assert plain["held_out_error"] == made.components[-1]
+    assert one["held_out_error"] == cosmic.single(fibres.detach(), 5, 0, one["lr"])
+    for arm in (stack, one):
+        assert min(arm["held_out"], key=arm["held_out"].__getitem__) == f"{arm['lr']:.3g}"
     # more components keep more, and no code of the fibres is nearer to the matrix than the fibres
     assert plain["by_latents"]["32"] <= plain["by_latents"]["16"] <= plain["by_latents"]["8"]
     assert l5["bits"] == l5_again.stored_bits() and l5["relative_error"] < l6["relative_error"]
@@ -61,15 +64,15 @@ def test_the_layer_is_the_networks_largest():
 
 
 def test_its_cell_is_of_the_record(data, record):
-    run = replace(get_run("gauge-cosmic"), compute=cosmic.partial(cosmic.compute, sizes=SIZES))
+    run = replace(get_run("gauge-cosmic"), compute=cosmic.Training(SIZES))
     found = cosmic.cell(run, data, {})
     assert found["PCA/held_out_error"] == record["arms"]["PCA"][0]["held_out_error"]
     assert found["L5/relative_error"] == record["arms"]["L5"][0]["relative_error"]
-    assert found["begun stack/8"] == record["arms"]["stack"][0]["held_out_error"]  # of five steps, too
+    assert set(found) == {"PCA/held_out_error", "L5/relative_error", *(f"begun stack/{n}" for n in (32, 16, 8))}
 
 
 def test_its_scales():
     for scale, sizes in cosmic.SIZES.items():
         run = cosmic.at_scale(scale)
-        assert run.compute.keywords == {"sizes": sizes} and run.data.args == (sizes.vocabulary,)
+        assert run.compute.sizes == sizes and run.data.args == (sizes.vocabulary,)
         assert (run.data.func is cosmic.load_all) == sizes.encoder
