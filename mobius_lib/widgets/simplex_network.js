@@ -166,7 +166,7 @@ function build(tools, ends) {
     update(said, "textContent", `It says: ${names[answer]}` + (answer === label ? ", and that is right."
       : `; it is: ${names[label]}.`) + (s.view === "basins" ? ""
       : ` Position x = ${num(seen.x[s.picture], 3)}, height c = ${num(c, 3)}.`));
-    const map = s.view === "basins", tall = map ? Math.min(W < 450 ? 0.7 * W : W, 380) : clamp(0.6 * W, 180, 280);
+    const map = s.view === "basins", tall = map ? Math.min(innerWidth < 600 ? 0.7 * W : W, 380) : clamp(0.6 * W, 180, 280);
     const drawn = pen(canvas, W, tall + 12 + LINE * (own.C + 1));
     (map ? basins : staircase)(drawn, s, W, tall, c, w, quick);
     bars(drawn, terms(own, seen, s.picture * own.C, c, w), W, tall + 12, label, answer);
