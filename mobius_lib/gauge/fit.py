@@ -147,7 +147,7 @@ def descend(loss: Callable[[], Tensor], moved: Iterable[Tensor], steps: int) -> 
         moved, max_iter=steps, history_size=20, tolerance_grad=1e-10, tolerance_change=1e-13,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
-    seen = []
+    seen: list[float] = []
 
     def closure() -> Tensor:
         optimizer.zero_grad()

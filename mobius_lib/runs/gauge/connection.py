@@ -116,7 +116,7 @@ def of_text(data: Data, seed: int, sizes: Sizes) -> dict[str, dict[str, Any]]:
     tokens, bigrams = parted(data, seed)
     d = mean_of_windows(tokens, len(bigrams.frequency))
     neighbours, words = Neighbours.of(d), torch.eye(len(d))
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for arm, (form, bits) in forms(d, words, sizes.steps).items():
         with torch.no_grad():
             matrix = form(words).mT if isinstance(form, nn.Module) else form
@@ -175,7 +175,7 @@ def of_layers(
                 with torch.no_grad():
                     y, other = x @ w.mT, form(x) if bent else x @ form.mT
                 sums[arm][side] += torch.stack([(y - other).square().sum(), y.square().sum()]).double()
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for arm, ((off_fit, fit), (off, size)) in sums.items():
         errors = {"relative_error": (off / size).sqrt().item(), "fitted_error": (off_fit / fit).sqrt().item()}
         rows[arm] = {"bits": bits[arm], **errors}
@@ -267,7 +267,7 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     sizes: Sizes = run.compute.keywords["sizes"]
     tokens, bigrams = parted(data, 0)
     d = mean_of_windows(tokens, len(bigrams.frequency))
-    words, found = torch.eye(len(d)), {}
+    words, found = torch.eye(len(d)), dict[str, float]()
     torch.manual_seed(0)
     for arm, (form, bits) in forms(d, words, min(3, sizes.steps)).items():
         with torch.no_grad():

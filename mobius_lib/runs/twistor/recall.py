@@ -158,7 +158,7 @@ class Comparison:
         rate, held_out = self.rates[arm]
         model = self.trained(arm, seed, rate)
         accuracy, left = self.judged(model, 10_000 + seed)
-        record = {
+        record: dict[str, Any] = {
             "final_accuracy": accuracy,
             "cross_entropy": left,
             "parameters": sum(p.numel() for p in model.reads.parameters()),
