@@ -1,6 +1,6 @@
-"""Trains the networks that chapters show in the page, and embeds their weights.
+"""Trains the networks that chapters show in the page, and embeds their weights; and what chapter 4 makes of one.
 
-    python data/make_network.py [waves] [simplex] [twistor]     # all where none is named
+    python data/make_network.py [waves] [simplex] [twistor] [squeezed]     # all where none is named
 
 Writes, below this folder, each with command, commit, seed, recipe and versions in its metadata:
     waves_network.safetensors    the state dicts of the models that `mobius_lib.runs.waves.network` and
@@ -10,6 +10,8 @@ Writes, below this folder, each with command, commit, seed, recipe and versions 
                                  byte a weight (`mobius_lib.eight_bits`); of each the bits per character of the
                                  validation books after training, and of the test books with the rounded weights (some
                                  four minutes)
+    squeezed_network.safetensors what chapter 4 puts in the place of the matrices of waves_network.safetensors, as
+                                 `mobius_lib.runs.gauge.squeezed` declares it, and the bits of each (a minute)
 
 Their lines in SHA256SUMS are put in place.
 """
@@ -17,6 +19,7 @@ Their lines in SHA256SUMS are put in place.
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from make_data import note_hashes
 from safetensors.torch import save
 
 from mobius_lib.eight_bits import packed
+from mobius_lib.runs.gauge import squeezed
 from mobius_lib.runs.provenance import provenance
 from mobius_lib.runs.twistor import reader
 from mobius_lib.runs.twistor.training import bits_per_character
@@ -70,6 +74,11 @@ def twistor() -> None:
     write(reader.FILE, state, made, facts)
 
 
+def squeezed_matrices() -> None:
+    made, (state, bits) = provenance(), squeezed.prepared()
+    write(squeezed.FILE, state, made, {"bits": bits})
+
+
 if __name__ == "__main__":
-    for each in sys.argv[1:] or ("waves", "simplex", "twistor"):
-        twistor() if each == "twistor" else classifier(each)
+    for each in sys.argv[1:] or ("waves", "simplex", "twistor", "squeezed"):
+        {"twistor": twistor, "squeezed": squeezed_matrices}.get(each, partial(classifier, each))()

@@ -11,7 +11,7 @@ MOST, DIGITS = 127, 2**11
 SCALE = ".scale"
 
 
-def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def packed(state: Mapping[str, Tensor], least: int = LEAST) -> dict[str, Tensor]:
     """A state dict with each large matrix as int8, and under its name + ".scale" what a row is multiplied by.
 
     A scale has 11 binary digits, so that its products with whole numbers are exact in float32: whoever multiplies gets
@@ -19,11 +19,12 @@ def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         state: (rows, columns) matrices and others; the others become float32.
+        least: numbers that a matrix has to have to be packed.
     """
     found = {}
     for name, value in state.items():
         value = value.detach().cpu().float().contiguous()
-        if value.ndim == 2 and value.numel() >= LEAST:
+        if value.ndim == 2 and value.numel() >= least:
             mantissa, exponent = torch.frexp(value.abs().amax(1) / MOST)
             scale = torch.ldexp((mantissa * DIGITS).round() / DIGITS, exponent)
             found[name + SCALE] = scale

@@ -1,8 +1,10 @@
 // A folded MobiusNet (mobius_lib.waves.fast.fold) in a worker: logits, and what the gates did on the way. `settings`
 // are the numbers that a reader turns: omega, alpha and xor_weight, one of each per block.
 
-export function network(buffer) { // its weights, in the order in which the forward pass reads them
-  const all = tensors(buffer), numbers = (name) => all[name].data;
+export const network = (buffer) => assembled(tensors(buffer));
+
+export function assembled(all) { // its weights, in the order in which the forward pass reads them
+  const numbers = (name) => all[name].data;
   const conv = (name) => ({ weights: taps(all[name + ".weight"]), bias: numbers(name + ".bias") });
   const stages = [];
   for (let i = 0; all[`stages.${i}.0.out.weight`]; i++) {
@@ -122,21 +124,4 @@ export function forward(net, settings, pixels, side, read = false) { // pixels: 
   const P = x.H * x.W, pooled = new Float64Array(x.C);
   for (let i = 0; i < x.x.length; i++) pooled[i % x.C] += x.x[i] / P;
   return { logits: [...matrix(pooled, net.head.weights, net.head.bias, 1, x.C, net.head.bias.length)], blocks };
-}
-
-// ---- in the worker
-
-let net = null, pictures = null, facts = null;
-
-export function answer({ files, settings, rows, drawn, read }) {
-  if (files) {
-    net = network(files.weights);
-    pictures = new Uint8Array(files.pictures);
-    facts = JSON.parse(new TextDecoder().decode(new Uint8Array(files.facts)));
-    return {};
-  }
-  const size = facts.side ** 2, normal = (bytes) => Float64Array.from(bytes, (v) => (v - facts.mean) / facts.deviation);
-  const see = (bytes) => forward(net, settings, normal(bytes), facts.side, read);
-  if (read) return see(drawn ?? pictures.subarray(rows[0] * size, (rows[0] + 1) * size));
-  return { classes: rows.map((row) => best(see(pictures.subarray(row * size, (row + 1) * size)).logits)) };
 }

@@ -75,7 +75,7 @@ class WavesNetwork(Packed):
     _esm = served("shared.js", "pack.js", "pictures.js", "waves_network.js")
     _css = served("shared.css", "pack.css", "waves_network.css")
     recipe = Unicode(OWN).tag(sync=True)
-    engine = ("tensors.js", "mobiusnet.js")
+    engine = ("tensors.js", "mobiusnet.js", "waves_answers.js")
 
     omega = List(Float()).tag(sync=True)
     alpha = List(Float()).tag(sync=True)
