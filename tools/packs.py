@@ -11,6 +11,7 @@ PACKED = {
     "1_waves": "mobius_lib.runs.waves.network",
     "2_cantor": "mobius_lib.runs.simplex.network",
     "3_simplex": "mobius_lib.runs.simplex.network",
+    "4_gauge": "mobius_lib.runs.gauge.squeezed",
 }
 """Page to the module whose `explorer()` makes the widget that its pack is of."""
 

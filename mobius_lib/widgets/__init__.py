@@ -6,6 +6,7 @@ does without.
 
 from mobius_lib.widgets.cantor import CantorExplorer
 from mobius_lib.widgets.gauge import GaugeExplorer
+from mobius_lib.widgets.gauge_network import GaugeNetwork
 from mobius_lib.widgets.simplex import BasinExplorer
 from mobius_lib.widgets.simplex_network import SimplexNetwork
 from mobius_lib.widgets.twistor import MobiusExplorer
@@ -16,6 +17,7 @@ __all__ = [
     "BasinExplorer",
     "CantorExplorer",
     "GaugeExplorer",
+    "GaugeNetwork",
     "MobiusExplorer",
     "SimplexNetwork",
     "WaveLensExplorer",

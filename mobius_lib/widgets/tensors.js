@@ -10,6 +10,7 @@ const KINDS = { // bytes of a number, and how it is read
   F32: [4, (view, at) => view.getFloat32(at, true)],
   F16: [2, (view, at) => half(view.getUint16(at, true))],
   I8: [1, (view, at) => view.getInt8(at)],
+  U8: [1, (view, at) => view.getUint8(at)],
 };
 
 export function tensors(buffer) { // a safetensors file, also as eight_bits.py packs it: name to { shape, data }

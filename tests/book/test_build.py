@@ -577,13 +577,14 @@ def test_a_training_cell_goes_on_when_it_is_run_again_and_shows_how_far_it_is():
 
 def test_what_widgets_fetch_later_lies_beside_the_pages_that_ask(tmp_path: Path):
     config = {"sphinx": {"config": {"html_static_path": ["book/style"]}}}
-    _write(tmp_path, {"book/4_gauge.ipynb": "{}"})
+    _write(tmp_path, {"book/uses.ipynb": "{}"})
     assert packs.write_packs(copy.deepcopy(config), tmp_path) == config
     _write(tmp_path, {f"book/{page}.ipynb": "{}" for page in packs.PACKED} | {"_build/packs/older.js": ""})
     written = packs.write_packs(copy.deepcopy(config), tmp_path)["sphinx"]["config"]["html_static_path"]
     assert written == ["book/style", "_build/packs"]
     found = {pack.name: pack.stat().st_size for pack in (tmp_path / "_build/packs").iterdir()}
-    assert found.keys() == {"waves-network.js", "simplex-network.js"} and max(found.values()) < 1.5e6
+    assert found.keys() == {"waves-network.js", "simplex-network.js", "squeezed-network.js"}
+    assert max(found.values()) < 2.5e6
 
 
 def test_the_entries_of_the_glossary_come_as_a_script(tmp_path: Path):

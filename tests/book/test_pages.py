@@ -217,6 +217,7 @@ def test_the_widget_works_from_a_file(name: str, site: str, book: Book, visit: A
         ("1_waves", "waves-network", "It sees"),
         ("2_cantor", "simplex-network", "It says"),
         ("3_simplex", "simplex-network", "It says"),
+        ("4_gauge", "squeezed-network", "It sees"),
     ],
 )
 def test_a_trained_network_runs_in_its_page(

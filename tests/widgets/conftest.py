@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mobius_lib import widgets
+from mobius_lib.runs.gauge import squeezed
 from mobius_lib.runs.simplex import network as david
 from mobius_lib.runs.waves import network
 from mobius_lib.widgets.pack import Packed
@@ -181,7 +182,14 @@ class DavidOfTheBook(widgets.SimplexNetwork):
         return david.explorer(**traits)
 
 
-NETWORKS = {"waves_network": OfTheBook, "simplex_network": DavidOfTheBook}
+class SqueezedOfTheBook(widgets.GaugeNetwork):
+    """The same of chapter 4."""
+
+    def __new__(cls, **traits: Any) -> Any:
+        return squeezed.explorer(**traits)
+
+
+NETWORKS = {"waves_network": OfTheBook, "simplex_network": DavidOfTheBook, "gauge_network": SqueezedOfTheBook}
 PATIENCE = 300_000  # ms: a quiet machine counts 500 pictures in seconds, a busy one in minutes
 
 

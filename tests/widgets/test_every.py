@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from traitlets import TraitError
 
+from mobius_lib.widgets.gauge_network import FORMS
+
 GLIDE = 800  # ms: a zoom takes 350
 
 BAD = {
@@ -86,6 +88,12 @@ BAD = {
         ("picture", 500, "picture is a row from 0 to 499; got 500."),
         ("view", "corners", "view must be one of basins, staircase; got 'corners'."),
     ],
+    "gauge_network": [
+        ("form", "L6", f"form must be one of {', '.join(FORMS)}; got 'L6'."),
+        ("bits", 3, "bits must be one of 2, 4, 8; got 3."),
+        ("where", "stem", "where must be one of all, pointwise, twists, 3 x 3; got 'stem'."),
+        ("picture", 500, "picture is a row from 0 to 499; got 500."),
+    ],
 }
 """Of each chapter: a trait, a value that it cannot have, and the sentence."""
 
@@ -114,6 +122,7 @@ NUMPY = {
     "gauge": [("terms", np.uint8(4), 4), ("places", np.array([2, 0, 1]), [2, 0, 1])],
     "twistor": [("circle", np.float32([1, 2, 0.5]), [1.0, 2.0, 0.5])],
     "waves_network": [("omega", np.arange(6), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), ("block", np.int64(2), 2)],
+    "gauge_network": [("bits", np.int64(4), 4)],
     "simplex_network": [("mix", np.arange(3), [0.0, 1.0, 2.0]), ("picture", np.int64(2), 2)],
 }
 """Of each chapter: a trait, numbers of NumPy, and what they are in JSON."""
@@ -140,6 +149,7 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
         ("twistor", 30),
         ("waves_network", 29),
         ("simplex_network", 31),
+        ("gauge_network", 27),
     ],
 )
 def test_the_page_stores_little_per_widget(explorers, chapter: str, kilobytes: int) -> None:
@@ -287,6 +297,7 @@ FITS = {
     ),
     "waves_network": Fit(1, "one.set('alpha', Array(6).fill(-5.22))"),  # loaded: in its own test
     "simplex_network": Fit(1, "one.set('tau', 1e-9)"),
+    "gauge_network": Fit(1, "one.set('form', 'quantised')"),
 }
 
 
@@ -329,6 +340,7 @@ SET = {
     "twistor": {"matrix": [[1.5, 0.25], [0, -1], [0.5, 0], [1, 1]], "circle": [-1, 0.5, 1.25], "time": 1.75},
     "waves_network": {"omega": [0, 1, 2, 3, 4, 5.5], "block": 2, "picture": -1, "drawn": [0, 255] * 392},
     "simplex_network": {"mix": [0.25, 0, 1], "alpha": -0.25, "tau": 0.0123, "picture": 499},
+    "gauge_network": {"form": "svd", "bits": 4, "where": "3 x 3", "picture": 77},
 }
 """Of each chapter: values that its reader can bring about."""
 
