@@ -20,16 +20,18 @@ function build(tools, ends) {
     const value = trait === "bits" ? +name : name, note = el("small");
     return { value, note, b: button(() => write({ [trait]: value }), word, note) };
   });
-  const intro = el("p.mw-note"), load = loader(tools, model, start, fail), canvas = el("canvas"), seen = el("p.mw-read");
-  const kind = el("strong"), rest = el("span"), bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" });
-  const forms = choice("form", FORMS), bits = choice("bits", Object.fromEntries(Object.keys(sizes.svd).map((n) => [n, n])));
-  const where = choice("where", Object.fromEntries(["all", ...model.get("parts")].map((part) => [part, WHERE[part] ?? part])));
+  const intro = el("p.mw-note"), load = loader(tools, model, start, fail), canvas = el("canvas");
+  const seen = el("p.mw-read"), kind = el("strong"), rest = el("span");
+  const bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" });
+  const words = (list) => Object.fromEntries(list.map((each) => [each, WHERE[each] ?? each]));
+  const forms = choice("form", FORMS), bits = choice("bits", words(Object.keys(sizes.svd)));
+  const where = choice("where", words(["all", ...model.get("parts")]));
   const thumbs = group("mw-thumbs", "Held-out pictures", []);
   const wrong = button(() => write({ picture: nextWrong(known.get(shown) ?? [], facts.labels, model.get("picture")) }),
     "One it gets wrong");
   const body = el("div", { hidden: true }, el("p.mw-say", {}, kind, rest), bar,
     group("mw-five", "What stands for the matrices", forms.map((f) => f.b)),
-    group("mw-pair", "Bits a weight, at most", bits.map((f) => f.b)),
+    group("mw-third", "Bits a weight, at most", bits.map((f) => f.b)),
     group("mw-quarter", "Which layers", where.map((f) => f.b)), thumbs, group("mw-pair", "Further pictures", [wrong]));
   const nodes = [intro, load, el("div.mw-grid", {}, el("div.mw-plot", {}, canvas, seen), body)];
 
@@ -56,7 +58,7 @@ function build(tools, ends) {
   const rowOf = (row) => pixels.subarray(row * size, (row + 1) * size);
   const rightly = (key) => known.get(key).filter((c, i) => c === facts.labels[i]).length / total;
 
-  function ask(settings, row) { // the picture first; then, where they are new, all that is held out, as trained before others
+  function ask(settings, row) { // the picture first; then, where they are new, all that is held out; as trained before all
     const open = [settings, dense].find((each) => !logits.has(keyOf(each) + row));
     if (open && !busy) { // one at a time: what a reader passes by is not computed
       busy = true;
@@ -100,7 +102,8 @@ function build(tools, ends) {
     if (!W) return "";
     const settings = settingsOf(s), first = keyOf(dense);
     shown = keyOf(settings);
-    update(intro, "textContent", failure || (workers ? "" : "Chapter 1’s network. Once loaded, it runs in this page, on your own device."));
+    update(intro, "textContent", failure || (workers ? ""
+      : "Chapter 1’s network. Once loaded, it runs in this page, on your own device."));
     if (workers && !failure) ask(settings, s.picture);
     for (const [trait, list] of Object.entries({ form: forms, bits, where })) for (const { b, value, note } of list) {
       const key = keyOf(settingsOf({ ...s, [trait]: value }));
@@ -119,13 +122,17 @@ function build(tools, ends) {
     if (s.form === DENSE) told += ", with all matrices as they were trained.";
     else {
       const [count, weights, layers] = sizes[s.form][s.bits][s.where];
-      told += `${known.has(first) ? `; as trained ${share(rightly(first))}` : ""}. ${FORMS[s.form]} stands for ${layers} of the ` +
-        `${Object.values(facts.kinds).filter((k) => s.where === "all" || s.where === k).length} matrices: ${num(count / weights, 1)} bits a weight, ` +
+      const there = Object.values(facts.kinds).filter((k) => s.where === "all" || s.where === k).length;
+      told += `${known.has(first) ? `; as trained ${share(rightly(first))}` : ""}. ${FORMS[s.form]} stands for ` +
+        `${layers} of the ${there} matrices: ${num(count / weights, 1)} bits a weight, ` +
         `${num((32 * weights) / count, 1)} times smaller.`;
     }
     update(rest, "textContent", told);
     const own = logits.get(shown + s.picture), label = facts.labels[s.picture];
-    if (!own) return "";
+    if (!own) {
+      update(seen, "textContent", "Reading …");
+      return "";
+    }
     const p = softmax(own), top = p.indexOf(Math.max(...p));
     update(seen, "textContent", `It sees: ${names[top]}, ${pct(p[top])}` + (top === label ? ", and that is right."
       : `; it is: ${names[label]}, to which it gives ${pct(p[label])}.`));
@@ -133,7 +140,7 @@ function build(tools, ends) {
   }
 
   function draw(W, s, settings) {
-    const left = 34, right = 8, top = workers ? names.length * LINE + 30 : 20, foot = top + 150, H = foot + 34;
+    const left = 42, right = 8, top = workers ? names.length * LINE + 30 : 20, foot = top + 150, H = foot + 34;
     const { g, color, style, line, text, dot } = pen(canvas, W, H), label = facts?.labels[s.picture];
     const own = logits.get(shown + s.picture), before = logits.get(keyOf(dense) + s.picture);
     if (workers) {
@@ -148,32 +155,38 @@ function build(tools, ends) {
         if (!down) text(pct(p), from + p * (W - from - 44) + 6, c * LINE + 8);
       });
     }
-    const px = (b) => left + ((Math.log2(b) - LEAST) / (MOST - LEAST)) * (W - left - right - 20), py = (v) => foot - v * (foot - top);
+    const px = (b) => left + ((Math.log2(b) - LEAST) / (MOST - LEAST)) * (W - left - right - 20);
+    const py = (v) => foot - v * (foot - top);
     style("line", 1);
     for (const v of [0, 0.5, 1]) {
       line(left, py(v), W - right, py(v));
       text(pct(v), left - 4, py(v), "right");
     }
     for (let b = LEAST; b <= MOST; b++) text(String(2 ** b), px(2 ** b), foot + 12, "center");
-    text("bits a weight" + (s.where === "all" ? "" : `, ${WHERE[s.where] ?? s.where} alone`) + "; above, pictures named rightly", left, foot + 27);
+    text("bits a weight" + (s.where === "all" ? "" : `, ${WHERE[s.where] ?? s.where} alone`), left, foot + 27);
+    text("held-out pictures named rightly", left, top - 12);
     if (known.has(keyOf(dense))) {
       style("dim", 1, [4, 4]);
       line(left, py(rightly(keyOf(dense))), W - right, py(rightly(keyOf(dense))));
       dot(px(32), py(rightly(keyOf(dense))), 4.5, "fg");
     }
-    for (const form of Object.keys(sizes)) for (const most of Object.keys(sizes[form])) {
-      const point = { form, bits: +most, where: s.where }, key = keyOf(point);
-      if (!known.has(key)) continue;
-      const [x, y] = [px(bitsOf(point)), py(rightly(key))], hue = form[0] === "L" ? "l" : "r";
-      dot(x, y, key === shown ? 6 : 4, hue);
-      text(FORMS[form], clamp(x, left + 24, W - 30), y - 11, "center", key === shown ? "fg" : "dim");
+    const points = Object.keys(sizes).flatMap((form) => Object.keys(sizes[form]).map((most) =>
+      ({ form, bits: +most, where: s.where }))).filter((p) => known.has(keyOf(p)));
+    const places = [], chosen = (p) => keyOf(p) === shown;
+    for (const p of points.sort((a, b) => chosen(b) - chosen(a))) {
+      const [x, y] = [px(bitsOf(p)), py(rightly(keyOf(p)))];
+      dot(x, y, chosen(p) ? 6 : 4, p.form[0] === "L" ? "l" : "r");
+      if (places.some(([u, v]) => Math.abs(u - x) < 46 && Math.abs(v - y) < 14)) continue; // no name over another
+      places.push([x, y]);
+      text(FORMS[p.form], clamp(x, left + 24, W - 30), y - 11, "center", chosen(p) ? "fg" : "dim");
     }
     if (!known.size) text(workers ? "Counting …" : "Each form that you try leaves its dot here.", left + 8, py(0.25));
   }
 
   ends.push(() => workers?.close());
   const from = (list) => (v) => list.some(({ value }) => value === v);
-  const valid = { form: from(forms), bits: from(bits), where: from(where), picture: (v) => Number.isInteger(v) && v >= 0 && v < total };
+  const picture = (v) => Number.isInteger(v) && v >= 0 && v < total;
+  const valid = { form: from(forms), bits: from(bits), where: from(where), picture };
   return { nodes, canvas, paint, title: "What the squeezed network sees, and how often it is right", valid };
 }
 

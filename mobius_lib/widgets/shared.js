@@ -97,9 +97,9 @@ function keeper() {
 
 const arrowOf = (e) => ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] })[e.key];
 
-// What a reader may take along of a widget: an address that brings its values back, its picture, and the Python that makes
-// it. `own` is the model, `rows` its sliders. `valid` says of further traits whether a value that an address brings is one
-// (and of a value, whether it has the form of the first); a trait with neither stays out of addresses.
+// What a reader may take along of a widget: an address that brings its values back, its picture, and the Python that
+// makes it. `own` is the model, `rows` its sliders. `valid` says of further traits whether what an address brings is a
+// value (it is told whether that has the form of the first one); a trait with neither stays out of addresses.
 function souvenirs({ own, traits, rows, valid, write, button, root, live, title, paint }) {
   const start = Object.fromEntries(traits.map((k) => [k, structuredClone(own.get(k))]));
   const changed = (k) => JSON.stringify(own.get(k)) !== JSON.stringify(start[k]), flat = (v) => [v].flat(Infinity);
@@ -108,7 +108,8 @@ function souvenirs({ own, traits, rows, valid, write, button, root, live, title,
   const alike = (v, like) => Array.isArray(like) ? v.length === like.length && like.every((each, i) => alike(v[i], each))
     : typeof v === typeof like && (typeof v !== "number" || Number.isFinite(v));
   const within = (k, v) => rows.filter((r) => r.trait === k).every(({ i, low, high, step, log }) => {
-    const of = (all) => flat(i === null ? all : all[i]), ends = log ? [0.99 * 10 ** low, 1.01 * 10 ** high] : [low, high];
+    const of = (all) => flat(i === null ? all : all[i]);
+    const ends = log ? [0.99 * 10 ** low, 1.01 * 10 ** high] : [low, high];
     return of(v).every((x) => x >= Math.min(ends[0], ...of(start[k])) && x <= Math.max(ends[1], ...of(start[k])) &&
       (log || step !== 1 || Number.isInteger(x)));
   });
@@ -164,7 +165,8 @@ function souvenirs({ own, traits, rows, valid, write, button, root, live, title,
     let y = 8;
     const put = (line, size, of, weight) => {
       y += 1.4 * size;
-      parts.push(`<text x="16" y="${y}" font-size="${size}" font-weight="${weight}" fill="${color(of)}">${safe(line)}</text>`);
+      parts.push(`<text x="16" y="${y}" font-size="${size}" font-weight="${weight}" fill="${color(of)}">` +
+        `${safe(line)}</text>`);
     };
     const say = (words, size = 12, of = "dim", weight = 400) => { // lines no wider than the pictures
       let line = "";
@@ -186,13 +188,16 @@ function souvenirs({ own, traits, rows, valid, write, button, root, live, title,
         const cx = 16 + pin.offsetLeft + pin.offsetWidth / 2, cy = y + pin.offsetTop + pin.offsetHeight / 2;
         parts.push(`<rect x="${cx - r}" y="${cy - r}" width="${2 * r}" height="${2 * r}" rx="${mark ? 5 : r}" ` +
           `fill="${getComputedStyle(face).backgroundColor}" stroke="${color("bg")}" stroke-width="2"/>` + (mark ?
-          `<text x="${cx}" y="${cy + 4}" font-size="12" text-anchor="middle" fill="${color("bg")}">${safe(mark)}</text>` : ""));
+          `<text x="${cx}" y="${cy + 4}" font-size="12" text-anchor="middle" fill="${color("bg")}">` +
+          `${safe(mark)}</text>` : ""));
       }
       y += h + 8;
     }
     paint(); // for the screen again
-    const seen = (of) => [...root.querySelectorAll(of)].filter((e) => e.offsetParent && !e.closest("details:not([open])"));
-    say(seen("label").map((e) => `${e.firstChild.textContent} ${e.querySelector("output").textContent}`).join("; "), 12, "fg");
+    const seen = (of) => [...root.querySelectorAll(of)]
+      .filter((e) => e.offsetParent && !e.closest("details:not([open])"));
+    const told = seen("label:has(output)").map((e) => `${e.firstChild.textContent} ${e.querySelector("output").textContent}`);
+    say(told.join("; "), 12, "fg");
     for (const e of seen("p")) say(e.textContent);
     return `<svg xmlns="http://www.w3.org/2000/svg" width="${W + 32}" height="${y + 12}" role="img" ` +
       `font-family="${safe(css.fontFamily)}"><title>${safe(title)}</title><desc>${safe(said || title)}</desc>` +
@@ -231,14 +236,15 @@ function souvenirs({ own, traits, rows, valid, write, button, root, live, title,
     }),
     keep("Copy Python", (b) => copy(python(), b)),
   ];
-  root.firstChild.append(el("div.mw-keep", { role: "group", ariaLabel: "Take it along" }, ...offers.slice(inBook ? 0 : 1)));
+  const inside = offers.slice(inBook ? 0 : 1);
+  root.firstChild.append(el("div.mw-keep", { role: "group", ariaLabel: "Take it along" }, ...inside));
   return { found, reset, close: () => views.delete(name) };
 }
 
 const REST = 160; // ms without a change, until what was drawn quickly is drawn well
 
-// `build` gets the tools below and returns { nodes, canvas, paint, title, valid }. `paint`, called with all traits, the time and
-// whether to be quick (a slider is on its way), draws, and returns the picture in words, or nothing where it is hidden.
+// `build` gets the tools below and returns { nodes, canvas, paint, title, valid }. `paint`, called with all traits, the time
+// and whether to be quick (a slider is on its way), draws, and returns the picture in words, or nothing where it is hidden.
 // `readable` says the value of a slider; `valid` is of `souvenirs`.
 function mount({ model, el: host }, traits, readable, build) {
   const off = [], rows = []; // off: what has to be undone when the view goes
@@ -295,7 +301,8 @@ function mount({ model, el: host }, traits, readable, build) {
     moved = -REST;
     return show(performance.now());
   };
-  const kept = souvenirs({ own: model.real ?? model, traits, rows, valid, write, button, root, live, title, paint: atOnce });
+  const own = model.real ?? model;
+  const kept = souvenirs({ own, traits, rows, valid, write, button, root, live, title, paint: atOnce });
   let linked = Object.keys(kept.found).length > 0; // values that an address brought wait to be seen
   if (linked) write(kept.found);
 

@@ -1,5 +1,5 @@
-// Chapter 4's network in a worker: other matrices from what is kept of them (mobius_lib.widgets.gauge_network.rebuilt), and
-// the network with them folded (mobius_lib.waves.fast.fold).
+// Chapter 4's network in a worker: other matrices from what is kept of them (mobius_lib.widgets.gauge_network.rebuilt),
+// and the network with them folded (mobius_lib.waves.fast.fold).
 
 const turned = (x, rows) => x.map((_, i) => x[(i % rows) * (x.length / rows) + Math.floor(i / rows)]); // transposed
 
@@ -62,11 +62,12 @@ export function folded(all) { // the inference form of a state dict
     const [at, rest] = name.split(".lens.");
     if (rest && !rest.startsWith("twist")) out[`${at}.gate.lens.${rest}`] = all[name];
     if (!name.endsWith(".conv.1.weight")) continue;
-    const block = name.slice(0, -"conv.1.weight".length), { data, shape: [C] } = all[name], [scale, shift] = norm(block + "conv.2");
+    const block = name.slice(0, -"conv.1.weight".length), { data, shape: [C] } = all[name];
+    const [scale, shift] = norm(block + "conv.2"), scaled = data.map((v, i) => v * scale[Math.floor(i / C)]);
     const into = turn(block + "lens.twist_in"), left = 1 - sigmoid(one(block + "residual_weight"));
     const mask = numbers(block + "thirds_mask");
     out[block + "depthwise.weight"] = all[block + "conv.0.weight"];
-    put(block + "matrix.weight", [C, C], matrix(into, turned(data.map((v, i) => v * scale[Math.floor(i / C)]), C), null, C, C, C));
+    put(block + "matrix.weight", [C, C], matrix(into, turned(scaled, C), null, C, C, C));
     put(block + "matrix.bias", [C], matrix(into, shift, null, C, C, 1));
     put(block + "out.weight", [C, C], turn(block + "lens.twist_out").map((v, i) => left * mask[Math.floor(i / C)] * v));
     put(block + "keep", [], [1 - left]);
@@ -90,8 +91,9 @@ function settled({ form, bits, where }) {
     const weight = base[name + ".weight"], own = (part) => kept[`${form}.${bits}.${name}.${part}`];
     all[name + ".weight"] = { shape: weight.shape, data: rebuilt(form, weight, own, bits) };
   }
-  const blocks = Object.keys(base).filter((name) => name.endsWith(".lens.omega")).map((name) => name.slice(0, -5)).sort();
-  const settings = Object.fromEntries(["omega", "alpha", "xor_weight"].map((k) => [k, blocks.map((at) => base[at + k].data[0])]));
+  const lenses = Object.keys(base).filter((name) => name.endsWith(".lens.omega")).map((name) => name.slice(0, -5)).sort();
+  const own = (k) => lenses.map((at) => base[at + k].data[0]);
+  const settings = Object.fromEntries(["omega", "alpha", "xor_weight"].map((k) => [k, own(k)]));
   return made = { key, net: assembled(folded(all)), settings };
 }
 
