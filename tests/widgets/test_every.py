@@ -149,7 +149,7 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
         ("twistor", 30),
         ("waves_network", 29),
         ("simplex_network", 31),
-        ("gauge_network", 27),
+        ("gauge_network", 28),
     ],
 )
 def test_the_page_stores_little_per_widget(explorers, chapter: str, kilobytes: int) -> None:
