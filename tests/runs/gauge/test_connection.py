@@ -9,10 +9,11 @@ from torch import nn
 
 from mobius_lib.gauge import MetaMobiusLinear, at_bits, relative_error
 from mobius_lib.gauge.bits import FLOAT_BITS
-from mobius_lib.runs import execute, get_run
+from mobius_lib.runs import get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import connection
 from mobius_lib.runs.gauge.cooccurrence import mean_of_windows, parted
+from tests.runs.computed import two_seeds
 
 SIZES = connection.Sizes(60, 4, 80, 8, encoder=False)
 
@@ -26,14 +27,7 @@ def data() -> Data:
 
 @pytest.fixture(scope="module")
 def record(data) -> dict:
-    torch.set_num_threads(1)
-    run = replace(
-        get_run("gauge-connection"),
-        at_scale=None,
-        data=lambda: data,
-        compute=lambda data, seed: connection.compute(data, seed, SIZES),
-    )
-    return execute(run, "quick", seeds=2, progress=False)
+    return two_seeds("gauge-connection", connection.compute, SIZES, data=lambda: data)
 
 
 def test_what_the_record_says(record):

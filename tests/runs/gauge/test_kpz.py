@@ -8,10 +8,11 @@ import torch
 
 from mobius_lib.gauge import log_cooccurrence
 from mobius_lib.gauge.widths import continuous_fits, exponent_of
-from mobius_lib.runs import execute, get_run
+from mobius_lib.runs import get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import kpz
 from mobius_lib.runs.gauge.measures import held_out_places
+from tests.runs.computed import two_seeds
 
 SIZES = kpz.Sizes(120, 5, 2)
 
@@ -25,14 +26,7 @@ def data() -> Data:
 
 @pytest.fixture(scope="module")
 def record(data) -> dict:
-    torch.set_num_threads(1)
-    run = replace(
-        get_run("gauge-kpz"),
-        at_scale=None,
-        data=lambda: data,
-        compute=lambda data, seed: kpz.compute(data, seed, SIZES),
-    )
-    return execute(run, "quick", seeds=2, progress=False)
+    return two_seeds("gauge-kpz", kpz.compute, SIZES, data=lambda: data)
 
 
 def test_what_the_record_says(record, data):

@@ -2,17 +2,17 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from mobius_lib.gauge.compress import replaced
-from mobius_lib.runs import execute, get_run
+from mobius_lib.runs import execute
 from mobius_lib.runs.gauge import lens as gauge_lens
 from mobius_lib.runs.gauge.forms import ARMS
 from mobius_lib.runs.waves import features as waves_features
+from tests.runs.computed import two_seeds
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +88,7 @@ def chapter(tiny_module):
 @pytest.fixture(scope="module")
 def record(chapter) -> dict:
     sizes = gauge_lens.Sizes("quick", None, (2, 8))
-    run = replace(
-        get_run("gauge-lens"),
-        at_scale=None,
-        data=chapter.load,
-        compute=lambda data, seed: gauge_lens.compute(data, seed, sizes),
-        facts=lambda: gauge_lens.facts(sizes),
-    )
-    return execute(run, "quick", seeds=2, progress=False)
+    return two_seeds("gauge-lens", gauge_lens.compute, sizes, data=chapter.load, facts=lambda: gauge_lens.facts(sizes))
 
 
 def test_the_untouched_network_is_the_one_of_chapter_1(record, chapter):

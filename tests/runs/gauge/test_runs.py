@@ -18,6 +18,7 @@ from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import cooccurrence as gauge_cooccurrence
 from mobius_lib.runs.gauge import network as gauge_network
 from mobius_lib.runs.gauge.measures import BLOCK, MIXTURES, Bigrams, Neighbours, held_out_places
+from tests.runs.computed import two_seeds
 
 SIZES = gauge_cooccurrence.Sizes(30, (2, 8), widths=5)
 
@@ -40,13 +41,7 @@ def data_of(tokens: torch.Tensor) -> Data:
 
 @pytest.fixture(scope="module")
 def record() -> dict:
-    run = replace(
-        get_run("gauge-cooccurrence"),
-        at_scale=None,
-        data=lambda: data_of(made()),
-        compute=lambda data, seed: gauge_cooccurrence.compute(data, seed, SIZES),
-    )
-    return execute(run, "quick", seeds=2, progress=False)
+    return two_seeds("gauge-cooccurrence", gauge_cooccurrence.compute, SIZES, data=lambda: data_of(made()))
 
 
 # What is measured.
@@ -218,13 +213,8 @@ def network_record() -> dict:
     y = torch.arange(2_200) % 5
     x = 4 * torch.eye(5, 24)[y] + torch.randn(2_200, 24, generator=generator)
     sizes = gauge_network.Sizes(epochs=50, rows=None, terms=(8, 24))
-    run = replace(
-        get_run("gauge-network"),
-        at_scale=None,
-        data=lambda: Data((x[:2_000], y[:2_000]), (x[2_000:], y[2_000:])),
-        compute=lambda data, seed: gauge_network.compute(data, seed, sizes),
-    )
-    return execute(run, "quick", seeds=2, progress=False)
+    data = Data((x[:2_000], y[:2_000]), (x[2_000:], y[2_000:]))
+    return two_seeds("gauge-network", gauge_network.compute, sizes, data=lambda: data)
 
 
 def test_what_is_replaced_in_the_network():
