@@ -1,4 +1,8 @@
-"""What the laws of every chapter have in common: how they are called, found and compared."""
+"""What the laws of every chapter have in common: how they are called, found and compared.
+
+A law draws its inputs from a seed and asserts itself. The chapter runs its laws in its cells, and the unit tests run
+them over more seeds and both precisions. Every tolerance says why it is as large as it is.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,4 @@
-"""What must be true of the functions in `math.py`: each law draws positions from a seed and asserts itself.
-
-The chapter runs these functions in its cells, and the unit tests run them over more seeds and both precisions. A law
-raises AssertionError where it does not hold, and returns nothing. Every tolerance says why it is as large as it is.
+"""What must be true of the functions in `math.py`, as laws (see `mobius_lib.lawful`).
 
 Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """

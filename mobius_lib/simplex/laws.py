@@ -1,8 +1,4 @@
-"""What must be true of the functions in `math.py`: each law draws its inputs from a seed and asserts itself.
-
-The chapter runs these functions in its cells, and the unit tests run them over more seeds and both precisions. A law
-raises AssertionError where it does not hold, and returns nothing. Tolerances are multiples of the rounding unit of the
-precision; each says why.
+"""What must be true of the functions in `math.py`, as laws (see `mobius_lib.lawful`).
 
 Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """

@@ -1,7 +1,7 @@
-"""What must be true of the functions in `math.py`, and of every module that says it is causal or can stream.
+"""What must be true of the functions in `math.py`, as laws (see `mobius_lib.lawful`), and of modules.
 
-Each law of `LAWS` draws from a seed and asserts itself; the chapter runs them in its cells and the unit tests over more
-seeds and both precisions. `causal`, `moved`, `streams`, `alone`, `images_apart` and `in_parts` are laws of a module.
+`causal`, `moved`, `streams`, `alone`, `images_apart` and `in_parts` are laws of every module that says it is causal or
+can stream.
 
 Source: the laws are stated in the docstrings of `math.py`; the checks are ours.
 """

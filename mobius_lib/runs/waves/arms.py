@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.runs.base import Arm
-from mobius_lib.waves import GELUTwin, MobiusLens, MobiusNet, lens_readings, lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusLens, MobiusNet, lens_readings, lens_state
 from mobius_lib.waves.fast.products import matrix
 from mobius_lib.waves.lens import GELULens, twist_matrix
 
@@ -73,6 +73,16 @@ class SwiGLULens(GELULens):
         inner = round(2 * dim / 3)
         self.linear_in, self.linear_out = nn.Linear(dim, 2 * inner, bias=False), nn.Linear(inner, dim, bias=False)
         self.activation = SwiGLU()
+
+
+def lens(classes: int) -> nn.Module:
+    """The network of seed 001's distillation, which takes rows of 768 as pictures of 24 x 32."""
+    return MobiusNet(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])
+
+
+def gelu(classes: int) -> nn.Module:
+    """Its twin."""
+    return GELUTwin(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])
 
 
 def arms(

@@ -20,8 +20,8 @@ from mobius_lib.files import reason
 from mobius_lib.fingerprint import known_by
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.room import published_needs
-from mobius_lib.runs.waves import ABOUT
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.waves import ABOUT, arms
+from mobius_lib.waves import lens_readings, lens_state
 
 WEIGHTS_REPO = "AbstractPhil/mobiusnet-distillations"
 WEIGHTS_FILE = "checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/checkpoints/best_model.safetensors"
@@ -44,12 +44,7 @@ def _pictures(stored: Stored) -> tuple[Tensor, Tensor]:
     return known_by(stored.x.view(-1, 1, 24, 32), stored.x), stored.y
 
 
-def lens() -> nn.Module:
-    return MobiusNet(num_classes=1000, **PRESETS["mobius_tiny_s_clip"])
-
-
-def gelu() -> nn.Module:
-    return GELUTwin(num_classes=1000, **PRESETS["mobius_tiny_s_clip"])
+lens, gelu = partial(arms.lens, 1000), partial(arms.gelu, 1000)
 
 
 def published() -> nn.Module:

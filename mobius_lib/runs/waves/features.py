@@ -7,14 +7,13 @@ Deviations: chapter 1, "The reproduction".
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.runs.base import Data, Run, with_more_test_rows
 from mobius_lib.runs.waves import ABOUT
+from mobius_lib.runs.waves import arms as waves_arms
 from mobius_lib.runs.waves.arms import arms, logistic, readings, state
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
+from mobius_lib.waves import PRESETS
 
 CLASSES = 10
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
@@ -27,12 +26,7 @@ def load() -> Data:
     return Data((x.view(-1, 1, 24, 32), y), (x_test.view(-1, 1, 24, 32), y_test), digests("features"))
 
 
-def lens() -> nn.Module:
-    return MobiusNet(num_classes=CLASSES, **PRESETS["mobius_tiny_s_clip"])
-
-
-def gelu() -> nn.Module:
-    return GELUTwin(num_classes=CLASSES, **PRESETS["mobius_tiny_s_clip"])
+lens, gelu = partial(waves_arms.lens, CLASSES), partial(waves_arms.gelu, CLASSES)
 
 
 def linear_probe(data: Data) -> dict[str, Any]:

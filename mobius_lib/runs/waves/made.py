@@ -6,13 +6,11 @@ Source: seed 001 for networks and recipe; the data are ours.
 from dataclasses import replace
 from functools import partial
 
-from torch import nn
-
 from mobius_lib.fingerprint import known_by
 from mobius_lib.runs import made
 from mobius_lib.runs.base import Data, Run
-from mobius_lib.runs.waves import ABOUT
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.waves import ABOUT, arms
+from mobius_lib.waves import lens_readings, lens_state
 
 DIM = 768
 
@@ -24,20 +22,12 @@ def load(scale: str) -> Data:
     return replace(data, train=train, test=test)
 
 
-def lens(classes: int) -> nn.Module:
-    return MobiusNet(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])
-
-
-def gelu(classes: int) -> nn.Module:
-    return GELUTwin(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])
-
-
 def at_scale(scale: str) -> Run:
     """The run with data and networks at the sizes of that scale."""
     classes = made.SIZES[scale].classes
     return Run(
         **vars(ABOUT["waves-made"]),
-        arms={"lens": partial(lens, classes), "gelu": partial(gelu, classes)},
+        arms={"lens": partial(arms.lens, classes), "gelu": partial(arms.gelu, classes)},
         data=partial(load, scale),
         needs=partial(made.needs, scale, DIM) if scale == "full" else None,
         extra=partial(made.bayes, scale, DIM),

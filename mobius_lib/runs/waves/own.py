@@ -4,14 +4,14 @@ A row of the file is laid out as the picture that is nearest to a square: 768 nu
 """
 
 import math
+from functools import partial
 
 from torch import Tensor, nn
 
 from mobius_lib.runs.about import OWN, RunError, Scale
 from mobius_lib.runs.base import Arm, Run, nothing
 from mobius_lib.runs.waves import ABOUT
-from mobius_lib.runs.waves.arms import readings, state
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
+from mobius_lib.runs.waves.arms import gelu, lens, readings, state
 
 SMALLEST = 4
 """Height of a picture of features: two stages halve it."""
@@ -56,8 +56,8 @@ def run(dim: int, classes: int) -> Run:
         about.summary,
         {OWN: Scale(epochs=20, batch_size=64, lr=1e-3, note="all rows of your own features")},
         arms={
-            "lens": Arm(lambda: MobiusNet(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])),
-            "gelu": Arm(lambda: GELUTwin(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])),
+            "lens": Arm(partial(lens, classes)),
+            "gelu": Arm(partial(gelu, classes)),
             "linear": Arm(lambda: nn.Sequential(nn.Flatten(), nn.Linear(dim, classes)), rates=(LINEAR_RATE,)),
         },
         data=nothing,
