@@ -63,11 +63,13 @@ export function fit(row, mu, sigma) {
 }
 
 // Whole positions: each Gaussian where it takes most of what the others leave, then each taken out and chosen again.
-export function pursue(row, sigma, rounds = 2) {
-  const size = row.length, n = sigma.length, mu = [];
-  for (let step = 0; step < rounds * n; step++) {
+// Roughly: chosen once, at every other position, by a basis that grows by one vector in each step.
+export function pursue(row, sigma, rough = false) {
+  const size = row.length, n = sigma.length, mu = [], grown = [];
+  for (let step = 0; step < (rough ? n : 2 * n); step++) {
     const k = step % n, others = mu.map((_, i) => i).filter((i) => i !== k), reach = Math.ceil(8 * sigma[k]);
-    const basis = others.length ? span(bells(others.map((i) => mu[i]), others.map((i) => sigma[i]), size)) : [];
+    const basis = rough ? grown
+      : others.length ? span(bells(others.map((i) => mu[i]), others.map((i) => sigma[i]), size)) : [];
     const rest = Float64Array.from(row), qs = basis.map(({ q }) => q);
     const e = Float64Array.from({ length: 2 * size }, (_, d) => Math.exp(-(((d - size) / sigma[k]) ** 2) / 2));
     for (const q of qs) {
@@ -75,7 +77,7 @@ export function pursue(row, sigma, rounds = 2) {
       for (let j = 0; j < size; j++) rest[j] -= c * q[j];
     }
     let most = -1, at = 0;
-    for (let m = 0; m < size; m++) {
+    for (let m = 0; m < size; m += rough ? 2 : 1) {
       const low = Math.max(0, m - reach), high = Math.min(size - 1, m + reach), to = size - m;
       let square = 0, found = 0;
       for (let j = low; j <= high; j++) {
@@ -94,6 +96,14 @@ export function pursue(row, sigma, rounds = 2) {
       if (gain > most) [most, at] = [gain, m];
     }
     mu[k] = at;
+    if (!rough) continue;
+    const [q] = bells([at], [sigma[k]], size);
+    for (const p of qs) {
+      const c = dot2(q, p);
+      for (let j = 0; j < size; j++) q[j] -= c * p[j];
+    }
+    const left = Math.sqrt(dot2(q, q)) || 1;
+    grown.push({ q: q.map((v) => v / left) });
   }
   return mu;
 }
@@ -263,11 +273,11 @@ function build(tools) {
   function cascade(s, W, quick) {
     const places = placesOf(s), n = s.row.length, row = [], at = [], terms = Math.min(s.terms, n);
     places.forEach((place, column) => { [row[place], at[place]] = [s.row[column], column]; });
-    const of = (exponent) => {
-      const sigma = kpzWidths(s.sigma_0, terms, exponent), mu = pursue(row, sigma, quick && terms > 8 ? 1 : 2);
+    const rough = quick && terms > 4, of = (exponent) => {
+      const sigma = kpzWidths(s.sigma_0, terms, exponent), mu = pursue(row, sigma, rough);
       return { mu, sigma, ...fit(row, mu, sigma) };
     };
-    const shape = JSON.stringify([row, terms, s.sigma_0]), made = madeOf(shape + s.exponent, quick && terms > 8, () => of(s.exponent));
+    const shape = JSON.stringify([row, terms, s.sigma_0]), made = madeOf(shape + s.exponent, rough, () => of(s.exponent));
     if (shape !== stripOf) [strip, stripOf] = [[], shape];
     if (strip.length < EXPONENTS.length && !quick) { // at rest, one a frame
       strip.push(of(EXPONENTS[strip.length]).error);
