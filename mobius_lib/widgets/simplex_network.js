@@ -13,7 +13,7 @@ const SLIDERS = {
     MIX[1],
   ],
 };
-const SLICE = 50, CELLS = 140, FACE = 72, LINE = 17, BINS = 60; // rows a job; pixels of the map and of the picture
+const SLICE = 50, CELLS = 140, FACE = 72, LINE = 15, BINS = 60; // rows a job; pixels of the map and of the picture
 
 export const climb = (x, { alpha, tau }) => { const p = thirds(x, tau); return alpha * p[1] + p[2]; };
 
@@ -164,9 +164,9 @@ function build(tools, ends) {
       `${changed || "No"} answer${changed === 1 ? " differs" : "s differ"}.`);
     const answer = answers[s.picture];
     update(said, "textContent", `It says: ${names[answer]}` + (answer === label ? ", and that is right."
-      : `; it is: ${names[label]}.`) + (s.view === "basins" ? ""
+      : `; it is: ${names[label]}.`) + ` Picture ${s.picture}.` + (s.view === "basins" ? ""
       : ` Position x = ${num(seen.x[s.picture], 3)}, height c = ${num(c, 3)}.`));
-    const map = s.view === "basins", tall = map ? Math.min(innerWidth < 600 ? 0.7 * W : W, 380) : clamp(0.6 * W, 180, 280);
+    const map = s.view === "basins", tall = map ? Math.min(innerWidth < 600 ? 0.6 * W : W, 380) : clamp(0.6 * W, 180, 280);
     const drawn = pen(canvas, W, tall + 12 + LINE * (own.C + 1));
     (map ? basins : staircase)(drawn, s, W, tall, c, w, quick);
     bars(drawn, terms(own, seen, s.picture * own.C, c, w), W, tall + 12, label, answer);

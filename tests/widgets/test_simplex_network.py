@@ -294,6 +294,7 @@ def test_a_picture_is_chosen_and_a_wrong_one_found(loaded, shown: SimplexNetwork
     page.click("#one button:has-text('gets wrong')")
     page.rest()
     row = page.get("picture")
+    assert f" Picture {row}." in page.inner_text("#one .mw-read")
     assert shown.logits([row]).argmax() != shown._labels[row]
     assert f"it is: {shown.names[shown._labels[row]]}." in page.inner_text("#one .mw-read")
 
@@ -307,6 +308,8 @@ def test_loaded_it_fits_every_width_and_a_thumb(loaded, view: str, width: int) -
     heights = [height for height in page.fits(width) if height]
     assert len(heights) == CONTROLS
     assert min(heights) >= 44 or not phone
+    # what stays in view leaves the sliders half of a screen of 844 pixels
+    assert page.locator("#one .mw-plot").bounding_box()["height"] < 422 or not phone
 
 
 def test_every_control_has_a_name_of_its_own(loaded) -> None:
