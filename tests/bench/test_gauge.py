@@ -3,6 +3,8 @@
 import copy
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -84,3 +86,11 @@ def test_the_aims_are_computed(recorded):
             assert line.endswith(f": {word}")
             row = next(row for row in aims_table(bench.AIMS, record).splitlines() if aim.statement in row)
             assert f"| **{word}** |" in row
+
+
+def test_the_peak_of_a_process_is_its_own():
+    """And not that of the one that started it."""
+    held = b"x" * 2**31
+    code = "from mobius_lib.bench.gauge.ladder import _peak_bytes; print(_peak_bytes())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(said) < len(held)

@@ -4,10 +4,12 @@ Run as a process of its own (`python -m mobius_lib.bench.gauge.ladder 5000`), so
 and of nothing that was there before; it prints one line of JSON.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,6 +72,9 @@ def measure_apart(vocabulary: int | None) -> dict[str, Any]:
 
 
 def _peak_bytes() -> int | None:
+    with contextlib.suppress(OSError, ValueError, KeyError):  # Linux; there `getrusage` begins at the parent's peak
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) * 1024
     try:
         import resource
     except ImportError:  # Windows
