@@ -46,7 +46,7 @@ class Computer:
         self.parts: dict[tuple[str, int], dict[str, Any]] = {}
         """What has been made or read here, so that nothing is done, or its time counted, twice."""
 
-    def bar(self, seeds: int, searched: bool) -> AbstractContextManager[None]:
+    def bar(self, seeds: int, searched: bool, only: Collection[str] = ()) -> AbstractContextManager[None]:
         return nullcontext()  # nobody knows how far the run's own function is
 
     def choose_rates(self, searched: bool, only: Collection[str] = ()) -> tuple[dict[str, float], dict[str, Any]]:

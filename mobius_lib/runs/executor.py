@@ -121,7 +121,7 @@ def execute(
         print(f"By one step of each model, training takes about {hours:,.1f} hours here.", file=sys.stderr)
     started = time.perf_counter()
     arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms if not only or name in only}
-    with trainer.bar(seeds, searched):
+    with trainer.bar(seeds, searched, only):
         rates, tuning = trainer.choose_rates(searched, only)
         for seed in range(seeds):
             for name in arms:

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
@@ -84,13 +84,20 @@ class Trainer:
         self.predictions: dict[str, list[Tensor]] = {}
         """Arm to the class of every test row, a tensor for each seed, where the run keeps them."""
 
-    def bar(self, seeds: int, searched: bool) -> AbstractContextManager[None]:
+    def bar(self, seeds: int, searched: bool, only: Collection[str] = ()) -> AbstractContextManager[None]:
         """In a notebook, one bar for everything that is trained while it is open."""
         from mobius_lib.progress import one_bar
 
-        searches = sum(len(arm.rates) for arm in self.arms.values() if len(arm.rates) > 1) if searched else 0
-        trainings = searches + seeds * sum(arm.solve is None for arm in self.arms.values())
+        trainings = sum(own + tried for _, own, tried in self._trainings(seeds, searched, only))
         return one_bar(trainings if self.progress and self.settings.epochs else 0)
+
+    def _trainings(self, seeds: int, searched: bool, only: Collection[str]) -> Iterator[tuple[str, int, int]]:
+        """Arm, how often it is trained, and how many rates are tried for it at least."""
+        asked = only or self.arms
+        wanted = {self.arms[name].rate_of or name for name in asked}
+        for name, arm in self.arms.items():
+            tried = len(arm.rates) if searched and len(arm.rates) > 1 and name in wanted else 0
+            yield name, seeds if name in asked and arm.solve is None else 0, tried
 
     def choose_rates(self, searched: bool, only: Collection[str] = ()) -> tuple[dict[str, float], dict[str, Any]]:
         """The learning rate of every arm, and for those that were searched for: held-out accuracy of each candidate.
@@ -152,12 +159,11 @@ class Trainer:
         """What all trainings will take from the beginning, judging left out, by one float32 step of each arm."""
         steps = -(-len(self.data.train[1]) // self.settings.batch_size) * self.settings.epochs
         total = 0.0
-        for name, arm in self.arms.items():
-            if arm.solve is None and (not only or name in only):
-                trainings = seeds + (len(arm.rates) * self.run.search_epochs if searched and len(arm.rates) > 1 else 0)
+        for name, own, tried in self._trainings(seeds, searched, only):
+            if own + tried:
                 (taken,) = self._steps([name], rounds=1, printed=False).values()  # one model at a time is in memory
-                total += steps * taken["seconds"] * arm.epochs * trainings
-        return total
+                total += taken["seconds"] * self.arms[name].epochs * (own + tried * self.run.search_epochs)
+        return steps * total
 
     def _steps(self, names: Collection[str], **how: Any) -> dict[str, Any]:
         from mobius_lib.training import ResidentBatches

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from mobius_lib import progress
 from mobius_lib.datasets import paths
 from mobius_lib.datasets.feature_files import published_bytes
 from mobius_lib.errors import DataError
@@ -98,26 +99,29 @@ def test_checkpoints_take_what_was_told(large, tiny, tmp_path, monkeypatch):
     assert 0.95 * told < most[0] < 1.05 * told  # histories, names and TensorBoard's curves come on top
 
 
-def test_hours_are_told_before_anything_is_trained(large, tiny, monkeypatch, capsys):
-    """Of 90 rows in batches of 15 for three epochs, two seconds a step: 36 s an arm and seed; one arm has two rates."""
-    seen = []
+@pytest.mark.parametrize(("only", "trainings"), [((), 62), (("b",), 32), (("a",), 30)])
+def test_hours_are_told_before_anything_is_trained(large, tiny, monkeypatch, capsys, only, trainings):
+    """Of 90 rows in batches of 15 for three epochs, two seconds a step: 36 s an arm and seed; one arm has two rates,
+    each tried for half of that. The bar counts the same trainings."""
+    seen, counted = [], []
 
     def steps(arms, *_, **how):
         seen.append((list(arms), how["rounds"], how["printed"]))
         return {name: {"seconds": 2.0} for name in arms}
 
-    monkeypatch.setattr(trainer, "paired_steps", steps)
-    small = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3))  # noqa: E731
-    run = replace(large, arms={"a": small, "b": Arm(small, rates=(0.1, 0.2))}, data=tiny.data, search_epochs=0.5)
-
-    def never_trained(*_, **__):
+    def one_bar(count):
+        counted.append(count)
         raise Enough
 
-    monkeypatch.setattr(trainer.Trainer, "_train", never_trained)
+    monkeypatch.setattr(trainer, "paired_steps", steps)
+    monkeypatch.setattr(progress, "one_bar", one_bar)
+    small = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3))  # noqa: E731
+    run = replace(large, arms={"a": small, "b": Arm(small, rates=(0.1, 0.2))}, data=tiny.data, search_epochs=0.5)
     with pytest.raises(Enough):
-        execute(run, "quick", seeds=30, device="cpu")
-    assert f"takes about {(30 + 30 + 2 * 0.5) * 36 / 3600:,.1f} hours here" in capsys.readouterr().err
-    assert seen == [(["a"], 1, False), (["b"], 1, False)]
+        execute(run, "quick", seeds=30, device="cpu", only=only)
+    whole = trainings - (0.5 * 2 if "a" not in only else 0)
+    assert f"takes about {whole * 36 / 3600:,.1f} hours here" in capsys.readouterr().err
+    assert seen == [([arm], 1, False) for arm in only or ("a", "b")] and counted == [trainings]
 
 
 @pytest.mark.parametrize("name", ["waves-clip", "simplex-imagenet", "waves-tiny-imagenet"])

@@ -74,7 +74,7 @@ ABOUT = by_name(
         summary="the same on a made set of that size, whose best possible accuracy is known",
         scales={
             "quick": Scale(epochs=4, batch_size=64, lr=0.01, note="20 classes; under a minute on two CPU cores"),
-            "short": PUBLISHED(epochs=10, note="a hundredth of the rows; minutes on a GPU"),
+            "short": PUBLISHED(epochs=10, note="a hundredth of the rows; half an hour on one core"),
             "full": PUBLISHED(epochs=10, note="draws 1.3 GB; an hour or so on one GPU"),
         },
     ),
