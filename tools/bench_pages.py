@@ -86,27 +86,29 @@ FRAMES = """() => {
 
 NETWORK = """async (patience) => {
     const load = document.querySelector(".mw-load"), area = load.closest(".widget-subarea"), begun = performance.now();
-    const until = (met) => new Promise((done, fail) => {
-        const look = () => {
-            if (met()) done(performance.now());
-            else if (performance.now() - begun > patience) fail(new Error("the network does not answer"));
+    const until = (met, most = patience) => new Promise((done) => {
+        const from = performance.now(), look = () => {
+            const now = performance.now();
+            if (met()) done(now);
+            else if (now - from > most) done(null);
             else requestAnimationFrame(look);
         };
         look();
     });
+    const after = (from, to) => (to === null ? null : to - from);
     const said = () => area.querySelector(".mw-read").textContent;
     load.click();
     const loaded = await until(() => !load.isConnected);
-    const counted = await until(() => area.querySelector("progress.done"));
+    const counted = loaded && await until(() => area.querySelector("progress.done"));
     const answers = [];
     for (const picture of [...area.querySelectorAll(".mw-thumbs button")].slice(1, 8)) {
         const before = said(), asked = performance.now();
         picture.click();
-        answers.push(await until(() => said() !== before) - asked);
+        answers.push(after(asked, await until(() => said() !== before, 5000)));  // the same words are no answer to time
     }
-    return [loaded - begun, counted - begun, answers];
+    return [after(begun, loaded), after(begun, counted), answers.filter((each) => each !== null)];
 }"""
-"""Loads the network of a page, waits until it has judged all pictures held out, and then asks it of single ones."""
+"""Loads the network of a page, waits until it has judged all that it is judged on, and then asks it of pictures."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def test_every_widget_has_its_figure(browser: Any, site: str, tmp_path: Path):
 
 NETWORK = f"""<!doctype html><link rel="icon" href="data:,"><p>Text.</p><div class="cell_output">
 <div class="widget-subarea"><button class="mw-load">Load</button><progress></progress><p class="mw-read"></p>
-<div class="mw-thumbs"><button>0</button><button>1</button><button>2</button></div></div></div><script>
+<div class="mw-thumbs"><button>0</button><button>1</button><button>1</button><button>2</button></div>
+</div></div><script>
 const after = (ms, what) => setTimeout(what, ms), at = (query) => document.querySelector(query);
 at(".mw-load").onclick = () => after({DRAWN_AFTER}, () => {{
     at(".mw-load").remove();
