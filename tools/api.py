@@ -43,9 +43,15 @@ def restructured(lines: list[str]) -> list[str]:
         if SECTION.match(text):
             section = depth
         parts = re.split(r"(`+[^`]*`+)", line)
-        plain = "".join(part if part.startswith("`") else re.sub(r"([|*])", r"\\\1", part) for part in parts)
-        found.append(line if literal is not None else plain)
+        found.append(line if literal is not None else "".join(map(_plain, parts)))
     return found
+
+
+def _plain(part: str) -> str:
+    """Marks that are none, escaped; what begins with a dot belongs to anybody, and leads nowhere."""
+    if part.startswith("`."):
+        return f"`{part}`"
+    return part if part.startswith("`") else re.sub(r"([|*])", r"\\\1", part)
 
 
 def with_names(text: str) -> str:

@@ -29,6 +29,11 @@ def test_mathematics_is_no_markup():
     assert tree.astext() == "The mean of |tanh x|, at most |x| * |y|; and a * b|c stands as it is."
 
 
+def test_what_begins_with_a_dot_leads_nowhere():
+    """To which of several attributes of that name, nobody says; and Sphinx would warn."""
+    assert restructured(["Each has `.logits`, as `math.gate` has."]) == ["Each has ``.logits``, as `math.gate` has."]
+
+
 @pytest.mark.parametrize("gap", ["", "\n"])
 def test_what_is_indented_under_a_colon_stands_as_it_was_typed(gap: str):
     tree = read(f"By its name:\n{gap}    one   | 1\n    two   * 2\nAnd on.")
