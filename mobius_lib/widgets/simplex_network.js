@@ -182,7 +182,8 @@ function build(tools, ends) {
   }
 
   function basins(drawn, s, W, tall, c, w, quick) {
-    const { g, style, line, text, dot, outlined } = drawn, left = (W - tall) / 2, at = s.picture;
+    const { g, style, line, text, dot, outlined } = drawn, at = s.picture;
+    const left = Math.max((W - tall) / 2, Math.min(W - tall, FACE + 8)); // where there is room, the picture is beside it
     const { three, ...map } = sliceOf(at, false, () => { // the three that were nearest as trained, so that it stays
       const own3 = terms(own, seen, at * own.C, climb(seen.x[at], trained), shares(trained.mix))
         .map((t, y) => [mean(t), y]).sort(([a], [b]) => b - a).slice(0, 3).map(([, y]) => y);
@@ -213,15 +214,14 @@ function build(tools, ends) {
       }
     });
     three.forEach((y, i) => {
-      const [x, up] = px(map.heads[i]), way = x > left + tall / 2 ? -1 : 1;
-      const far = Math.hypot(x - left - tall / 2, up - tall / 2) < 20 ? 22 : 9; // beyond the ring
+      const [x, up] = px(map.heads[i]);
       dot(x, up, 6, "bg");
       dot(x, up, 5, HUES[i]);
-      text(names[y], x + way * far, up, way < 0 ? "right" : "left", "fg");
+      text(names[y], clamp(x, left + 34, left + tall - 34), up + (up > 24 ? -15 : 15), "center", "fg");
     });
     outlined(() => g.arc(...px([0, 0]), 6, 0, 7));
     g.restore();
-    face(drawn, left + 6, 6, at);
+    face(drawn, left < FACE ? left + 6 : 1, left < FACE ? 6 : 1, at);
   }
 
   function staircase(drawn, s, W, tall, c) {
