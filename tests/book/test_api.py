@@ -82,7 +82,7 @@ def test_every_public_name_has_an_entry_with_words(package: str, book: Book):
     for name in import_module(f"mobius_lib.{package}").__all__:
         _, found, entry = text.partition(f'id="mobius_lib.{package}.{name}"')
         assert found, f"{name} has no entry"
-        assert "<p>" in entry.partition("<dd>")[2].partition("</dd>")[0], f"{name} has an entry without words"
+        assert "<dd><p>" in entry.partition('class="sig sig-object')[0], f"{name} has an entry without words"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -107,4 +107,4 @@ def test_a_chapter_leads_to_its_names(page: Path, book: Book):
     """Where its code has them."""
     package = page.stem.partition("_")[2]
     text = (book.html / f"book/{page.stem}.html").read_text("utf-8")
-    assert text.count(f"api_{package}.html#mobius_lib.{package}") > 3
+    assert f"api_{package}.html#mobius_lib.{package}." in text
