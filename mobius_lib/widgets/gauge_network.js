@@ -130,7 +130,7 @@ function build(tools, ends) {
     update(rest, "textContent", told);
     const own = logits.get(shown + s.picture), label = facts.labels[s.picture];
     if (!own) {
-      update(seen, "textContent", "Reading …");
+      update(seen, "textContent", ""); // what stood there was of other matrices
       return "";
     }
     const p = softmax(own), top = p.indexOf(Math.max(...p));
