@@ -12,6 +12,7 @@ PACKED = {
     "2_cantor": "mobius_lib.runs.simplex.network",
     "3_simplex": "mobius_lib.runs.simplex.network",
     "4_gauge": "mobius_lib.runs.gauge.squeezed",
+    "5_twistor": "mobius_lib.runs.twistor.reader",
 }
 """Page to the module whose `explorer()` makes the widget that its pack is of."""
 

@@ -10,6 +10,7 @@ from mobius_lib.widgets.gauge_network import GaugeNetwork
 from mobius_lib.widgets.simplex import BasinExplorer
 from mobius_lib.widgets.simplex_network import SimplexNetwork
 from mobius_lib.widgets.twistor import MobiusExplorer
+from mobius_lib.widgets.twistor_reader import TwistorReader
 from mobius_lib.widgets.waves import WaveLensExplorer
 from mobius_lib.widgets.waves_network import WavesNetwork
 
@@ -20,6 +21,7 @@ __all__ = [
     "GaugeNetwork",
     "MobiusExplorer",
     "SimplexNetwork",
+    "TwistorReader",
     "WaveLensExplorer",
     "WavesNetwork",
 ]

@@ -7,8 +7,9 @@ const PARTS = { mobius: ["No Möbius maps", "anywhere"], memory: ["No memory", "
   nested: ["No nested levels", "straight on"], scales: ["No evolution", "gates alone"] };
 const SLIDERS = [["temperature", null, "T", "temperature", 0, 1.5]], ALONG = ["at", null, "i", "character", 0, 1, 1];
 const VIEW = [["turn", 0, "↔", "turn", -3.15, 3.15], ["turn", 1, "↕", "tilt", -1.6, 1.6]];
-const AT_ONCE = 24, WRITTEN = 100, LIKELY = 8, TAIL = 4, CELL = 15; // AT_ONCE: characters a job; CELL: pixels a character
-const TALLEST = 8, BARS = [["twistor", "l", 2, 7], ["lstm", "r", 10, 3]]; // TALLEST: bits, of a bar
+// AT_ONCE: characters a job; CELL: pixels a character; TALLEST: bits, of a bar
+const AT_ONCE = 24, WRITTEN = 100, LIKELY = 8, TAIL = 1, CELL = 15, TALLEST = 8, LEFT = 40;
+const BARS = [["twistor", "l", 2, 7], ["lstm", "r", 10, 3]];
 
 // The text in the characters that there are, and those that have no likeness among them; as `known` in Python.
 export function known(text, letters, plain) {
@@ -16,9 +17,9 @@ export function known(text, letters, plain) {
   const lost = new Set();
   for (const c of text) {
     const parts = letters.includes(c) ? [c] : [...(plain[c] ?? c.normalize("NFKD"))];
-    const here = parts.map((p) => (letters.includes(p) ? p : p.toLowerCase())).filter((p) => letters.includes(p)).join("");
-    found += here;
-    if (!here) lost.add(c);
+    const alike = parts.map((p) => (letters.includes(p) ? p : p.toLowerCase())).filter((p) => letters.includes(p));
+    found += alike.join("");
+    if (!alike.length) lost.add(c);
   }
   return [found, [...lost].join("")];
 }
@@ -39,70 +40,65 @@ export function places(z) { // of every pair of a twistor, as `math.sphere` has 
 }
 
 const shown = (c) => (c === " " ? "␣" : c === "\n" ? "↵" : c);
-const readable = (s, trait) => (trait === "at" ? "" : trait === "turn" ? "" : s.temperature ? num(s.temperature) : "0, greedy");
+const readable = (s, trait, i) => (trait === "turn" ? num(s.turn[i]) + " rad" : trait === "at" ? ""
+  : s.temperature ? num(s.temperature) : "0, greedy");
 
 function build(tools, ends) {
   const { model, on, later, write, button, slider, arrows } = tools;
-  const letters = model.get("letters"), plain = model.get("plain"), most = model.get("most"), sizes = model.get("parameters");
+  const letters = model.get("letters"), plain = model.get("plain"), most = model.get("most");
   const group = (kind, ariaLabel, list) => el("div." + kind, { role: "group", ariaLabel }, ...list);
-  const intro = el("p.mw-note"), load = button(() => start(), `Load the trained models (${num(model.get("megabytes"), 1)} MB)`);
-  load.className = "mw-load";
+  const cut = () => model.get("off").split(" ").filter((name) => name);
+  const counts = model.get("parameters"), intro = el("p.mw-note"), load = loader(tools, model, start, fail);
   const area = el("textarea", { maxLength: most, rows: 3, spellcheck: false, ariaLabel: "Text that the models read" });
   const lostNote = el("p.mw-note", { role: "status" });
   const parts = model.get("parts").map((name) => ({ name, b: button(() => {
-    const off = model.get("off");
-    write({ off: off.includes(name) ? off.filter((n) => n !== name) : [...off, name] });
+    const off = cut();
+    write({ off: model.get("parts").filter((n) => off.includes(n) !== (n === name)).join(" ") });
   }, PARTS[name][0], el("small", {}, PARTS[name][1])) }));
   const pens = Object.entries(MODELS).map(([name, word]) => ({ name, word, b: button(() => toggle(name)) }));
-  const again = button(() => { writer = null; write({ text: model.get("first"), at: -1, off: [] }); }, "Begin again");
   const canvas = el("canvas"), ball = el("canvas.mw-balls", { role: "img" }), seen = el("p.mw-read");
   const kind = el("strong"), rest = el("span"), bar = el("progress", { max: 1, ariaLabel: "Characters read" });
   const along = slider(ALONG), thumb = along.children[1], place = along.children[2];
-  const hidden = true, typing = el("div", { hidden }, el("label.mw-type", {}, el("span", {}, "Type here"), area), lostNote);
+  const hidden = true, typing = el("div", { hidden }, el("p", {}, "Type here:"), area, lostNote);
   const side = el("div", { hidden }, el("p.mw-say", {}, kind, rest), bar,
-    group("mw-pair", "Write on", [...pens.map((p) => p.b), again]), ...SLIDERS.map(slider),
-    group("mw-pair", "Parts of the twistor", parts.map((p) => p.b)), ball,
+    group("mw-pair", "Write on", pens.map((p) => p.b)), ...SLIDERS.map(slider),
+    group("mw-two", "Parts of the twistor", parts.map((p) => p.b)), ball,
     el("details", {}, el("summary", {}, "Turn the spheres"), ...VIEW.map(slider)));
-  const legend = el("p.mw-note", { hidden }, "Blue: the twistor. Orange: the LSTM. Bars above a letter: how many bits it came as a surprise, " +
-      `up to ${TALLEST}. Rows below: how much of each memory slot was read there. Then: what is expected next. Spheres: ` +
-      `every pair of the state of each layer, now and over the last ${TAIL} characters.`);
+  const legend = el("p.mw-note", { hidden }, "Blue: the twistor. Orange: the LSTM. Above a letter: by how many bits " +
+    `it came as a surprise (drawn up to ${TALLEST}). Green rows: how much of each memory slot was read there. ` +
+    "Spheres: every pair of the state of each layer, and how the last character moved it.");
   const nodes = [intro, load, typing, el("div.mw-grid", {}, el("div.mw-plot", {}, canvas, along, seen), side), legend];
   along.hidden = true;
 
   // -- what the worker says: of each voice the rows of the characters that it has read
-  const voices = Object.fromEntries(["twistor", "lstm", "whole"].map((who) => [who, { rows: [], read: [], off: "", busy: false }]));
-  let worker = null, failure = "", writer = null, left = 0;
+  const silent = () => ({ rows: [], read: [], off: "", busy: false });
+  const voices = { twistor: silent(), lstm: silent(), whole: silent() };
+  let worker = null, failure = "", writer = null, left = 0, wrote = "";
 
-  function start() {
-    load.disabled = true;
-    update(load, "textContent", "Loading …");
-    fetchPack(model, model.get("pack")).then((pack) => {
-      worker = pool(pack, fail, 1);
-      load.remove();
-      for (const node of [typing, along, side, legend]) node.hidden = false;
-      later();
-    }).catch((error) => fail(error.message || error));
+  function start(pack) {
+    worker = pool(pack, fail, 1);
+    for (const node of [typing, along, side, legend]) node.hidden = false;
+    later();
   }
 
   function fail(why) {
     failure = `This browser cannot run the models here: ${why}`;
-    load.hidden = true;
     later();
   }
 
   function toggle(name) {
     writer = writer === name ? null : name;
-    left = WRITTEN;
+    [left, wrote] = [WRITTEN, model.get("text")];
     later();
   }
 
   const now = () => {
     const [text, lost] = known(model.get("text"), letters, plain), tokens = Array.from(text, (c) => letters.indexOf(c));
-    return { text, lost, tokens, off: model.get("off") };
+    return { text, lost, tokens, off: cut() };
   };
 
   // The rows of a voice that are still true, all of them or fewer.
-  function valid(voice, { tokens, off }, who) {
+  function fitting(voice, { tokens, off }, who) {
     if (voice.off !== (who === "twistor" ? off.join() : "")) return [];
     let n = 0;
     while (n < voice.rows.length && n < tokens.length && voice.read[n] === tokens[n]) n++;
@@ -112,7 +108,7 @@ function build(tools, ends) {
   function ask(state) {
     for (const [who, voice] of Object.entries(voices)) {
       if (voice.busy || (who === "whole" && !state.off.length)) continue;
-      if (valid(voice, state, who).length === state.tokens.length) continue;
+      if (fitting(voice, state, who).length === state.tokens.length) continue;
       voice.busy = true;
       const off = who === "twistor" ? state.off : [], name = who === "lstm" ? "lstm" : "twistor", { tokens } = state;
       worker.ask({ who, model: name, tokens, off, most: AT_ONCE }).then(({ from, rows }) => {
@@ -125,23 +121,24 @@ function build(tools, ends) {
 
   function goOn(state, rows) { // one character, once all before it are read
     if (!writer) return;
-    const full = model.get("text").length >= most;
-    if (!left || full || !state.tokens.length) writer = null;
+    const text = model.get("text");
+    if (!left || text !== wrote || text.length >= most || !state.tokens.length) writer = null; // wrote: or others do
     else if (rows[writer].length === state.tokens.length) {
       left--;
       const token = drawn(rows[writer].at(-1).logits, model.get("temperature"), Math.random());
-      write({ text: model.get("text") + letters[token], at: -1 });
+      wrote = text + letters[token];
+      write({ text: wrote, at: -1 });
     }
   }
 
   // -- picture
   const told = (rows, state) => (state.tokens.length < 2 ? "–" : rows.length < state.tokens.length ? "…"
-    : num(mean(rows.slice(1).map(({ bits }) => bits))));
+    : num(mean(rows.slice(1).map(({ bits }) => bits)), 3));
 
   function paint(s) {
-    update(intro, "textContent", failure || (worker ? "" : `Two models of characters, a twistor of ${sizes.twistor.toLocaleString("en")} ` +
-      `parameters and an LSTM of ${sizes.lstm.toLocaleString("en")}, trained on the same text. Once loaded, they run in this page, on your ` +
-      "own device."));
+    const [own, other] = [counts.twistor, counts.lstm].map((n) => n.toLocaleString("en"));
+    update(intro, "textContent", failure || (worker ? "" : `Two models of characters, a twistor of ${own} parameters ` +
+      `and an LSTM of ${other}, trained on the same text. Once loaded, they run in this page, on your own device.`));
     const W = canvas.clientWidth;
     if (!worker || failure) {
       const state = now();
@@ -149,12 +146,14 @@ function build(tools, ends) {
       return W && intro.textContent;
     }
     if (area.value !== s.text) area.value = s.text;
-    const state = now(), rows = Object.fromEntries(Object.entries(voices).map(([who, v]) => [who, valid(v, state, who)]));
+    const state = now(), each = Object.entries(voices);
+    const rows = Object.fromEntries(each.map(([who, voice]) => [who, fitting(voice, state, who)]));
     ask(state);
     goOn(state, rows);
     const { tokens, lost, off } = state, last = tokens.length - 1;
     const at = s.at < 0 ? Math.min(last, Math.max(rows.twistor.length - 1, 0)) : Math.min(s.at, last);
-    update(lostNote, "textContent", lost ? `Left out, for the models have never seen them: ${[...lost].join(" ")}` : "");
+    const strange = [...lost].join(" ");
+    update(lostNote, "textContent", lost ? `Left out, for the models have never seen them: ${strange}` : "");
     for (const { name, b } of parts) press(b, off.includes(name));
     for (const { name, word, b } of pens) {
       update(b, "textContent", writer === name ? "Stop" : `The ${word} writes on`);
@@ -167,37 +166,41 @@ function build(tools, ends) {
     bar.value = last < 0 ? 1 : Math.min(...shares) / tokens.length;
     bar.classList.toggle("done", bar.value === 1);
     update(kind, "textContent", `${told(rows.twistor, state)} bits`);
-    update(rest, "textContent", ` per character by the twistor${off.length ? ` so cut (whole: ${told(rows.whole, state)})` : ""}, ` +
-      `${told(rows.lstm, state)} by the LSTM.`);
+    const whole = off.length ? ` (whole: ${told(rows.whole, state)})` : "";
+    update(rest, "textContent", ` per character by the twistor${whole}, ${told(rows.lstm, state)} by the LSTM.`);
     if (!W) return "";
     strip(W, state, rows, at);
     spheres(s, rows.twistor, at);
     const here = rows.twistor[at];
-    if (!here) return kind.textContent + rest.textContent;
-    const p = softmax(here.logits), best = order(p).slice(0, 3).map((i) => `${shown(letters[i])} ${pct(p[i])}`).join(", ");
-    update(seen, "textContent", (at ? `${shown(state.text[at])} came as a surprise of ${num(here.bits)} bits. ` : "") +
-      `After it the twistor expects ${best}.` + (here.read ? ` Slots are read ${here.read.map(pct).join(", ")}, ` +
-      `and rewritten ${here.written.map((w) => num(100 * w, 1)).join(", ")}\u202f%.` : ""));
+    if (!here || (s.at < 0 && at < last)) return kind.textContent + rest.textContent; // words come at the end
+    const p = softmax(here.logits), best = order(p).slice(0, 3).filter((i, n) => !n || p[i] > 0.005)
+      .map((i) => `${shown(letters[i])} ${pct(p[i])}`);
+    const memory = here.read ? ` Memory: read ${here.read.map(pct).join(", ")}, rewritten ` +
+      `${here.written.map((w) => num(100 * w, 1) + "\u202f%").join(", ")}.` : "";
+    update(seen, "textContent", (at ? `“${shown(state.text[at])}”: a surprise of ${num(here.bits)} bits. ` : "") +
+      `Expected next: ${best.join(", ")}.${memory}`);
     return `${kind.textContent}${rest.textContent} ${seen.textContent}`;
   }
 
   const order = (p) => p.map((_, i) => i).sort((i, j) => p[j] - p[i]);
-  let window_ = [0, 0]; // the first character of the strip, and how many there are
+  let window_ = [0, 0], slots = 0; // window_: the first character of the strip, and how many there are
 
   function strip(W, state, rows, at) {
-    const count = Math.floor(W / CELL), first = clamp(at - Math.floor(0.75 * count), 0, Math.max(0, state.tokens.length - count));
+    const count = Math.floor((W - LEFT) / CELL), beyond = Math.max(0, state.tokens.length - count);
+    const first = clamp(at - Math.floor(0.75 * count), 0, beyond);
     window_ = [first, Math.min(count, state.tokens.length - first)];
-    const slots = rows.twistor[0]?.read?.length ?? 0, tall = 84, line = 18, below = tall + 22, next = below + 9 * slots + 30;
+    slots = rows.twistor[0]?.read?.length ?? slots; // without the memory its rows stay, empty
+    const tall = 84, line = 18, below = tall + 22, next = below + 9 * slots + 30;
     const { g, color, style, line: stroke, text: say } = pen(canvas, W, worker ? next + LIKELY * line : below);
     const unit = (tall - 14) / TALLEST;
     const up = (b) => tall - unit * Math.min(b, TALLEST);
     style("line", 1);
-    for (const b of [0, 4, 8]) {
-      stroke(0, up(b), W, up(b));
-      if (b) say(`${b} bits`, W - 2, up(b) - 6, "right");
+    for (const b of worker ? [0, 4, 8] : []) {
+      stroke(LEFT, up(b), W, up(b));
+      say(`${b} bits`, LEFT - 4, up(b), "right");
     }
     for (let n = 0; n < window_[1]; n++) {
-      const i = first + n, x = n * CELL;
+      const i = first + n, x = LEFT + n * CELL;
       if (i === at) {
         g.fillStyle = color("fill");
         g.fillRect(x, 0, CELL, below + 9 * slots);
@@ -217,7 +220,7 @@ function build(tools, ends) {
     }
     const chosen = rows.twistor[at], other = rows.lstm[at];
     if (!chosen) return;
-    const p = softmax(chosen.logits), q = other && softmax(other.logits), left = 26, wide = W - left - 92;
+    const p = softmax(chosen.logits), q = other && softmax(other.logits), left = LEFT, wide = W - left - 92;
     say("Next:", 0, next - 12, "left", "fg");
     order(p).slice(0, LIKELY).forEach((token, n) => {
       const y = next + n * line + line / 2;
@@ -233,7 +236,8 @@ function build(tools, ends) {
   function spheres(s, rows, at) {
     const W = ball.clientWidth, here = rows[at];
     if (!W) return;
-    const count = here?.points.length ?? 2, gap = 12, size = Math.min((W - gap * (count - 1)) / count, 190), R = size / 2 - 6;
+    const count = here?.points.length ?? 2, gap = 12, size = Math.min((W - gap * (count - 1)) / count, 190);
+    const R = size / 2 - 6;
     const { g, color, style, dot, text: say } = pen(ball, W, size + 18);
     for (let l = 0; l < count; l++) {
       const cx = size / 2 + l * (size + gap), cy = size / 2;
@@ -261,16 +265,20 @@ function build(tools, ends) {
   }
 
   // -- events
-  on(area, "input", () => { writer = null; write({ text: area.value, at: -1 }); });
+  on(area, "input", () => write({ text: area.value, at: -1 }));
   const look = (n) => write({ at: clamp(n, 0, Math.max(now().tokens.length - 1, 0)) });
   on(canvas, "click", (e) => {
-    const n = Math.floor((e.clientX - canvas.getBoundingClientRect().left) / CELL);
-    if (n < window_[1]) look(window_[0] + n);
+    const n = Math.floor((e.clientX - canvas.getBoundingClientRect().left - LEFT) / CELL);
+    if (n >= 0 && n < window_[1]) look(window_[0] + n);
   });
   arrows(canvas, (d) => { if (d) look((model.get("at") < 0 ? now().tokens.length - 1 : model.get("at")) + d[0]); });
   turnable(tools, ball);
   ends.push(() => worker?.close());
-  return { nodes, canvas, paint, title: "How the models read the text" };
+  const names = model.get("parts"), valid = { // of what an address brings
+    text: (v) => v.length <= most, at: (v) => Number.isInteger(v) && v >= -1 && v < most,
+    off: (v) => v === names.filter((name) => v.split(" ").includes(name)).join(" "),
+  };
+  return { nodes, canvas, paint, title: "How the models read the text", valid };
 }
 
 export default {

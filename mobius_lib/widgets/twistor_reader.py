@@ -19,6 +19,12 @@ from mobius_lib.widgets.pack import Packed
 from mobius_lib.widgets.source import served
 from mobius_lib.widgets.traits import Float, Int, List
 
+OWN = """from mobius_lib.widgets import TwistorReader
+
+explorer = TwistorReader(twistor, lstm, letters, {})
+model = explorer.model()
+explorer"""
+"""What makes the widget of models that are not the book's: whoever made it knows the arguments."""
 PARTS: dict[str, dict[str, Any]] = {
     "mobius": {"use_mobius": False},
     "memory": {"use_memory": False},
@@ -57,7 +63,7 @@ class TwistorReader(Packed):
     next character's distribution, the surprise at each that stands there (bits), the state of every layer as points on
     the sphere, and how much of each memory slot is read. Parts of the twistor are switched off, and a second model goes
     beside it; either writes on. The traits `text`, `at` (the character that is looked at; -1: the last), `temperature`,
-    `off` (some of `PARTS`) and `turn` can be set from Python.
+    `off` (of `PARTS`, with spaces between) and `turn` can be set from Python.
 
     The weights of both are rounded to a byte (`eight_bits`), here as in the page.
 
@@ -66,6 +72,7 @@ class TwistorReader(Packed):
         lstm: trained on the same characters, with an `embedding`, `cells` of `nn.LSTM` and a `head`, linear or linear,
             layer norm, linear; `stream(tokens, state)` as the twistor's. Copied.
         letters: the character of each token.
+        first: the text that stands there at first.
         pack: name of the script that holds the files in the book's pages; "" where only a kernel has them.
         traits: further traits.
     Raises:
@@ -77,15 +84,15 @@ class TwistorReader(Packed):
     """
 
     _esm = served("shared.js", "solid.js", "pack.js", "twistor_reader.js")
-    _css = served("shared.css", "twistor_reader.css")
+    _css = served("shared.css", "pack.css", "twistor_reader.css")
+    recipe = Unicode(OWN).tag(sync=True)
     engine = ("tensors.js", "twistor_net.js")
 
     text = Unicode().tag(sync=True)
     at = Int(-1).tag(sync=True)
     temperature = Float(0.5).tag(sync=True)
-    off = List(Unicode()).tag(sync=True)
+    off = Unicode().tag(sync=True)
     turn = List(Float(), [0.5, 0.35]).tag(sync=True)
-    first = Unicode(read_only=True).tag(sync=True)
     letters = Unicode(read_only=True).tag(sync=True)
     plain = DictTrait(PLAIN, read_only=True).tag(sync=True)
     most = Int(MOST, read_only=True).tag(sync=True)
@@ -95,7 +102,14 @@ class TwistorReader(Packed):
     pack = Unicode(read_only=True).tag(sync=True)
 
     def __init__(
-        self, twistor: TwistorHopeArchitecture, lstm: nn.Module, letters: str, *, pack: str = "", **traits: Any
+        self,
+        twistor: TwistorHopeArchitecture,
+        lstm: nn.Module,
+        letters: str,
+        first: str = "",
+        *,
+        pack: str = "",
+        **traits: Any,
     ) -> None:
         if not isinstance(twistor, TwistorHopeArchitecture) or not isinstance(getattr(lstm, "cells", None), nn.LSTM):
             kinds = f"{type(twistor).__name__} and {type(lstm).__name__}"
@@ -111,11 +125,11 @@ class TwistorReader(Packed):
         self._models = {name: _rounded(each) for name, each in (("twistor", twistor), ("lstm", lstm))}
         has = [twistor.config.use_mobius, twistor.memory is not None, twistor.nested is not None, bool(config.scales)]
         for name, value in {
-            "first": traits.get("text", ""),
             "letters": letters,
             "parameters": {name: sum(p.numel() for p in each.parameters()) for name, each in self._models.items()},
             "parts": [part for part, there in zip(PARTS, has, strict=True) if there],
             "pack": pack,
+            "text": first,
         }.items():
             self.set_trait(name, value)
         super().__init__(**traits)
@@ -130,8 +144,10 @@ class TwistorReader(Packed):
             raise TraitError(f"at is a place in the text, from 0 on, or -1 for its end; got {value}.")
         if name == "temperature" and not 0 <= value < math.inf:
             raise TraitError(f"temperature is 0 (the likeliest character) or above, got {value}.")
-        if name == "off" and (unknown := [part for part in value if part not in self.parts]):
-            raise TraitError(f"off names parts among {', '.join(self.parts)}; got {unknown[0]!r}.")
+        if name == "off":
+            if unknown := [part for part in value.split() if part not in self.parts]:
+                raise TraitError(f"off names parts among {', '.join(self.parts)}; got {unknown[0]!r}.")
+            value = " ".join(part for part in self.parts if part in value.split())
         if name == "turn" and not (len(value) == 2 and all(map(math.isfinite, value))):
             raise TraitError(f"turn takes 2 finite numbers, got {value}.")
         return value
@@ -141,7 +157,7 @@ class TwistorReader(Packed):
         own = self._models[name]
         if name == "lstm" or not self.off:
             return copy.deepcopy(own)
-        changes = {key: value for part in self.off for key, value in PARTS[part].items()}
+        changes = {key: value for part in self.off.split() for key, value in PARTS[part].items()}
         with torch.random.fork_rng(devices=[]):
             model = TwistorHopeArchitecture(replace(own.config, **changes))
         fresh, state = model.state_dict(), own.state_dict()

@@ -583,7 +583,7 @@ def test_what_widgets_fetch_later_lies_beside_the_pages_that_ask(tmp_path: Path)
     written = packs.write_packs(copy.deepcopy(config), tmp_path)["sphinx"]["config"]["html_static_path"]
     assert written == ["book/style", "_build/packs"]
     found = {pack.name: pack.stat().st_size for pack in (tmp_path / "_build/packs").iterdir()}
-    assert found.keys() == {"waves-network.js", "simplex-network.js", "squeezed-network.js"}
+    assert found.keys() == {"waves-network.js", "simplex-network.js", "squeezed-network.js", "twistor-readers.js"}
     assert max(found.values()) < 2.5e6
 
 

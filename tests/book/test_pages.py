@@ -218,6 +218,7 @@ def test_the_widget_works_from_a_file(name: str, site: str, book: Book, visit: A
         ("2_cantor", "simplex-network", "It says"),
         ("3_simplex", "simplex-network", "It says"),
         ("4_gauge", "squeezed-network", "It sees"),
+        ("5_twistor", "twistor-readers", "Expected next"),
     ],
 )
 def test_a_trained_network_runs_in_its_page(

@@ -15,6 +15,7 @@ import pytest
 from mobius_lib import widgets
 from mobius_lib.runs.gauge import squeezed
 from mobius_lib.runs.simplex import network as david
+from mobius_lib.runs.twistor import reader
 from mobius_lib.runs.waves import network
 from mobius_lib.widgets.pack import Packed
 
@@ -168,28 +169,17 @@ def in_node(tmp_path: Path, lacking: Callable[[str], None]) -> Callable[[type, s
     return run
 
 
-class OfTheBook(widgets.WavesNetwork):
+def of_the_book(widget: type, explorer: Callable[..., Any]) -> type:
     """Made as the others are, without a network of one's own."""
-
-    def __new__(cls, **traits: Any) -> Any:
-        return network.explorer(**traits)
+    return type(widget.__name__, (widget,), {"__new__": lambda cls, **traits: explorer(**traits)})
 
 
-class DavidOfTheBook(widgets.SimplexNetwork):
-    """The same of chapter 3."""
-
-    def __new__(cls, **traits: Any) -> Any:
-        return david.explorer(**traits)
-
-
-class SqueezedOfTheBook(widgets.GaugeNetwork):
-    """The same of chapter 4."""
-
-    def __new__(cls, **traits: Any) -> Any:
-        return squeezed.explorer(**traits)
-
-
-NETWORKS = {"waves_network": OfTheBook, "simplex_network": DavidOfTheBook, "gauge_network": SqueezedOfTheBook}
+NETWORKS = {
+    "waves_network": of_the_book(widgets.WavesNetwork, network.explorer),
+    "simplex_network": of_the_book(widgets.SimplexNetwork, david.explorer),
+    "gauge_network": of_the_book(widgets.GaugeNetwork, squeezed.explorer),
+    "twistor_reader": of_the_book(widgets.TwistorReader, reader.explorer),
+}
 PATIENCE = 300_000  # ms: a quiet machine counts 500 pictures in seconds, a busy one in minutes
 
 
@@ -262,14 +252,14 @@ def opened(browser: Any, site: str, folder: Path, chapter: str) -> Iterator[Call
 
 @pytest.fixture
 def asked(opened: Callable[..., Page]) -> Callable[..., Page]:
-    """Opens the page as the book has it, and asks for the network; it and its pictures are then there."""
+    """Opens the page as the book has it, and asks for the network; it and its pictures or its text are then there."""
 
     def ask(width: int = 1000, phone: bool = False) -> Page:
         page = opened(width, phone)
         page.set_default_timeout(PATIENCE)
         page.evaluate("document.documentElement.dataset.content_root = './'")
         page.click("#one button:has-text('Load')")
-        page.wait_for_selector("#one .mw-thumbs button")
+        page.wait_for_selector("#one :is(.mw-thumbs button, textarea)")
         return page
 
     return ask

@@ -9,10 +9,16 @@ import pytest
 
 from mobius_lib.runs.gauge import squeezed
 from mobius_lib.runs.simplex import network as simplex
+from mobius_lib.runs.twistor import reader
 from mobius_lib.runs.waves import network as waves
 from mobius_lib.widgets.source import served
 
-MADE = {"waves_network": waves.explorer, "simplex_network": simplex.explorer, "gauge_network": squeezed.explorer}
+MADE = {
+    "waves_network": waves.explorer,
+    "simplex_network": simplex.explorer,
+    "gauge_network": squeezed.explorer,
+    "twistor_reader": reader.explorer,
+}
 MEGABYTES = {"gauge_network": 2.5}
 """Of the script; else 1.5. Chapter 4 has 27 sets of matrices: its weights are 1.4 MB, and a script a third more."""
 OFFERS = 3
@@ -104,6 +110,6 @@ def test_fifty_changes_leave_no_memory_behind(asked: Any) -> None:
     page.focus("#one :is(input, .mw-thumbs button) >> nth=0")
     for step in range(50):
         page.keyboard.press("ArrowRight" if step % 2 else "ArrowLeft")
-        page.evaluate(f"one.set('picture', {10 * step})")
+        page.evaluate(f"one.set('picture', {10 * step}); one.set('text', 'And it came to pass, '.repeat({step % 25}))")
         page.wait_for_timeout(40)  # a few frames
     assert held() - before < 50  # MB

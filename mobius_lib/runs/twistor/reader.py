@@ -31,6 +31,11 @@ ARMS = {"twistor": "twistor", "lstm": "lstm + head"}
 RATES = {"twistor": 0.02, "lstm": 0.01}
 SEED = 0
 PACK = "twistor-readers"
+RECIPE = """from mobius_lib.runs.twistor import reader
+
+explorer = reader.explorer({})
+model = explorer.model()
+explorer"""
 FIRST = ("Ecclesiastes", 44)
 """A held-out book, and the line of it that stands there at first."""
 
@@ -80,6 +85,5 @@ def explorer(**traits: Any) -> "TwistorReader":
     from mobius_lib.widgets import TwistorReader
 
     name, line = FIRST
-    return TwistorReader(
-        **models(), letters=book.alphabet(), pack=PACK, **{"text": text.books()[name].split("\n")[line]} | traits
-    )
+    first = text.books()[name].split("\n")[line]
+    return TwistorReader(**models(), letters=book.alphabet(), first=first, pack=PACK, recipe=RECIPE, **traits)
