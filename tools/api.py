@@ -76,6 +76,13 @@ def share_comments(package: str) -> None:
                     known.attr_docs["", name] = [*comment, ":meta hide-value:", ""] if long else comment
 
 
+def signature(app: Any, what: str, name: str, obj: Any, options: Any, written: str, result: str) -> Any:
+    """Of pydantic's models the names of their fields: what each must be is written under it, in words."""
+    if what == "class" and hasattr(obj, "model_fields"):
+        return f"(*, {', '.join(obj.model_fields)})", result
+    return written, result
+
+
 def setup(app: Any) -> dict[str, bool]:
     whole: dict[str, list[str]] = {}
 
@@ -93,6 +100,7 @@ def setup(app: Any) -> dict[str, bool]:
                 share_comments(page.replace("book/api_", "mobius_lib."))
 
     app.connect("env-before-read-docs", begin)
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", process, priority=300)  # before napoleon, whose own marks are to stay
     app.connect("autodoc-process-docstring", restore, priority=700)
     return {"parallel_read_safe": True}

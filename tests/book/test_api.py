@@ -10,7 +10,8 @@ from docutils.core import publish_doctree
 from docutils.nodes import literal_block, system_message
 from sphinx.pycode import ModuleAnalyzer
 
-from tools.api import restructured, share_comments, with_names
+from mobius_lib.ledger.sources import Source
+from tools.api import restructured, share_comments, signature, with_names
 from tools.build_book import Book
 from tools.house import ROOT, pages
 
@@ -59,6 +60,13 @@ def test_a_source_has_its_name():
     assert with_names("seed 001's, of seeds 000 and 001; 001:256, seed 0, and 0010") == (
         "the distillation card's, of the MobiusNet card and the distillation card; 001:256, seed 0, and 0010"
     )
+
+
+def test_a_model_of_pydantic_is_made_of_its_fields():
+    """And not of what pydantic makes of them, which is wider than a page."""
+    said, result = signature(None, "class", "", Source, {}, "(*, seed: Annotated[...])", "")
+    assert said == f"(*, {', '.join(Source.model_fields)})" and result == ""
+    assert signature(None, "class", "", Path, {}, "(*args)", "") == ("(*args)", "")
 
 
 def test_every_package_of_public_names_has_a_page():
