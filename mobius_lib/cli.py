@@ -437,8 +437,8 @@ def data(
     label_column: Annotated[str | None, typer.Option(help="where types do not tell")] = None,
 ) -> None:
     """Fetch what is missing, check every hash and every row, and convert what is large: a run then begins at once."""
-    own = {"feature_column": feature_column, "label_column": label_column}
-    own = {key: value for key, value in own.items() if value is not None}
+    named = {"feature_column": feature_column, "label_column": label_column}
+    own = {key: value for key, value in named.items() if value is not None}
     if source is None:
         from mobius_lib.datasets import fetch, registry
         from mobius_lib.runs import RunError
@@ -467,7 +467,7 @@ def _parts_of(source: str, scale: str, columns: dict[str, str]) -> dict[str, Any
     from mobius_lib.runs.registry import run_at
 
     if source not in ABOUT:
-        return {source: load_features(source, **columns)}
+        return {source: load_features(source, **columns)}  # type: ignore[arg-type]  # columns alone
     found = with_columns(run_at(source, scale), columns).data()
     return {"to train on": found.train, "to test on": found.test}
 

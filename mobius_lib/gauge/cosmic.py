@@ -250,13 +250,13 @@ def train_stack(
     stack = FractalVAEStack(train.shape[1]).to(train).fit_levels(train, steps=steps, seed=seed, lr=lr)
     alone = [stack.errors(each) for each in (train, test)]
     stack.fit_together(train, steps=steps, seed=seed, lr=lr)
-    errors = [[*levels[:-1], stack.errors(each)[-1]] for levels, each in zip(alone, (train, test), strict=True)]
+    seen, unseen = ([*levels[:-1], stack.errors(each)[-1]] for levels, each in zip(alone, (train, test), strict=True))
     directions = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh
     plain = []
     for width in INNER:
         some, centred = directions[:width], test - train.mean(0)
         plain.append(relative_error(test, train.mean(0) + centred @ some.mT @ some))
-    return Trained(stack, *errors, plain)
+    return Trained(stack, seen, unseen, plain)
 
 
 def split_fibres(fibres: Tensor, held_out: float, seed: int) -> tuple[Tensor, Tensor]:

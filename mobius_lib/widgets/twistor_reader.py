@@ -203,7 +203,7 @@ def _rounded(model: nn.Module) -> Any:
 @torch.no_grad()
 def _for_the_page(model: TwistorHopeArchitecture) -> dict[str, Tensor]:
     """Its parameters, with what is made of some of them in their place."""
-    state = {
+    state: dict[str, Tensor] = {
         name: value for name, value in model.named_parameters() if not name.endswith((".generators", ".couplings"))
     }
     cycles = ((name, module) for name, module in model.named_modules() if isinstance(module, MobiusCycles))
