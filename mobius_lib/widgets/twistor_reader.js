@@ -145,7 +145,10 @@ function build(tools, ends) {
       if (W) strip(W, state, { twistor: [], lstm: [] }, state.tokens.length - 1);
       return W && intro.textContent;
     }
-    if (area.value !== s.text) area.value = s.text;
+    if (area.value !== s.text) {
+      area.value = s.text;
+      area.scrollTop = area.scrollHeight; // what is written on is seen
+    }
     const state = now(), each = Object.entries(voices);
     const rows = Object.fromEntries(each.map(([who, voice]) => [who, fitting(voice, state, who)]));
     ask(state);
