@@ -142,3 +142,14 @@ def network_table(record: dict[str, Any], n: int, **columns: str) -> str:
                 f"| {row['relative_error']:.3f} |"
             )
     return "\n".join(lines) + (f"\n\nAt chance, 10 %, and so without a row: {', '.join(blind)}." if blind else "")
+
+
+def inside_table(record: dict[str, Any]) -> str:
+    """Every arm of gauge-inside: its size, its accuracy, and how far it is from the matrices, paired by seed."""
+    right = {arm: [100 * run["final_accuracy"] for run in runs] for arm, runs in record["arms"].items()}
+    lines = ["| in the place of the layers | parameters | accuracy, % | against *dense*, points |", "|---|--:|--:|--:|"]
+    for arm, runs in record["arms"].items():
+        apart = interval([one - other for one, other in zip(right[arm], right["dense"], strict=True)])
+        beside = "" if arm == "dense" else f"{apart.mean:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})"
+        lines.append(f"| {arm} | {runs[0]['parameters']:,} | {mean(right[arm]):.1f} | {beside} |")
+    return "\n".join([*lines, "", "(95 % intervals over the seeds, each by itself.)"])
