@@ -39,6 +39,7 @@ export function places(z) { // of every pair of a twistor, as `math.sphere` has 
   });
 }
 
+const writes = (word) => `The ${word} writes on`;
 const shown = (c) => (c === " " ? "␣" : c === "\n" ? "↵" : c);
 const readable = (s, trait, i) => (trait === "turn" ? num(s.turn[i]) + " rad" : trait === "at" ? ""
   : s.temperature ? num(s.temperature) : "0, greedy");
@@ -55,7 +56,7 @@ function build(tools, ends) {
     const off = cut();
     write({ off: model.get("parts").filter((n) => off.includes(n) !== (n === name)).join(" ") });
   }, PARTS[name][0], el("small", {}, PARTS[name][1])) }));
-  const pens = Object.entries(MODELS).map(([name, word]) => ({ name, word, b: button(() => toggle(name)) }));
+  const pens = Object.entries(MODELS).map(([name, word]) => ({ name, word, b: button(() => toggle(name), writes(word)) }));
   const canvas = el("canvas"), ball = el("canvas.mw-balls", { role: "img" }), seen = el("p.mw-read");
   const kind = el("strong"), rest = el("span"), bar = el("progress", { max: 1, ariaLabel: "Characters read" });
   const along = slider(ALONG), thumb = along.children[1], place = along.children[2];
@@ -159,7 +160,7 @@ function build(tools, ends) {
     update(lostNote, "textContent", lost ? `Left out, for the models have never seen them: ${strange}` : "");
     for (const { name, b } of parts) press(b, off.includes(name));
     for (const { name, word, b } of pens) {
-      update(b, "textContent", writer === name ? "Stop" : `The ${word} writes on`);
+      update(b, "textContent", writer === name ? "Stop" : writes(word));
       press(b, writer === name);
     }
     [thumb.min, thumb.max, thumb.value] = [0, Math.max(last, 1), at];

@@ -308,7 +308,7 @@ def test_an_interruption_stops_every_notebook(two_pages: tuple[Book, Path, Path]
             time.sleep(0.05)
         kernels = [psutil.Process(int(mark.read_text())) for mark in marks[:2]]
         build.send_signal(signal.SIGINT)
-        said, complained = build.communicate(timeout=60)
+        said, complained = build.communicate(timeout=600)
     assert build.returncode == 130 and "Traceback" not in said + complained
     assert complained == "Stopped; the same command continues.\n"
     assert not any(kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE for kernel in kernels)
