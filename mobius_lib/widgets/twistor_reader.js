@@ -56,7 +56,8 @@ function build(tools, ends) {
     const off = cut();
     write({ off: model.get("parts").filter((n) => off.includes(n) !== (n === name)).join(" ") });
   }, PARTS[name][0], el("small", {}, PARTS[name][1])) }));
-  const pens = Object.entries(MODELS).map(([name, word]) => ({ name, word, b: button(() => toggle(name), writes(word)) }));
+  const pens = Object.entries(MODELS)
+    .map(([name, word]) => ({ name, word, b: button(() => toggle(name), writes(word)) }));
   const canvas = el("canvas"), ball = el("canvas.mw-balls", { role: "img" }), seen = el("p.mw-read");
   const kind = el("strong"), rest = el("span"), bar = el("progress", { max: 1, ariaLabel: "Characters read" });
   const along = slider(ALONG), thumb = along.children[1], place = along.children[2];
