@@ -177,6 +177,7 @@ function build(tools, ends) {
     strip(W, state, rows, at);
     spheres(s, rows.twistor, at);
     const here = rows.twistor[at];
+    if (last < 0) update(seen, "textContent", "Type something.");
     if (!here || (s.at < 0 && at < last)) return kind.textContent + rest.textContent; // words come at the end
     const p = softmax(here.logits), best = order(p).slice(0, 3).filter((i, n) => !n || p[i] > 0.005)
       .map((i) => `${shown(letters[i])} ${pct(p[i])}`);

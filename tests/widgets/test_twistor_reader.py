@@ -391,6 +391,17 @@ def test_unknown_characters_are_told(loaded) -> None:
     page.wait_for_selector("#one .mw-read:has-text('Expected next')")
 
 
+@pytest.mark.parametrize("nothing", ["", "4😀"])
+def test_what_was_told_of_a_text_goes_with_it(loaded, nothing: str) -> None:
+    page = loaded()
+    page.wait_for_selector("#one .mw-read:has-text('a surprise of')")
+    typed(page, nothing)
+    page.rest()
+    assert page.inner_text("#one .mw-read") == "Type something."
+    typed(page, "a")
+    page.wait_for_selector("#one .mw-read:has-text('Expected next')")
+
+
 def test_one_looks_at_a_character_by_slider_arrows_and_pointer(loaded) -> None:
     page = loaded()
     before = page.picture()
