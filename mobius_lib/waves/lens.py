@@ -211,7 +211,9 @@ class MobiusConvBlock(nn.Module):
 
     Args:
         channels: C, in and out.
-        layer_idx, total_layers, scale_range: handed to the lens; layer_idx also turns the thirds mask.
+        layer_idx: the block's place, counted from 0; the thirds mask turns with it.
+        total_layers: how many blocks there are; with the place it gives the lens its t.
+        scale_range: lowest and highest scale of the lens's waves.
         reduction: factor on the masked third.
         lens: class put between convolution and mask.
     Shape:

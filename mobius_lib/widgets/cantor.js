@@ -217,7 +217,7 @@ function build({ model, on, later, write, button, slider }) {
     for (const { b, form } of forms) press(b, form === s.form);
     for (const b of thirds) b.disabled = s.zoom.length >= DEEPEST;
     back.disabled = !s.zoom;
-    Object.assign(thumb, { min: x0, max: x0 + w, step: w / 270 });
+    Object.assign(thumb, { min: x0, max: x0 + w, step: w / 540 });
     thumb.value = s.x;
     const times = s.zoom.length, how = `x \u00d7\u202f${3 ** times}, c \u00d7\u202f${2 ** times}`;
     const shown = times ? `x = 0.${s.zoom}\u2026 in base 3 (${how})` : "The whole staircase";
