@@ -154,7 +154,7 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
         ("waves", 24),
         ("cantor", 27),
         ("simplex", 28),
-        ("gauge", 32),
+        ("gauge", 33),
         ("twistor", 30),
         ("waves_network", 29),
         ("simplex_network", 31),
