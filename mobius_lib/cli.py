@@ -456,7 +456,8 @@ def data(
     for name, (x, y) in parts.items():
         kind = f"{'x'.join(map(str, x.shape[1:]))} {str(x.dtype).removeprefix('torch.')}"
         classes = f", labels {int(y.min())} to {int(y.max())}" if len(y) else ""
-        console.print(f"[green]ok[/] {escape(name)}: {len(x):,} rows of {kind}{classes}", highlight=False, soft_wrap=True)
+        told = f"[green]ok[/] {escape(name)}: {len(x):,} rows of {kind}{classes}"
+        console.print(told, highlight=False, soft_wrap=True)
 
 
 def _parts_of(source: str, scale: str, columns: dict[str, str]) -> dict[str, Any]:
