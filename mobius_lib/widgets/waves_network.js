@@ -71,8 +71,7 @@ function build(tools, real, ends) {
   const canvas = el("canvas"), kind = el("strong"), rest = el("span"), stop = el("p.mw-note"), seen = el("p.mw-read");
   const bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" });
   const thumbs = group("mw-thumbs", "Held-out pictures", []), pad = el("canvas.mw-pad", { width: side, height: side });
-  const wrong = button(() => write({ picture: nextWrong(classes, facts.labels, model.get("picture")) }),
-    "One it gets wrong");
+  const wrong = button(() => { seek(model.get("picture")); later(); });
   const body = el("div", { hidden: true },
     el("div.mw-grid", {},
       el("div", {}, el("p.mw-say", {}, kind, rest), bar,
@@ -89,6 +88,7 @@ function build(tools, real, ends) {
   const known = new Map(), padOf = keeper(); // known: the classes of all held-out pictures, by settings
   let workers = null, facts = null, pixels = null, choices = [], failure = "";
   let asked = "", busy = false, reply = null, tiles = [], judged = "", classes = [], done = 0, right = 0;
+  let seeking = null; // the picture from which a wrong one is looked for, as long as none is found
 
   function start(pack, its) {
     facts = its;
@@ -108,6 +108,12 @@ function build(tools, real, ends) {
   const rowOf = (row) => pixels.subarray(row * size, (row + 1) * size);
   const drawing = () => { const v = real.get("drawn"); return v.length ? v : new Array(size).fill(0); };
   const chosenPicture = () => (real.get("picture") === DRAWN ? drawing() : rowOf(real.get("picture")));
+
+  function seek(from) {
+    const row = nextWrong(classes, facts.labels, from);
+    seeking = row === from && done < total ? from : null;
+    if (row !== from) write({ picture: row });
+  }
 
   function ask() { // the picture first; then, where the settings are new, all that is held out
     const own = settings(), key = keyOf(own), row = real.get("picture");
@@ -133,17 +139,14 @@ function build(tools, real, ends) {
       right = classes.filter((c, i) => c === facts.labels[i]).length;
       return;
     }
-    const found = new Array(total);
+    const found = classes = new Array(total);
     for (let from = 0; from < total; from += SLICE) {
       const rows = Array.from({ length: Math.min(SLICE, total - from) }, (_, i) => from + i);
       workers.ask({ settings: own, rows }).then(({ classes: those }) => {
         if (judged !== key) return;
         those.forEach((c, i) => { found[rows[i]] = c; right += c === facts.labels[rows[i]]; });
         done += rows.length;
-        if (done === total) {
-          classes = found;
-          known.set(key, found);
-        }
+        if (done === total) known.set(key, found);
         later();
       });
     }
@@ -154,6 +157,8 @@ function build(tools, real, ends) {
     const W = canvas.clientWidth;
     if (!W) return "";
     if (workers && !failure) ask();
+    if (seeking !== null) seeking === s.picture ? seek(seeking) : seeking = null;
+    update(wrong, "textContent", seeking === null ? "One it gets wrong" : "Searching …");
     update(intro, "textContent", failure || (workers ? "" : `The ${count} blocks of the trained network, each with ` +
       "its ω, α and xor weight v. Once loaded, it runs in this page, on your own device."));
     blocks.forEach((b, i) => press(b, s.block === i - 1));
@@ -169,8 +174,11 @@ function build(tools, real, ends) {
     bar.classList.toggle("done", done === total);
     const start = known.get(keyOf(trained));
     const share = (n) => num(100 * n, 1) + "\u202f%";
-    update(kind, "textContent", done ? share(right / done) : "…");
-    update(rest, "textContent", ` of ${done === total ? "" : `${done} of `}${total} held-out pictures classified correctly` +
+    const whole = done === total, soFar = done ? share(right / done) : "…";
+    update(kind, "textContent", whole ? soFar : "");
+    rest.classList.toggle("mw-note", !whole);
+    update(rest, "textContent", (whole ? ` of ${total} held-out pictures classified correctly`
+      : `Classified correctly so far: ${soFar} (${done} of ${total} held-out pictures judged)`) +
       (start ? `; the trained lens ${share(start.filter((c, i) => c === facts.labels[i]).length / total)}.` : "."));
     if (!reply) return "";
     const p = softmax(reply.logits), top = p.indexOf(Math.max(...p));
@@ -182,7 +190,8 @@ function build(tools, real, ends) {
 
   function draw(W, s) {
     const gap = 8, columns = W >= 560 ? count + 1 : 4, tile = (W - gap * (columns - 1)) / columns;
-    const face = workers ? tile : 0, wave = 0.45 * face, head = 16, cell = head + face + 4 + wave + 30;
+    const face = workers ? tile : 0, wave = 0.45 * face, head = 16;
+    const narrow = tile < 100, cell = head + face + 4 + wave + (narrow ? 44 : 30); // α and v side by side are 80 wide
     const rows = Math.ceil((count + 1) / columns);
     const line = 17, top = rows * (cell + gap), H = top + (workers ? names.length * line : 0);
     const { g, color, style, text } = pen(canvas, W, H);
@@ -195,9 +204,10 @@ function build(tools, real, ends) {
       style(i && s.block === b ? "l" : "line", i && s.block === b ? 2 : 1);
       g.strokeRect(x + 1, y + head, tile - 2, face);
       if (!i) continue;
+      const alpha = `α ${num(own.alpha[b])}`, v = `v ${num(sigmoid(own.xor_weight[b]))}`;
       const r = reply?.blocks[b], low = y + head + face + 4 + wave;
       const told = r ? [`open ${pct(r.open)}`, `${num(r.low)}–${num(r.high)}`]
-        : [`ω ${num(own.omega[b])}`, `α ${num(own.alpha[b])} v ${num(sigmoid(own.xor_weight[b]))}`];
+        : [`ω ${num(own.omega[b])}`, ...(narrow ? [alpha, v] : [`${alpha} ${v}`])];
       told.forEach((line, n) => text(line, x, low + 9 + 14 * n));
       if (r) for (const [k, [name, dash]] of PATHS.entries()) {
         style(name, 1.5, dash);

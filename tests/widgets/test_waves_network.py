@@ -338,6 +338,52 @@ def test_the_tour_and_a_picture_it_gets_wrong(loaded) -> None:
     page.wait_for_selector("#one .mw-read:has-text('it is:')")
 
 
+def test_before_all_are_judged_it_says_so_and_knows_the_wrong_ones_found(loaded) -> None:
+    page = loaded()
+    page.evaluate("""() => {  // what is judged from here on waits until the test lets it go
+        const post = Worker.prototype.postMessage;
+        window.held = [];
+        Worker.prototype.postMessage = function (job) {
+            const send = () => post.call(this, job);
+            job.rows && !job.read ? held.push(send) : send();
+        };
+    }""")
+    page.click("#one button:has-text('Waves off')")
+    page.wait_for_function("held.length > 0")
+    page.click("#one button:has-text('gets wrong')")
+    page.wait_for_selector("#one button:has-text('Searching')")
+    assert page.get("picture") == 0 and page.inner_text("#one .mw-say strong") == ""
+    page.evaluate("held.splice(0).forEach((send) => send())")
+    page.wait_for_function("one.get('picture') > 0")
+    page.wait_for_selector("#one button:has-text('One it gets wrong')")
+    judged = page.evaluate("document.querySelector('#one progress').value")
+    assert 0 < judged < 500 and page.locator(LOADED).count() == 0
+    words = page.inner_text("#one .mw-say .mw-note")
+    assert words.startswith("Classified correctly so far: ") and f"({judged} of 500 held-out pictures judged)" in words
+    assert page.inner_text("#one .mw-say strong") == "", "bold is a result alone"
+
+
+@pytest.mark.parametrize("width", [390, 620, 1280])
+def test_what_is_written_below_the_blocks_stays_apart(opened, width: int) -> None:
+    page = opened(width)
+    page.evaluate("""() => {  // where each text ends, and where the next on its line begins
+        const write = CanvasRenderingContext2D.prototype.fillText;
+        window.texts = [];
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+            texts.push([text, x, x + this.measureText(text).width, y, this.canvas.clientWidth]);
+            return write.apply(this, arguments);
+        };
+    }""")
+    page.evaluate("one.set('block', 2)")
+    page.rest()
+    texts = page.evaluate("texts")
+    assert any("α" in text for text, *_ in texts)
+    for text, start, end, y, edge in texts:
+        assert end <= edge, f"{text} is cut off"
+        later = [other for other, begins, _, line, _ in texts if line == y and start < begins < end + 6]
+        assert not later, f"{text} runs into {later}"
+
+
 def test_a_drawing_is_read(loaded) -> None:
     page = loaded()
     page.click("#one summary")
