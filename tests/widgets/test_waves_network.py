@@ -363,7 +363,7 @@ def test_before_all_are_judged_it_says_so_and_knows_the_wrong_ones_found(loaded)
     assert page.inner_text("#one .mw-say strong") == "", "bold is a result alone"
 
 
-@pytest.mark.parametrize("width", [390, 620, 1280])
+@pytest.mark.parametrize("width", [320, 390, 620, 1280])
 def test_what_is_written_below_the_blocks_stays_apart(opened, width: int) -> None:
     page = opened(width)
     page.evaluate("""() => {  // where each text ends, and where the next on its line begins
