@@ -118,7 +118,7 @@ function build(tools, ends) {
     bar.value = there ? total : done;
     bar.classList.toggle("done", there);
     update(kind, "textContent", there ? share(rightly(shown)) : "…");
-    let told = ` of ${total} held-out pictures named rightly`;
+    let told = ` of ${total} held-out pictures classified correctly`;
     if (s.form === DENSE) told += ", with all matrices as they were trained.";
     else {
       const [count, weights, layers] = sizes[s.form][s.bits][s.where];
@@ -164,7 +164,7 @@ function build(tools, ends) {
     }
     for (let b = LEAST; b <= MOST; b++) text(String(2 ** b), px(2 ** b), foot + 12, "center");
     text("bits a weight" + (s.where === "all" ? "" : `, ${WHERE[s.where] ?? s.where} alone`), left, foot + 27);
-    text("held-out pictures named rightly", left, top - 12);
+    text("held-out pictures classified correctly", left, top - 12);
     if (known.has(keyOf(dense))) {
       style("dim", 1, [4, 4]);
       line(left, py(rightly(keyOf(dense))), W - right, py(rightly(keyOf(dense))));
