@@ -156,7 +156,7 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
         ("simplex", 28),
         ("gauge", 33),
         ("twistor", 30),
-        ("waves_network", 29),
+        ("waves_network", 30),
         ("simplex_network", 31),
         ("gauge_network", 28),
         ("twistor_reader", 31),
