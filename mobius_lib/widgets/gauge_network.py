@@ -196,7 +196,7 @@ class GaugeNetwork(Packed):
         return torch.cat([network(part) for part in normal.unsqueeze(1).split(100)])
 
     def accuracy(self) -> float:
-        """The share of the held-out pictures that the network names rightly."""
+        """The share of the held-out pictures that the network classifies correctly."""
         return (self.logits().argmax(1) == self._labels).double().mean().item()
 
     def files(self) -> dict[str, bytes]:
