@@ -60,8 +60,9 @@ def test_words_of_the_whole_text():
 
 def test_it_is_the_text_that_the_records_were_made_from():
     paths = sorted((data_dir() / "results").glob("*.*.json"))
-    made_from = [found for path in paths if (found := json.loads(path.read_text("utf-8"))["data"]).keys() & digest()]
-    assert len(made_from) > 3 and all(found == digest() for found in made_from)
+    data = [json.loads(path.read_text("utf-8"))["data"] for path in paths]
+    made_from = [found for found in data if found.keys() & digest()]
+    assert len(made_from) > 3 and all(found.items() >= digest().items() for found in made_from)
 
 
 TEXT = "The king’s beth-el -- don't! The end, THE 3rd end_of x2. Ænon"
