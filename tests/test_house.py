@@ -198,6 +198,13 @@ def test_a_seed_is_a_random_seed(page):
     assert not re.findall(r"(?i)\bseeds? 00\d|\bthe seed\b(?! of)[^.\n]{0,40}", _prose(page))
 
 
+def test_the_library_calls_a_source_by_its_name():
+    """Its docstrings are pages of the book; "the seed" alone is what numbers are drawn with."""
+    named = r"(?i)\bseeds? 00\d\b|\bthe seed('s)? (asks|calls|has|names|own|prints|says|table)\b|\bas in the seed\b"
+    texts = {path: path.read_text("utf-8") for path in source_files() if path.suffix in (".py", ".js", ".md", ".yaml")}
+    assert not {str(path): found for path, text in texts.items() if (found := re.findall(named, text))}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_a_percent_sign_stands_apart_from_its_number(page):
     text = re.sub(r"https?://\S+", "", _prose(page))

@@ -81,7 +81,7 @@ def test_names_are_those_of_the_source():
 
 
 def test_the_sources_snippets_run(tmp_path):
-    """Inference of seeds 000 and 002, at sizes of their own kind, and the two snippets of seed 003."""
+    """Inference of two cards, at sizes of their own kind, and the two snippets of the MetaMobius note."""
     names: dict[str, object] = {"torch": torch}
     for line in INSTEAD:
         exec(line, names)

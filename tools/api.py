@@ -12,7 +12,6 @@ from typing import Any
 from sphinx.pycode import ModuleAnalyzer
 
 ITEM = re.compile(r"(\d+\.|-) ")
-SOURCE = re.compile(r"(?:\bseeds? |(?<=\band ))(00[0-4])\b")
 SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Shape|Source|Yields):$")
 
 
@@ -54,13 +53,6 @@ def _plain(part: str) -> str:
     return part if part.startswith("`") else re.sub(r"([|*])", r"\\\1", part)
 
 
-def with_names(text: str) -> str:
-    """With the sources by the names that the book has for them, in place of their numbers."""
-    from mobius_lib.ledger.sources import our_sources  # here: a book without pages of the API may lack it
-
-    return SOURCE.sub(lambda found: f"the {our_sources()[found[1]].name}", text)
-
-
 def share_comments(package: str) -> None:
     """Let what is written under a constant, in the module that has it, be known of its name in the package as well."""
     module, known = import_module(package), ModuleAnalyzer.for_module(package)
@@ -87,7 +79,7 @@ def setup(app: Any) -> dict[str, bool]:
     whole: dict[str, list[str]] = {}
 
     def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-        lines[:] = restructured([with_names(line) for line in lines])
+        lines[:] = restructured(lines)
         if what in ("attribute", "data", "property") and not any(SECTION.match(line.strip()) for line in lines):
             whole[name] = lines.copy()
 

@@ -19,7 +19,7 @@ WORD = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 RUN = '''\
 """[What is compared, and what that decides.]
 
-Source: ours. [Or: seed 000, and how the comparison differs from it.]
+Source: ours. [Or: the MobiusNet card, and how the comparison differs from it.]
 """
 
 import torch

@@ -58,7 +58,7 @@ class Transcription(nn.Module):
     Shape:
         as `GeoFractalDavid`.
     Source:
-        seed 002's model; the code is ours.
+        the GeoFractalDavid card's model; the code is ours.
     """
 
     def __init__(self, model: GeoFractalDavid, cdist: bool = False) -> None:

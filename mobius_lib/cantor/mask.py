@@ -1,7 +1,8 @@
 """The thirds mask and its rivals: which channels of a block are turned down, and what that does.
 
-Seed 000 turns down another third of the channels in each layer (times 0.5), after Cantor's set, and says that this
-regularises. To test that, `with_mask` gives a MobiusNet, or its GELU twin, another mask and leaves all else as it is:
+The MobiusNet card turns down another third of the channels in each layer (times 0.5), after Cantor's set, and says that
+this regularises. To test that, `with_mask` gives a MobiusNet, or its GELU twin, another mask and leaves all else as it
+is:
 
     none      every channel passes
     thirds    the third whose turn it is (layer modulo 3) times `reduction`, in training and in evaluation: as published
@@ -18,7 +19,7 @@ layer, or by chance. With a number of channels that 3 does not divide, the rate 
 The layer here knows no network: a block is any module with a buffer `thirds_mask` that it multiplies into the result of
 its submodule `lens`, channels last, as `mobius_lib.waves` has it. So the packages of the chapters stay side by side.
 
-Source: seed 000 for the mask; the comparison is ours.
+Source: the MobiusNet card for the mask; the comparison is ours.
 """
 
 from collections.abc import Iterator, Sequence

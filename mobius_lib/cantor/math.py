@@ -19,8 +19,9 @@ published ones are the same recursion from the deepest level to the first,
 
 and differ in the two child positions alone; `staircase_convergent` says why that decides whether the limit is c.
 
-Source: seed 002 and its published layer for `triadic`, `staircase_published` and `staircase_multilevel`; textbook
-mathematics for the exact function; `staircase_halting` and `staircase_convergent` are ours.
+Source: the GeoFractalDavid card and its published layer for `triadic`, `staircase_published` and
+`staircase_multilevel`; textbook mathematics for the exact function; `staircase_halting` and `staircase_convergent` are
+ours.
 """
 
 import math

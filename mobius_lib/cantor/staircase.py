@@ -50,8 +50,8 @@ class CantorStaircase(nn.Module):
         ValueError: for features < 1, tau <= 0, levels outside 1 to 40, an unknown form or position; in `forward`, for
             a wrong shape or a row with NaN or infinity (looked for on a CPU alone, and not under torch.compile).
     Source:
-        seed 002 and its published layer; "features", `levels` with any form but the published ones, and the checks are
-        ours.
+        the GeoFractalDavid card and its published layer; "features", `levels` with any form but the published ones, and
+        the checks are ours.
     """
 
     def __init__(

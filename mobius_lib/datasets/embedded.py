@@ -44,7 +44,7 @@ def features(split: Split, dim: int = 768) -> tuple[Tensor, Tensor]:
 
     Args:
         split: "train" or "test".
-        dim: 768 (seed 001's 24 x 32 input) or fewer: the first `dim` principal components, scaled again.
+        dim: 768 (the distillation card's 24 x 32 input) or fewer: the first `dim` principal components, scaled again.
     Returns:
         (N, dim) float32, and (N,) int64 labels.
     Raises:

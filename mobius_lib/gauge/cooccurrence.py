@@ -1,6 +1,6 @@
 """Which words stand near which: the matrix D that chapter 4's ladder compresses.
 
-Source: D = log(1 + counts) within a window, as in seed 003; the counting is ours.
+Source: D = log(1 + counts) within a window, as in the MetaMobius note; the counting is ours.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
-"""L6, which the seed calls theoretical: a small variational autoencoder over the fibres of an L5. Our construction.
+"""L6, which the note calls theoretical: a small variational autoencoder over the fibres of an L5. Our construction.
 
-The seed names a "FractalVAEStack", and prints no formula and no count. Papers of its author beside it give a stack
+The note names a "FractalVAEStack", and prints no formula and no count. Papers of its author beside it give a stack
 48-32-16-8 and 57,808 parameters. Ours takes these widths: three scales of N = 16 Gaussians give every row of a matrix a
 fibre of 3 x 16 = 48 numbers; the autoencoder presses them into 8, and the rung keeps these 8 for each row beside the
 decoder. Unlike all rungs below, it is trained by gradients.
@@ -32,7 +32,7 @@ LEARNING_RATE = 3e-3
 ROWS = 1024
 """In a step of training."""
 CLAIMED = 57_808
-"""Parameters of the stack, as papers of the seed's author give it. Seed 003 itself has no count, and 570,000 times for
+"""Parameters of the stack, as papers of the note's author give it. The note itself has no count, and 570,000 times for
 the rung; `FractalVAEStack.parameters_counted` says what ours come to."""
 KL_WEIGHT = 1e-4
 """Of the divergence beside the squared error of a standardised fibre; ours. A larger one gives up detail for a smoother
@@ -50,7 +50,7 @@ class FibreVAE(nn.Module):
     Shape:
         fibres (M, F), latents (M, 8).
     Source:
-        the widths are those of seed 003's siblings; all else is ours.
+        the widths are those of the MetaMobius note's siblings; all else is ours.
     """
 
     centre: Tensor
@@ -125,7 +125,7 @@ class FractalVAEStack(nn.Module):
     Shape:
         fibres (M, F), latents (M, 8).
     Source:
-        seed 003 for the name, its siblings for the widths; all else is ours.
+        the MetaMobius note for the name, its siblings for the widths; all else is ours.
     """
 
     def __init__(self, fibre: int = 3 * TERMS, inner: Sequence[int] = INNER) -> None:
@@ -286,7 +286,7 @@ class CosmicLinear(Rung):
     Raises:
         ValueError: as `MetaMobiusLinear`.
     Source:
-        ours, around the widths of seed 003's siblings.
+        ours, around the widths of the MetaMobius note's siblings.
     """
 
     level = "L6"

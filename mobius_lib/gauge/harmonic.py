@@ -31,7 +31,7 @@ class HarmonicLinear(Rung):
     Args:
         in_features, out_features, terms, bias, device, dtype: as `Rung`; terms is N.
     Source:
-        the formula is of seed 003's siblings; the fit and the choices above are ours.
+        the formula is of the MetaMobius note's siblings; the fit and the choices above are ours.
     """
 
     level, heights = "L1", ("amplitudes",)
@@ -97,8 +97,8 @@ class FractalHarmonicLinear(Rung):
         W[i, j] = sum_{m, k} B[m, k] exp(-(i - nu_m)^2 / (2 rho_m^2)) exp(-(j - mu_k)^2 / (2 sigma_k^2))
 
     so the number of numbers, M N + 2 M + 2 N, does not depend on the size of the matrix. **Ours, because the source
-    gives none**: seed 003 names this rung and its ratio (270), and prints no formula. It is the only rung whose ratio
-    grows with the square of the vocabulary, as those of the seed's table do.
+    gives none**: the MetaMobius note names this rung and its ratio (270), and prints no formula. It is the only rung
+    whose ratio grows with the square of the vocabulary, as those of the note's table do.
 
     `from_dense`: both sets of Gaussians by pursuit, B = H^+ W G^+ in closed form.
 
@@ -186,7 +186,7 @@ class TriLevelHarmonicLinear(Rung):
     Args:
         in_features, out_features, terms, bias, device, dtype: as `Rung`; terms is N.
     Source:
-        seed 003's siblings; the fit is ours.
+        the MetaMobius note's siblings; the fit is ours.
     """
 
     level = "L3"

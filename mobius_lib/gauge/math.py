@@ -6,7 +6,7 @@ to parameters.
 Shapes: `V` columns (or the side of a square matrix), `N` Gaussians, `F` the dimension of a fibre, `...` any number of
 leading axes. Positions and widths are in columns.
 
-Source: seed 003 and its siblings' formulas, unless a docstring says "ours" or names a textbook fact.
+Source: the MetaMobius note and its siblings' formulas, unless a docstring says "ours" or names a textbook fact.
 """
 
 from collections.abc import Callable, Sequence
@@ -233,7 +233,7 @@ def kernel(d: Tensor, eps: float = 0.1, *, floor: float = SMALLEST_EIGENVALUE) -
 def transport_first_order(f: Tensor, a: Tensor) -> Tensor:
     """tau(f) = f + A f, the printed step: the first two terms of exp(A) f.
 
-    The seed's own path-ordered exponential has a minus sign, exp(-integral A): its A is minus this one. As in
+    The note's own path-ordered exponential has a minus sign, exp(-integral A): its A is minus this one. As in
     `path_ordered`, a step along a path from x to x + dx is then `transport_first_order(f, -A(x) dx)`.
 
     Law: differs from exp(A) f by A^2 f / 2 and less, so with the square of the step.

@@ -18,7 +18,7 @@ from mobius_lib.gauge.harmonic import spread_positions
 WINDOWS = (5, 15, 50)
 """Windows of co-occurrence, in tokens; each is the name of a scale."""
 HIDDEN = 32
-"""Width of the connection's middle layer, as in the seed."""
+"""Width of the connection's middle layer, as in the note."""
 ACTIVATIONS = ("linear", "tanh")
 ROUTES = ("direct", "steps", "path")
 """How a scale's vector gets into the common fibre; `MetaMobiusLinear` says what each is."""
@@ -47,7 +47,7 @@ class MetaMobiusLinear(Rung):
         It counts W_q as N x N while x has V numbers, and the fibre as N while it calls it R^3N: so attention and
         transport act on the N coordinates z.
         It counts mu as out x N. Then there would be no z in common to which they could be applied; so mu is shared by
-        the rows, N numbers per scale. `seed_count` is the seed's own sum; this layer stores fewer.
+        the rows, N numbers per scale. `seed_count` is the note's own sum; this layer stores fewer.
         It says neither what A_s does between its two maps nor how y stays linear. "linear" does nothing, so A_s is in
         gl(N) as printed; "tanh" is the perceptron that it also speaks of.
         Keys are drawn at random and W_q starts as zero, so every alpha_s starts as 1 / 3.
@@ -55,7 +55,7 @@ class MetaMobiusLinear(Rung):
         three. "direct": the printed step from each scale to the common fibre. "steps" and "path": A_s is the connection
         between one window and the next wider one (of the widest, the common fibre), and a vector goes 5 -> 15 -> 50 ->
         common, in each link by the printed step, or by the exponential, exp(A_s) for a linear connection and else the
-        flow df/dx = A_s(f) from 0 to 1: the path-ordered product. (With the seed's minus sign, its A is minus this.)
+        flow df/dx = A_s(f) from 0 to 1: the path-ordered product. (With the note's minus sign, its A is minus this.)
         It ties all widths to k^(1/3), and its exponents to beta_0 / sqrt(s). `beta` has both, and one of its own for
         each scale: "kpz", "root", "free".
 
@@ -73,7 +73,7 @@ class MetaMobiusLinear(Rung):
     Raises:
         ValueError: as `Rung`; no window, a window twice, or an unknown activation, route or beta.
     Source:
-        seed 003; what is ours is said above.
+        the MetaMobius note; what is ours is said above.
     """
 
     level = "L5"
@@ -476,7 +476,7 @@ class MetaMobiusLinear(Rung):
 
 
 class Bundle(NamedTuple):
-    """Dimensions of what the seed calls the product bundle, and of what stands for it here."""
+    """Dimensions of what the note calls the product bundle, and of what stands for it here."""
 
     base: int
     """A circle for each scale."""
@@ -487,7 +487,7 @@ class Bundle(NamedTuple):
     algebra: int
     """Of gl of that fibre, in which a connection 1-form takes its values, for each direction of the base."""
     algebra_of_scales: int
-    """Of gl(3N), as the seed says of A, once for each scale."""
+    """Of gl(3N), as the note says of A, once for each scale."""
     connection: int
     """Numbers of the connections that the layer has: `connection_count`."""
 
@@ -496,7 +496,7 @@ def bundle(terms: int = 8, scales: int = 3) -> Bundle:
     """The dimensions of E = tensor_s E_s, E_s = S^1 x R^(3N). For N = 8 the fibre has 13,824.
 
     Source:
-        seed 003 prints S^1, R^(3N), the tensor product and gl(3N), and counts none of them.
+        the MetaMobius note prints S^1, R^(3N), the tensor product and gl(3N), and counts none of them.
     """
     fibre = 3 * terms
     return Bundle(
@@ -505,14 +505,14 @@ def bundle(terms: int = 8, scales: int = 3) -> Bundle:
 
 
 def connection_count(terms: int, scales: int = 3) -> int:
-    """Numbers of the connections: scales (N 32 + 32 + 32 N + N). For N = 8, 1,656 (the seed prints 1,584)."""
+    """Numbers of the connections: scales (N 32 + 32 + 32 N + N). For N = 8, 1,656 (the note prints 1,584)."""
     return scales * (2 * HIDDEN * terms + HIDDEN + terms)
 
 
 def seed_count(out_features: int, terms: int = 8, scales: int = 3) -> int:
-    """What seed 003's formulas add up to: per scale out N 2 + N, the connections, and 3 N + N N of attention.
+    """What the note's formulas add up to: per scale out N 2 + N, the connections, and 3 N + N N of attention.
 
-    For N = 8 that is 49,768 at 1,000 outputs. (The seed prints 3.44.)
+    For N = 8 that is 49,768 at 1,000 outputs. (The note prints 3.44.)
     """
     return (
         scales * (2 * out_features * terms + terms) + connection_count(terms, scales) + scales * terms + terms * terms

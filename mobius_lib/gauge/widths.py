@@ -4,7 +4,7 @@ A pursuit takes widths from a list, and its exponent is in part the list's. So e
 afterwards (`fit.refined`), from several lists, of which all but the first are drawn at random; and the same is done to
 matrices in which an exponent is planted.
 
-Source: ours. That widths grow like k^(1/3) is the claim of seed 003.
+Source: ours. That widths grow like k^(1/3) is the claim of the MetaMobius note.
 """
 
 from collections.abc import Sequence

@@ -234,10 +234,10 @@ def _form(verdicts: Sequence[Verdict]) -> str:
 
 
 def _paragraph(source: Source, verdicts: Sequence[Verdict]) -> str:
-    mine = [v for v in verdicts if source.seed in sources_of(v)]
+    mine = [v for v in verdicts if source.number in sources_of(v)]
     return (
-        f'<details class="ledger-source" open><summary><b>{_text(source.name)}</b>, source {source.seed}: '
-        f'<a href="{_asked(source=source.seed)}">{len(mine)} rows</a></summary>'
+        f'<details class="ledger-source" open><summary><b>{_text(source.name)}</b>, source {source.number}: '
+        f'<a href="{_asked(source=source.number)}">{len(mine)} rows</a></summary>'
         f"<p>{_filled(source.what, verdicts)} {_filled(source.paragraph, verdicts)}</p></details>"
     )
 

@@ -22,7 +22,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    seed: Annotated[str, Field(pattern=r"^\d{3}$")]
+    number: Annotated[str, Field(pattern=r"^\d{3}$")]
     name: Annotated[str, Field(min_length=1)]
     what: Annotated[str, Field(min_length=1)]
     paragraph: str
@@ -45,7 +45,7 @@ def load_sources(path: Path | str | None = None) -> dict[str, Source]:
         LedgerError: naming the file and the field that is missing, unknown or of the wrong type.
     """
     path = Path(path) if path is not None else claims_dir() / SOURCES
-    return {source.seed: source for source in read_list(path, "sources", Source)}
+    return {source.number: source for source in read_list(path, "sources", Source)}
 
 
 @cache

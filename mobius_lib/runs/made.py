@@ -1,8 +1,9 @@
 """ImageNet's size without ImageNet: a made set of known best accuracy for the full recipes of chapters 1 and 3.
 
 1,000 classes on the sphere, as many rows as ImageNet has, and a concentration at which Bayes' rule gets about as many
-right as seed 001 reports of its network: the most that any classifier can get. `waves-made` and `simplex-made` train on
-it by the recipes of `waves-clip` and `simplex-imagenet`, at full scale on all rows, at short on a hundredth of them.
+right as the distillation card reports of its network: the most that any classifier can get. `waves-made` and
+`simplex-made` train on it by the recipes of `waves-clip` and `simplex-imagenet`, at full scale on all rows, at short on
+a hundredth of them.
 """
 
 from dataclasses import dataclass

@@ -2,11 +2,11 @@
 
     README.md                           the card, from the record; its head is what the hub's search reads
     record.json                         the record
-    checkpoints/RUN_ARM-seedN/STAMP/    as seed 000 and 001 have it: config.json, best_accuracy.json,
+    checkpoints/RUN_ARM-seedN/STAMP/    as MobiusNet's two cards have it: config.json, best_accuracy.json,
                                         final_accuracy.json, tensorboard/, and
         checkpoints/                    best_model.safetensors, final_model.safetensors
 
-A GeoFractalDavid goes where seed 002 has it, as `train_david` would have left it: weights/NAME/STAMP_ARM-seedN/ and
+A GeoFractalDavid goes where its card has it, as `train_david` would have left it: weights/NAME/STAMP_ARM-seedN/ and
 runs/NAME/STAMP_ARM-seedN/. Optimiser states and pickles stay at home. The stamp is the record's time.
 """
 
@@ -224,7 +224,7 @@ def _copy(kept: Path, into: Path, record: dict[str, Any], arm: str, seed: int, s
 def _copy_david(
     kept: Path, into: Path, run_id: str, model: "GeoFractalDavid", made: Any, history: list[dict[str, Any]]
 ) -> Path:
-    """As `_copy`, in seed 002's layout."""
+    """As `_copy`, in the layout of GeoFractalDavid's card."""
     from mobius_lib.runs.simplex.trainer import Place, name_of, plot_prototypes
     from mobius_lib.training.processes import Processes
 

@@ -1,6 +1,6 @@
 """GeoFractalDavid: a classifier by the fit of a feature to the geometry of each class, on several scales.
 
-Parameter and buffer names are an interface: weights published for seed 002's model load here with strict=True.
+Parameter and buffer names are an interface: weights published for the card's model load here with strict=True.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from mobius_lib.simplex.config import TERMS, DavidConfig, sizes_of
 from mobius_lib.simplex.fast.products import cosine_and_distance
 
 LR_FACTORS = {"heads": 1.0, "fusion": 0.5, "cantor": 0.1}
-"""Of the learning rate of each group of parameters (seed 002): scales, fusion weights, staircase."""
+"""Of the learning rate of each group of parameters (the GeoFractalDavid card): scales, fusion weights, staircase."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class DavidHead(nn.Module):
     Shape:
         features (B, d) and Cantor positions (B,) to a `ScaleGeometry`.
     Source:
-        seed 002's model.
+        the GeoFractalDavid card.
     """
 
     def __init__(self, config: DavidConfig, scale: int) -> None:
@@ -114,7 +114,7 @@ class GeoFractalDavid(nn.Module):
 
     Args:
         config: a `DavidConfig`; None is its defaults.
-        settings: fields of it by name, in place of it or of some of its fields, so that seed 002's usage works:
+        settings: fields of it by name, in place of it or of some of its fields, so that the card's usage works:
             `GeoFractalDavid(feature_dim=512, num_classes=1000, k=5, scales=[256, 384], alpha_init=0.5, tau=0.25)`.
     Shape:
         (B, feature_dim) to (B, num_classes), B >= 0; with `return_intermediates` also the Cantor positions (B,) and
@@ -124,7 +124,7 @@ class GeoFractalDavid(nn.Module):
             features lie on the CPU; on a GPU that would mean waiting for it, so there the row's logits are NaN, and by
             default (not with position="batch") no other row's.
     Source:
-        seed 002's model; "features" positions and "spread" simplices are ours.
+        the GeoFractalDavid card's model; "features" positions and "spread" simplices are ours.
     """
 
     def __init__(self, config: DavidConfig | None = None, **settings: Any) -> None:
@@ -255,7 +255,7 @@ def parameter_groups(model: GeoFractalDavid, lr: float) -> list[dict[str, Any]]:
     Raises:
         ValueError: when lr is not positive.
     Source:
-        seed 002's optimiser; that all that belongs to a scale is in its first group is our reading of "scales".
+        the GeoFractalDavid card's optimiser; that all that belongs to a scale is in its first group is our reading.
     """
     if not lr > 0:
         raise ValueError(f"lr must be positive, not {lr!r}.")

@@ -1,9 +1,9 @@
 """The contrastive basin loss: make the right class's basin fit, and the others not.
 
-Seed 002 names the parts (contrast, coherence, separation, discretisation) and gives no formulas. The nearest public
-recipes of its author give those of score, temperature, coherence, discretisation and scale consistency; what they leave
-open is ours, and marked so. Everything is computed in logarithms: a score is a product of three numbers that may be
-very small.
+The GeoFractalDavid card names the parts (contrast, coherence, separation, discretisation) and gives no formulas. The
+nearest public recipes of its author give those of score, temperature, coherence, discretisation and scale consistency;
+what they leave open is ours, and marked so. Everything is computed in logarithms: a score is a product of three numbers
+that may be very small.
 
 Shapes: `B` the batch, `C` the classes, `y` (B,) int64 labels in [0, C).
 """
@@ -99,7 +99,8 @@ def contrastive(log_scores: Tensor, y: Tensor, temperature: float = 0.1) -> Tens
         y: labels.
         temperature: T, positive.
     Source:
-        the public recipes, T = 0.1. (Seed 002: "no cross-entropy", and "cross-entropy applied to scores".)
+        the public recipes, T = 0.1. (The GeoFractalDavid card: "no cross-entropy", and "cross-entropy applied to
+        scores".)
     """
     return F.cross_entropy(log_scores / temperature, y)
 

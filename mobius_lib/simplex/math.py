@@ -6,7 +6,7 @@ them to parameters, and `mobius_lib.simplex.fast.products` computes the two cost
 Shapes: `B` the batch, `C` the classes, `k` the dimension of a simplex (it has k+1 vertices), `D` the dimension of the
 space it lies in, `...` any number of leading axes. Lengths have no unit: features lie on the unit sphere.
 
-Source: the definitions of GeoFractalDavid (seed 002), unless a docstring says "ours" or names a textbook fact.
+Source: the GeoFractalDavid card's definitions, unless a docstring says "ours" or names a textbook fact.
 """
 
 import math
@@ -278,7 +278,7 @@ def simplices(classes: int, k: int, dim: int, seed: int = 0, kind: str = "spread
     Raises:
         ValueError: when a number is out of range, or there is no such kind.
     Source:
-        "published": seed 002's family of models; "spread": ours.
+        "published": the GeoFractalDavid card's family of models; "spread": ours.
     """
     _check_k(k, dim)
     if classes < 1:

@@ -1,4 +1,4 @@
-"""The files of a run, in the layout of seed 000; each is written whole or not at all.
+"""The files of a run, in the layout of the MobiusNet card; each is written whole or not at all.
 
     config.json  best_accuracy.json  final_accuracy.json  tensorboard/
     checkpoints/{checkpoint_epoch_0010,best_model,final_model}.{pt,safetensors}

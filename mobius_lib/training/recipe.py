@@ -23,13 +23,13 @@ class Recipe:
     Raises:
         RecipeError: naming the first field that makes no sense.
     Source:
-        AdamW and the cosine per epoch are seed 001's; the defaults below are the published runs' (FACTS, section 1).
+        AdamW and the cosine per epoch are the distillation card's; the defaults below are the published runs'.
     """
 
     epochs: int
     """Passes over the training data. The schedule ends here, so it cannot be changed once a run has begun."""
     lr: float
-    """Highest learning rate. 3e-4 in the published Tiny ImageNet run, 1e-3 in seed 001's run on features."""
+    """Highest learning rate. 3e-4 in the published run on Tiny ImageNet, 1e-3 in the card's on features."""
     weight_decay: float = 0.05
     """Decoupled (AdamW), on all parameters: both published runs use 0.05."""
     batch_size: int = 128
@@ -50,8 +50,9 @@ class Recipe:
     save_every_n_epochs: int = 10
     """Epochs between checkpoints: what a killed run has to do again at most. The only field free to change later."""
     schedule: str = "cosine"
-    """Of the learning rate after the warm-up: seed 001's half of a cosine down to 0; "cosine_restarts", one after the
-    other; "linear" down to 0; "constant". Seed 002 has a scheduler_type, and does not say which."""
+    """Of the learning rate after the warm-up: the distillation card's half of a cosine down to 0; "cosine_restarts",
+    one after the other; "linear" down to 0; "constant". The GeoFractalDavid card has a scheduler_type, and does not say
+    which."""
     restart_epochs: int = 10
     """Of the first cosine of "cosine_restarts"; each next is twice as long."""
 

@@ -23,7 +23,7 @@ class IncidenceAttention(nn.Module):
     Shape:
         (batch, time, 4n) to the same; time and memory grow with time squared.
     Source:
-        seed 004 asks for attention by incidence with a Möbius term; the score is ours.
+        the MT-HOPE README asks for attention by incidence with a Möbius term; the score is ours.
     """
 
     def __init__(self, dim: int, heads: int = 4, causal: bool = True) -> None:

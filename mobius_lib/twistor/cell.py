@@ -16,7 +16,7 @@ from mobius_lib.twistor.mobius import MobiusCycles
 SCALES = {"fast": (1, 1), "medium": (2, 4), "slow": (3, 16)}
 """Layers of each evolution network, and the steps between two of its evaluations."""
 RATES = (0.001, 0.1)
-"""Between which the evolution rate adapts; the public code's (FACTS, section 5)."""
+"""Between which the evolution rate adapts; the public code's."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TwistorTitansCell(nn.Module):
     Raises:
         ValueError: for a width that is no multiple of 4, an unknown scale, or input that does not fit.
     Source:
-        the parts are named in seed 004; gates, networks and rates are the public code's (FACTS, section 5). A state of
+        the parts are named in the MT-HOPE README; gates, networks and rates are the public code's. A state of
         its own beside the output, the rate from the gradient, the periods, and the map with its length kept are ours.
     """
 

@@ -1,4 +1,4 @@
-"""The sizes of a TwistorHopeArchitecture, checked where they are given, and the four presets of seed 004."""
+"""The sizes of a TwistorHopeArchitecture, checked where they are given, and the four presets of the MT-HOPE README."""
 
 import math
 import numbers
@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "large": (512, 4, 8, 8, True),
     }.items()
 }
-"""The seed's table. Its counts, at 1,000 tokens: 4.7M, 8.5M, 25M, 100M; the chapter says what ours count."""
+"""The README's table. Its counts, at 1,000 tokens: 4.7M, 8.5M, 25M, 100M; the chapter says what ours count."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class TwistorConfig:
 
 
 def get_config(name: str = "recommended") -> dict[str, Any]:
-    """The sizes of a preset, as seed 004's table has them.
+    """The sizes of a preset, as the MT-HOPE README's table has them.
 
     Raises:
         ValueError: when there is no such preset, with those there are.

@@ -1,4 +1,4 @@
-"""The four pictures that seed 004 names, each drawn from a model: what it has, in its own shapes, counts and times."""
+"""The four pictures that the README names, each drawn from a model: what it has, in its own shapes and counts."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ class SpinorEmbedding(nn.Module):
     Raises:
         ValueError: for an odd dim, or tokens that are out of range or on another device.
     Source:
-        seed 004; separate real and imaginary parts are its default.
+        the MT-HOPE README; separate real and imaginary parts are its default.
     """
 
     def __init__(self, vocab_size: int, dim: int) -> None:

@@ -48,7 +48,7 @@ class TwistorHopeArchitecture(nn.Module):
         ValueError: for a configuration that cannot be, tokens out of range, an empty sequence, or a state of another
             model or batch.
     Source:
-        seed 004; the head for language is ours, the seed has none.
+        the MT-HOPE README; the head for language is ours, the README has none.
     """
 
     def __init__(self, config: TwistorConfig | None = None, **settings: Any) -> None:

@@ -12,7 +12,7 @@ and the pole, where pi_k becomes 0, is a point like any other.
 Shapes: `...` is any number of leading axes; maps are complex (..., 2, 2) with determinant 1.
 
 Source: Penrose's twistors and the classical theory of Möbius maps; J and the coupling z + cJz are those of the public
-code of seed 004 (FACTS, section 5), the map (az + b)/(cz + d) is the seed's. `hold_pairing` and `turn` are ours.
+code of the MT-HOPE README, the map (az + b)/(cz + d) is the README's. `hold_pairing` and `turn` are ours.
 """
 
 import math
@@ -66,7 +66,7 @@ def couple(z: Tensor, strength: Tensor | float) -> Tensor:
 
 
 def pairing(z: Tensor) -> tuple[Tensor, Tensor]:
-    """omega . pi, the sum of omega_k pi_k: what seed 004 wants held at a constant modulus.
+    """omega . pi, the sum of omega_k pi_k: what the MT-HOPE README wants held at a constant modulus.
 
     Laws: unchanged by (omega, pi) -> (w omega, pi / w) for complex w; its modulus is unchanged by J; at most |z|^2 / 2.
 

@@ -58,7 +58,7 @@ class PhaseCompression(nn.Module):
     Attributes:
         log_profile: (2, n), initially 0: all components of one size.
     Source:
-        seed 004 asks for compression by phase; the form is ours.
+        the MT-HOPE README asks for compression by phase; the form is ours.
     """
 
     def __init__(self, dim: int) -> None:
@@ -144,7 +144,7 @@ class TwistorMemorySystem(nn.Module):
     Raises:
         ValueError: for sizes that cannot be, an empty sequence, or slots of another model or batch.
     Source:
-        seed 004: M(t+1) = f(M(t), h(t), alpha) with alpha about 0.1, cycles, phase compression.
+        the MT-HOPE README: M(t+1) = f(M(t), h(t), alpha) with alpha about 0.1, cycles, phase compression.
     """
 
     def __init__(

@@ -96,8 +96,8 @@ class MobiusLayer(nn.Module):
     Shape:
         (..., 4n) to (..., 4n).
     Source:
-        seed 004 asks for (az + b)/(cz + d), its cycles, chirality flip and conjugation; determinant 1 by construction,
-        the projective form and the kept length are ours.
+        the MT-HOPE README asks for (az + b)/(cz + d), its cycles, chirality flip and conjugation; determinant 1 by
+        construction, the projective form and the kept length are ours.
     """
 
     def __init__(self, dim: int, cycles: int = 3, coupled: bool = True) -> None:
@@ -127,7 +127,7 @@ class AdaptiveMobiusLayer(nn.Module):
     Shape:
         (..., 4n) to (..., 4n).
     Source:
-        seed 004 asks for a coupling that adapts to the input; the form is ours.
+        the MT-HOPE README asks for a coupling that adapts to the input; the form is ours.
     """
 
     def __init__(self, dim: int, cycles: int = 3, rank: int = 16, coupled: bool = True) -> None:

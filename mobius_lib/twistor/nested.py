@@ -65,7 +65,7 @@ class TwistorNestedLearning(nn.Module):
     Attributes:
         clock: (), int64, the steps so far. total: (), int64, those that are planned; 0: not known.
     Source:
-        seed 004; continuum memory: Behrouz et al., Nested Learning (2025). The exact constraint is ours.
+        the MT-HOPE README; continuum memory: Behrouz et al., Nested Learning (2025). The exact constraint is ours.
     """
 
     clock: Tensor

@@ -42,7 +42,7 @@ class TwistorTitansRecurrent(nn.Module):
     Raises:
         ValueError: for sizes that cannot be, an empty sequence, or a state of another model or batch.
     Source:
-        seed 004.
+        the MT-HOPE README.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class TwistorSelfModifyingRecurrent(nn.Module):
     Shape:
         as `TwistorTitansRecurrent`.
     Source:
-        seed 004.
+        the MT-HOPE README.
     """
 
     def __init__(self, dim: int, hidden_dim: int | None = None, num_layers: int = 2, **options: Any) -> None:

@@ -62,7 +62,8 @@ class SelfModifyingMemory(nn.Module):
         ValueError: for sizes that cannot be, an empty sequence, or a state of another model or batch.
     Source:
         self-modifying Titans of Behrouz et al., Nested Learning (2025), with the one matrix of Irie et al., A Modern
-        Self-Referential Weight Matrix (2022); seed 004 names it. Bounds, start and the mean of a period are ours.
+        Self-Referential Weight Matrix (2022); the MT-HOPE README names it. Bounds, start and the mean of a period are
+        ours.
     """
 
     def __init__(self, dim: int, period: int = 1, heads: int | None = None) -> None:

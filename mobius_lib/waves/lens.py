@@ -1,6 +1,6 @@
 """The lens and its block: `math.py` bound to parameters.
 
-Parameter and buffer names are an interface: state dicts published for the class printed in seed 001 load here.
+Parameter and buffer names are an interface: state dicts published for the distillation card's class load here.
 """
 
 import math
@@ -34,7 +34,7 @@ class MobiusLens(nn.Module):
     Attributes:
         backend: one of `BACKENDS`; all give the same numbers, some faster. `use_backend` sets it.
     Source:
-        seed 001.
+        the distillation card.
     """
 
     backend = "auto"
@@ -219,7 +219,7 @@ class MobiusConvBlock(nn.Module):
     Shape:
         (N, C, H, W) to (N, C, H, W).
     Source:
-        seed 001.
+        the distillation card.
     """
 
     thirds_mask: Tensor

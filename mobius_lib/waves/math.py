@@ -7,7 +7,7 @@ binds them to parameters.
 Shapes: `...` is any number of leading axes (batch, height, width), `C` the channels, `S` the scales (2 in every
 published model). Nothing here has a physical unit; angles are in radians.
 
-Source: the class printed in seed 001, unless a docstring says "ours".
+Source: the class printed in the distillation card, unless a docstring says "ours".
 """
 
 import torch

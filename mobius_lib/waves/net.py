@@ -1,4 +1,4 @@
-"""MobiusNet, its plain twin, and the presets of seeds 000 and 001."""
+"""MobiusNet, its plain twin, and the presets of the MobiusNet card and the distillation card."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from mobius_lib.waves.lens import GELULens, MobiusConvBlock, MobiusLens
 class Preset:
     """Sizes of a published network. Unpack it into a network: `MobiusNet(num_classes=200, **PRESETS["mobius_base"])`.
 
-    It behaves as a mapping of exactly the constructor arguments that the seed's preset sets.
+    It behaves as a mapping of exactly the constructor arguments that the card's preset sets.
     """
 
     in_chans: int
@@ -32,8 +32,8 @@ class Preset:
         return asdict(self)[key]
 
 
-TINY_IMAGENET_SCALES = (0.25, 2.75)  # of the published Tiny ImageNet run; seed 000 prints none
-CLIP_SCALES = (0.5, 2.5)  # printed in seed 001
+TINY_IMAGENET_SCALES = (0.25, 2.75)  # of the published Tiny ImageNet run; the MobiusNet card prints none
+CLIP_SCALES = (0.5, 2.5)  # printed in the distillation card
 
 
 class _Presets(dict[str, Preset]):
@@ -50,7 +50,7 @@ PRESETS = _Presets(
     mobius_base=Preset(3, (128, 256, 512, 768, 1024), (2, 2, 2, 2, 2), TINY_IMAGENET_SCALES),
     mobius_tiny_s_clip=Preset(1, (64, 128, 256), (2, 2, 2), CLIP_SCALES),
 )
-"""The four networks of seed 000, and seed 001's (1,000 classes of ImageNet, on features laid out 24 x 32)."""
+"""The MobiusNet card's four networks, and the distillation card's (1,000 classes of ImageNet, features as 24 x 32)."""
 
 
 class MobiusNet(nn.Module):
@@ -69,7 +69,7 @@ class MobiusNet(nn.Module):
     Raises:
         ValueError: when channels and depths differ in length, or a size is not positive; for an input of another shape.
     Source:
-        seed 001; the parameter names are its.
+        the distillation card; the parameter names are its.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ def lens_state(model: MobiusNet) -> dict[str, float]:
 
 @torch.no_grad()
 def lens_readings(model: MobiusNet, x: Tensor) -> dict[str, float]:
-    """What every lens does to some data: the columns of seed 001's table that depend on the input, and the gate.
+    """What every lens does to some data: those columns of the card's table that depend on the input, and the gate.
 
     Args:
         model: a network of either kind; blocks without a lens give nothing. It is left in evaluation mode.

@@ -46,7 +46,7 @@ class CantorExplorer(Explorer):
         TraitError: when alpha is not finite, tau not finite and positive, levels outside 1..8, form unknown, zoom more
             than nine digits or others than 0, 1, 2, or x outside [0, 1].
     Source:
-        ours; two presets are seed 002's alpha before and after training.
+        ours; two presets are the GeoFractalDavid card's alpha before and after training.
     """
 
     _esm = served("shared.js", "thirds.js", "cantor.js")

@@ -62,7 +62,7 @@ INITIAL: dict[str, Any] = {
     "gauge": 0.0,
     "turn": [-0.5, 0.4],
 }
-"""L5 at the vocabulary of the seed's second example; sigma_0 about as an L4 of the whole matrix finds it."""
+"""L5 at the vocabulary of the note's second example; sigma_0 about as an L4 of the whole matrix finds it."""
 
 LIMITS = {
     "terms": (1, 16),
@@ -103,7 +103,7 @@ class GaugeExplorer(Explorer):
     `cascade`: terms Gaussians of the widths sigma_0 k^exponent over `row`, a row of D = log(1 + counts) whose columns
     are the `words`. `order` sorts its columns: "frequency" as counted, "common" by `places`, one order for all rows of
     the matrix, as an L4 has it, "own" by the row's own values. `ladder`: what the rung `level` keeps for a
-    `vocabulary`, as seed 003 reports it and as the library counts it. `transport`: a vector is carried round
+    `vocabulary`, as the MetaMobius note reports it and as the library counts it. `transport`: a vector is carried round
     5 -> 15 -> 50 -> 5 by rotations of `strength` radians a link, in `pieces` steps a link; `gauge` in degrees changes
     the basis at each place. On the `path` "links" each link turns about an axis of its own; on "line" the connection is
     A(x) dx with x = log10(window / 5), and the way back undoes the way out. `turn` is yaw and pitch of the picture, in
@@ -115,7 +115,7 @@ class GaugeExplorer(Explorer):
         TraitError: when a number is not finite or outside `LIMITS`, a choice is unknown, the row has fewer than 2 or
             more than 512 columns, or places is no order of so many columns.
     Source:
-        ours; the ratios of the ladder are seed 003's.
+        ours; the ratios of the ladder are the MetaMobius note's.
     """
 
     _esm = served("shared.js", "solid.js", "gauge.js")

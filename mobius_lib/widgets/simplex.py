@@ -29,7 +29,7 @@ LEARNED_WEIGHTS = {
     1024: (0.952, 0.005, 0.043),
     1280: (0.411, 0.003, 0.587),
 }
-"""Feature, Cantor and crystal weight of each scale, as seed 002 prints them."""
+"""Feature, Cantor and crystal weight of each scale, as the GeoFractalDavid card prints them."""
 
 _SEED = 8  # of the published starts, one where no centroid rounds to exactly zero and no two triangles coincide
 
@@ -88,7 +88,7 @@ class BasinExplorer(Explorer):
     Raises:
         TraitError: when a trait has another shape, holds a number that is not finite, or tau is not positive.
     Source:
-        ours; the mixing weights of the buttons are seed 002's.
+        ours; the mixing weights of the buttons are the GeoFractalDavid card's.
     """
 
     _esm = served("shared.js", "thirds.js", "tones.js", "simplex.js")

@@ -21,7 +21,7 @@ _WAVE_PARAMETERS = (
 
 @dataclass(frozen=True)
 class LearnedBlock:
-    """One line of seed 001's table of what its six lenses learned."""
+    """One line of the distillation card's table of what its six lenses learned."""
 
     name: str
     """Stage and block."""
@@ -41,7 +41,7 @@ PRESETS_TABLE = (
     LearnedBlock("S2B0", 1.64, 2.09, 0.58, (0.12, 0.08, 0.20)),
     LearnedBlock("S2B1", 2.68, 5.22, 0.99, (0.02, 0.02, 0.05)),
 )
-"""Source: seed 001. Phases, drifts and path weights are not in its table; the presets leave them at initial values."""
+"""Source: the distillation card. Phases, drifts and path weights are not in its table, and stay at initial values."""
 
 
 def block_scales(position: int, total: int, scale_range: tuple[float, float] = (0.5, 2.5)) -> list[float]:
@@ -95,7 +95,7 @@ class WaveLensExplorer(Explorer):
     Raises:
         TraitError: when a list has another length than the lens's, a number is not finite, or t is outside [0, 1).
     Source:
-        ours; the presets are seed 001's table.
+        ours; the presets are the distillation card's table.
     """
 
     _esm = served("shared.js", "waves.js")

@@ -36,7 +36,7 @@ def learned(network: MobiusNet) -> dict[str, list[float]]:
 
 
 def authors_table(blocks: int) -> dict[str, list[float]]:
-    """Seed 001's table of six blocks, for so many: each takes the values that stand at its relative depth."""
+    """The distillation card's table of six blocks, for so many: each takes the values at its relative depth."""
     last = len(PRESETS_TABLE) - 1
     rows = [PRESETS_TABLE[round(i * last / max(blocks - 1, 1))] for i in range(blocks)]
     return {
@@ -69,7 +69,7 @@ class WavesNetwork(Packed):
         ValueError: when pictures, labels and names do not fit each other.
         TraitError: when a trait cannot have a value.
     Source:
-        ours; the author's table is seed 001's.
+        ours; the author's table is the distillation card's.
     """
 
     _esm = served("shared.js", "pack.js", "pictures.js", "waves_network.js")

@@ -11,7 +11,7 @@ from docutils.nodes import literal_block, system_message
 from sphinx.pycode import ModuleAnalyzer
 
 from mobius_lib.ledger.sources import Source
-from tools.api import restructured, share_comments, signature, with_names
+from tools.api import restructured, share_comments, signature
 from tools.build_book import Book
 from tools.house import ROOT, pages
 
@@ -56,15 +56,9 @@ def test_sections_are_left_to_napoleon():
     ]
 
 
-def test_a_source_has_its_name():
-    assert with_names("seed 001's, of seeds 000 and 001; 001:256, seed 0, and 0010") == (
-        "the distillation card's, of the MobiusNet card and the distillation card; 001:256, seed 0, and 0010"
-    )
-
-
 def test_a_model_of_pydantic_is_made_of_its_fields():
     """And not of what pydantic makes of them, which is wider than a page."""
-    said, result = signature(None, "class", "", Source, {}, "(*, seed: Annotated[...])", "")
+    said, result = signature(None, "class", "", Source, {}, "(*, number: Annotated[...])", "")
     assert said == f"(*, {', '.join(Source.model_fields)})" and result == ""
     assert signature(None, "class", "", Path, {}, "(*args)", "") == ("(*args)", "")
 

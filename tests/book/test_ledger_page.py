@@ -21,7 +21,7 @@ def address(request: pytest.FixtureRequest, made_up: list[Any], tmp_path_factory
     if request.param == "built":
         return (request.getfixturevalue("book").html / "book" / "ledger.html").as_uri()
     silent = {"paragraph": "A sentence. " * 120, "chosen": [], "ask": []}
-    sources = {seed: source.model_copy(update=silent) for seed, source in load_sources().items()}
+    sources = {number: source.model_copy(update=silent) for number, source in load_sources().items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger_page, "load_sources", lambda: sources)
         body = f"{ledger_page.overview(made_up)}<h2 id='the-claims'>Claims</h2>{ledger_page.claims_table(made_up)}"

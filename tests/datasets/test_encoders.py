@@ -79,7 +79,7 @@ class Vision(nn.Module):
 
 
 class Model(nn.Module):
-    """The interface of transformers' CLIPModel, as far as seed 001's snippet uses it."""
+    """The interface of transformers' CLIPModel, as far as the distillation card's snippet uses it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ def test_the_interface_is_that_of_transformers(tmp_path):
     images = [noise(30, 20), noise(8, 8, 1)]
     rows = found.encode(images)
     assert rows.shape == (2, 6) and found.dim == 6
-    # as in seed 001's snippet
+    # as in the distillation card's snippet
     pixels = transformers.CLIPImageProcessor.from_pretrained(tmp_path)(images=images, return_tensors="pt")
     with torch.no_grad():
         expected = whole.visual_projection(whole.vision_model(**pixels).pooler_output)

@@ -1,4 +1,4 @@
-"""L5: both usages of the seed, connections, gauges, and the printed formulas."""
+"""L5: both usages of the note, connections, gauges, and the printed formulas."""
 
 import math
 

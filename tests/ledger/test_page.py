@@ -14,7 +14,7 @@ from mobius_lib.ledger.words import facts, measured_text, outcome_text, reported
 
 SOURCES = """
 sources:
-  - seed: "000"
+  - number: "000"
     name: a < b card
     what: What it is.
     paragraph: It stands ({claim-5}), {claim-5.outcome}, said {claim-5.reported}, found {claim-5.measured} & {{so}}.
@@ -140,7 +140,7 @@ def test_a_slip_in_what_is_said_is_named(text: str, words: str, made_up: list[Ve
     ("old", "new", "words"),
     [
         ("name:", "named:", "`sources.0.name`: Field required"),
-        ('"000"', "0", "`sources.0.seed`: Input should be a valid string"),
+        ('"000"', "0", "`sources.0.number`: Input should be a valid string"),
         ("sources:", "others:", "`sources`: there is no such list"),
         ("[Of `x`", "[[Of `x`", "not valid YAML"),
     ],

@@ -15,7 +15,7 @@ from mobius_lib.ledger.results import Results
 WriteRun = Callable[..., Path]
 
 
-# The numbers themselves, against closed forms and FACTS.
+# The numbers themselves, against closed forms and the published model.
 
 
 def test_the_counts_are_those_added_up_by_hand(without_results: list[Verdict]) -> None:

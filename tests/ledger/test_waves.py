@@ -19,11 +19,11 @@ WriteRun = Callable[..., Path]
 
 def test_the_counts_are_those_measured_on_the_printed_class(without_results: list[Verdict]) -> None:
     found = {verdict.claim.id: verdict for verdict in without_results}
-    counts = {"params-base": 33_709_338, "params-clip": 1_745_318, "params-tiny-s": 1_540_870}  # FACTS
+    counts = {"params-base": 33_709_338, "params-clip": 1_745_318, "params-tiny-s": 1_540_870}  # of the published class
     assert {name: found[name].measured for name in counts} == counts and "950,534 without" in found[
         "params-tiny-s"
     ].words
-    assert found["flops-base"].measured == pytest.approx(2.66e9, abs=5e6)  # FACTS prints two decimals
+    assert found["flops-base"].measured == pytest.approx(2.66e9, abs=5e6)  # the class's, to two decimals
     assert found["means-are-no-weights"].measured == [2.43, 2.45, 2.54, 1.89, 0.40, 0.09]
 
 

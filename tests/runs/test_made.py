@@ -62,7 +62,7 @@ def test_it_is_the_recipe_of_the_real_run(pair):
 @pytest.mark.parametrize("dim", [512, 768])
 @pytest.mark.parametrize("scale", ["quick", "short"])
 def test_the_best_rule_gets_as_many_right_as_is_reported(scale, dim):
-    """Seed 001: 80.8 %. Of 4,000 draws the standard error is below 0.005."""
+    """The distillation card: 80.8 %. Of 4,000 draws the standard error is below 0.005."""
     accuracy, error = made.mixture(scale, dim).bayes_accuracy(4_000)
     assert abs(accuracy - 0.808) < 0.01 + 3 * error and error < 0.005
 

@@ -94,7 +94,7 @@ def test_the_card_loads_what_it_speaks_of(done, tmp_path, monkeypatch, tiny):
 
 
 def test_a_david_goes_where_seed_002_has_it(tmp_path, monkeypatch, tiny):
-    """And is read by the loader of published weights, and by the seed's snippet with the numbers of its own files."""
+    """And is read by the loader of published weights, and by the card's snippet with the numbers of its own files."""
     config = DavidConfig(feature_dim=8, num_classes=4, k=2, scales=(6, 10), tau=0.5, position="batch")
     x, y = sphere_mixture(40, 4, 8, concentration=20.0, split="test")
     run = replace(
@@ -118,7 +118,7 @@ def test_a_david_goes_where_seed_002_has_it(tmp_path, monkeypatch, tiny):
     assert re.fullmatch(r"\d{8}_\d{6}_my-david-seed0", folder.name)
     (events,) = (into / "runs" / folder.parent.name / folder.name).iterdir()
     assert events.name.startswith("events.out.tfevents.")
-    assert [path.name for path in (into / "checkpoints").iterdir()] == ["tiny_linear-seed0"], "the other as seed 000"
+    assert [path.name for path in (into / "checkpoints").iterdir()] == ["tiny_linear-seed0"], "the other as in its card"
     told = json.loads((folder / "train_config.json").read_text())
     assert told["loss"]["coherence"] == BasinLoss().coherence and told["recipe"]["epochs"] == 3
     history = json.loads((folder / "training_history.json").read_text())

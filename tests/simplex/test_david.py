@@ -136,7 +136,7 @@ def test_the_beginning():
     assert model.get_fusion_weights() == pytest.approx({5: 0.5, 7: 0.5})
 
 
-# What seed 002 prints as usage.
+# What the GeoFractalDavid card prints as usage.
 
 
 def test_usage_of_the_seed(tmp_path, unit_rows):

@@ -17,7 +17,7 @@ def cross_entropy(model, x, y, **options):
 
 
 def by_hand(model, batches, recipe, skip=(), objective=cross_entropy, groups=None, losses=None):
-    """Seed 001's recipe in the fewest lines of plain torch: the reference.
+    """The distillation card's recipe in the fewest lines of plain torch: the reference.
 
     `skip` names batches to leave out, `groups` have their own rates, and `losses` collects those of all batches.
     """

@@ -138,7 +138,7 @@ def test_groups_hold_every_parameter_once(model):
 
 
 def test_counts_of_the_presets():
-    """Counted on paper from the shapes, for the smallest; the others as stored. The seed says 4.7, 8.5, 25, 100M."""
+    """Counted on paper from the shapes, for the smallest; the others as stored. The README says 4.7, 8.5, 25, 100M."""
     with torch.device("meta"):
         counts = {
             (name, both): sum(

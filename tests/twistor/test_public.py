@@ -57,7 +57,7 @@ def test_random_targets_leave_their_variance():
 @pytest.mark.parametrize(
     ("row", "millions"),
     [
-        # FACTS, measured on the built modules of the public code
+        # measured on the built modules of the public code
         ((128, 2, 5, 3, False), 4.71),
         ((192, 2, 5, 4, False), 10.47),
         ((192, 3, 6, 5, False), 14.24),

@@ -106,7 +106,7 @@ def test_sizes_equal_the_library(in_node) -> None:
         counted = RUNGS[level](v, v, n).compression_ratio()
         assert counted == Compression(v * v / stored, v * v, stored), level
         assert level5 == seed_count(v, n)
-        assert level4 == v * n + n  # out x N + N, as seed 003 prints it
+        assert level4 == v * n + n  # out x N + N, as the MetaMobius note prints it
     assert in_node(GaugeExplorer, "return Object.keys(w.STORED);", [0]) == [list(RUNGS)]
 
 
@@ -261,7 +261,7 @@ def test_the_ladder_says_reported_beside_counted(opened) -> None:
     show(page, "Ladder")
     seen = {page.picture()}
     for level, text in [
-        # 25,000,000 over 3 (40,000 + 8 + 1 + 5,000) + 1,656 + 88, and over the seed's own 3 x 80,008 + 1,744
+        # 25,000,000 over 3 (40,000 + 8 + 1 + 5,000) + 1,656 + 88, and over the note's own 3 x 80,008 + 1,744
         ("L5", "L5: 183\u202f× counted, 290,000\u202f× reported."),
         ("L4", "L4: 555\u202f× counted, 29,000\u202f× reported."),
         ("L1", "L1: 312\u202f× counted, 27.0\u202f× reported."),

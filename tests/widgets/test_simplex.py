@@ -14,7 +14,7 @@ from mobius_lib.widgets.simplex import LEARNED_WEIGHTS
 # sqrt(10 * 1e-16) = 3e-8 right at a vertex, far better elsewhere.
 SAME = {"rtol": 0.0, "atol": 1e-7}
 
-# Seed 002's table of mixing weights, typed a second time.
+# The GeoFractalDavid card's table of mixing weights, typed a second time.
 SEED_TABLE = {
     384: (0.929, 0.020, 0.051),
     512: (0.885, 0.023, 0.092),

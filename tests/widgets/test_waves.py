@@ -15,7 +15,7 @@ from mobius_lib.widgets.waves import PRESETS_TABLE
 # times at most 1 / sqrt(eps) = 316 in the layer norm.
 SAME = {"rtol": 0.0, "atol": 1e-9}
 
-# Seed 001's table, typed a second time: block, omega, alpha, xor weight after the sigmoid.
+# The distillation card's table, typed a second time: block, omega, alpha, xor weight after the sigmoid.
 SEED_TABLE = [
     ("S0B0", 1.55, 0.64, 0.40),
     ("S0B1", 3.01, 0.22, 0.69),

@@ -19,7 +19,7 @@ from mobius_lib.datasets.text import king_james, words
 from mobius_lib.gauge import RUNGS, WINDOWS, log_cooccurrence
 
 TERMS = 8
-"""N, as in the seed."""
+"""N, as in the note."""
 LEVELS = ("L1", "L2", "L3", "L4", "L5")
 COUNTED = 1_000_000
 """Tokens; the text is read again from its beginning until there are so many."""

@@ -45,7 +45,7 @@ WHOLE_COMPILED = ("ours compiled", "gelu compiled")
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of everything that is measured. The defaults are seed 001's network on 768 features laid out 24 x 32."""
+    """Sizes of all that is measured. The defaults are the distillation card's network, on features laid out 24 x 32."""
 
     device: torch.device
     batch: int = 32

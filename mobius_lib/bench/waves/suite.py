@@ -32,7 +32,7 @@ QUICK = {"batch": 4, "size": (8, 8), "channels": (8, 12), "depths": (1, 1), "cla
 GPU_WIDTHS = tuple((channels, 64 * 768 // channels) for channels in (64, 128, 256, 512, 1024))
 GPU_GATE = 2**26
 IMAGENET_ROWS = 1_281_167
-FEATURES_BATCH = 256  # of seed 001's recipe, as is its learning rate of 1e-3
+FEATURES_BATCH = 256  # of the distillation card's recipe, as is its learning rate of 1e-3
 
 
 def bench(
@@ -203,8 +203,8 @@ def _networks(setting: Setting) -> dict[str, dict[str, int]]:
 
 
 def _throughput(setting: Setting) -> dict[str, Any]:
-    """Samples a second of seed 001's recipe, in the loop that trains every model of the book: one epoch; and of the
-    batches alone, of which training must not have to wait.
+    """Samples a second of the distillation card's recipe, in the loop that trains every model of the book: one epoch;
+    and of the batches alone, of which training must not have to wait.
 
     The rows are made and lie on the device from the start, as the features of a data set do.
     """

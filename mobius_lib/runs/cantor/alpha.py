@@ -1,7 +1,8 @@
 """Does a learned alpha matter? David with two scales, whose staircase has alpha learned, frozen, or no say at all.
 
-Source: seed 002, whose alpha went from 0.3290 to -0.0764; the comparison is ours. In "learned" alpha learns at a tenth
-of the rate, as in seed 002; in "learned fast" at the full rate, because a short run at a tenth of it cannot go far.
+Source: the GeoFractalDavid card, whose alpha went from 0.3290 to -0.0764; the comparison is ours. In "learned" alpha
+learns at a tenth of the rate, as in the GeoFractalDavid card; in "learned fast" at the full rate, because a short run
+at a tenth of it cannot go far.
 """
 
 from typing import Any

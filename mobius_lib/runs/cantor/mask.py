@@ -4,8 +4,8 @@ After training, one third of the channels of every block is silenced at a time: 
 redundant the channels are, and the rise of the loss how much the others had come to rely on that third. The gap between
 training and test rows says how much was learned by heart.
 
-Source: seed 000 for the mask and for what it is said to do; the comparison is ours. Pictures are halved to 14 x 14, so
-that five seeds of four arms fit into minutes on two CPU cores.
+Source: the MobiusNet card for the mask and for what it is said to do; the comparison is ours. Pictures are halved to 14
+x 14, so that five seeds of four arms fit into minutes on two CPU cores.
 """
 
 import math

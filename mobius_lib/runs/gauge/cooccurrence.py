@@ -4,7 +4,7 @@ A tenth of the text is held out, other parts with each seed; D = log(1 + counts)
 5, 15 and 50. What is compressed is each D and, for the three windows together, their mean. Words stand in the order of
 their frequency, in which neighbours are alike; L4 and L5 sort the columns by themselves.
 
-The numbers directly in an arm's record are those of N = 8 Gaussians, the seed's, on one matrix, which `target` names:
+The numbers directly in an arm's record are those of N = 8 Gaussians, the note's, on one matrix, which `target` names:
 window 5 for L1 to L4, the mean for L5 and for the compressors, which get as many bits as L5. `rows` holds the others.
 
 All know that D is symmetric (`gauge/bits.py`). The compressors keep half of it. A rung's matrix is not symmetric, and
@@ -155,7 +155,7 @@ class _Ladder:
         )
 
     def _bridges(self, mean: Tensor) -> None:
-        """L5 as the seed makes it, out of three L4; with the product that keeps D, for the printed one does not."""
+        """L5 as the note makes it, out of three L4; with the product that keeps D, for the printed one does not."""
         started = time.perf_counter()
         bridges = [MobiusHarmonicBridge(terms=TERMS, window=window) for window in WINDOWS]
         rung = MetaMobiusLinear.from_l4_bridges(bridges, self.vocabulary, self.tokens, product="none")

@@ -13,7 +13,7 @@ those of chapter 1, before the principal components) go into logistic regression
     largest_accuracy    as final_accuracy, with the ten largest layers replaced alone
     one_layer           as final_accuracy, with one of these ten at a time
 
-The numbers directly in an arm's record are those of N = 8 Gaussians, the seed's; the compressors get as many bits as
+The numbers directly in an arm's record are those of N = 8 Gaussians, the note's; the compressors get as many bits as
 L5, layer by layer. `rows` holds other N. The fits do not depend on the seed, and are made once.
 """
 

@@ -39,7 +39,7 @@ class Form(NamedTuple):
 
     @property
     def is_seeds(self) -> bool:
-        """Whether it has the seed's N, or needs none."""
+        """Whether it has the note's N, or needs none."""
         return self.known.get("terms", TERMS) == TERMS
 
 
@@ -116,7 +116,7 @@ def error(weights: Iterable[Tensor], matrices: Iterable[Tensor]) -> float:
 def by_arm(
     arms: Iterable[str], rows: Iterable[tuple[str, dict[str, Any]]], more: Mapping[str, dict[str, Any]] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The record of every arm: the entries of its row with the seed's N, `more` of them, and all its rows."""
+    """The record of every arm: the entries of its row with the note's N, `more` of them, and all its rows."""
     own: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
     for name, row in rows:
         own[name].append(row)

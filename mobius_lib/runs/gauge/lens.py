@@ -1,16 +1,16 @@
 """gauge-lens: the network of chapter 1, trained as there, with its matrices replaced by rungs and by compressors.
 
-`waves-features` trains MobiusNet by seed 001's recipe; this run trains its lens arm with the same scale and seed, so
-the untouched network is the one of chapter 1's record, where that was made on a CPU. Then every matrix between stem and
-head is replaced, and nothing is trained again: those of the twists and of the pointwise convolutions, and the 3 x 3
-convolutions as matrices with a column for each channel and place. Scalars, norms and depthwise convolutions stay as
-they are, and are not counted.
+`waves-features` trains MobiusNet by the distillation card's recipe; this run trains its lens arm with the same scale
+and seed, so the untouched network is the one of chapter 1's record, where that was made on a CPU. Then every matrix
+between stem and head is replaced, and nothing is trained again: those of the twists and of the pointwise convolutions,
+and the 3 x 3 convolutions as matrices with a column for each channel and place. Scalars, norms and depthwise
+convolutions stay as they are, and are not counted.
 
 A twist applies cos(a) I + sin(a) W. Where its angle is near a multiple of pi, as at the first and at the last lens,
 next to nothing of W gets through, whatever takes its place. `only` therefore has the accuracy with one kind of matrix
 replaced alone.
 
-The numbers directly in an arm's record are those of N = 8 Gaussians, the seed's. `rows` holds other N.
+The numbers directly in an arm's record are those of N = 8 Gaussians, the note's. `rows` holds other N.
 """
 
 from collections.abc import Mapping

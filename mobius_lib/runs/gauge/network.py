@@ -5,7 +5,7 @@ components are sorted by variance: an order in which neighbours may be alike, as
 It is trained as usual, with each seed anew; then the three matrices are replaced, and nothing is trained again. Biases
 and the head stay as they are, and are not counted.
 
-The numbers directly in an arm's record are those of N = 8 Gaussians, the seed's; the compressors get as many bits as
+The numbers directly in an arm's record are those of N = 8 Gaussians, the note's; the compressors get as many bits as
 L5. `rows` holds other N.
 """
 

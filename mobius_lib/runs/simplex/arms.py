@@ -14,7 +14,7 @@ from mobius_lib.simplex import BasinLoss, DavidConfig, GeoFractalDavid, paramete
 from mobius_lib.simplex.loss import fuse, log_score
 
 WEIGHT_DECAY = 1e-5
-"""Of all arms: that of the sibling of seed 002's run whose recipe is public (batch 1024, rate 0.01, 10 epochs)."""
+"""Of all arms: the public recipe of a sibling of the card's run (batch 1024, rate 0.01, 10 epochs)."""
 DEEP_RATES = (1e-3, 3e-3, 1e-2)
 """Tried for arms with hidden layers; the published rate is the last."""
 FLAT_RATES = (1e-2, 3e-2, 1e-1)
@@ -49,12 +49,12 @@ def cross_entropy(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
 
 
 def groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Seed 002's three groups: heads at the rate, fusion weights at half of it, staircase at a tenth."""
+    """The card's three groups: heads at the rate, fusion weights at half of it, staircase at a tenth."""
     return [{"params": group["params"], "rate": group["lr"]} for group in parameter_groups(model, 1.0)]
 
 
 def david(config: DavidConfig, loss: BasinLoss | None = None, **changes: Any) -> Arm:
-    """David as an arm, trained with the basin loss and the seed's groups.
+    """David as an arm, trained with the basin loss and the card's groups.
 
     Args:
         config: its sizes; the seed of its weights is the run's.

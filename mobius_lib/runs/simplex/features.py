@@ -6,8 +6,8 @@ chooses its own among five, and looks beyond them where the best is at an end. "
 parameters as David; "mlp longer" has four times the epochs, which is more time than David takes (`seconds` and `cost`
 in the record say how much). "ncm" is the nearest class mean, with nothing to train.
 
-Source: seed 002 for the model; the comparison is ours. Its five scales are kept in their proportions, so that the
-mixing weights per scale can be laid beside its table.
+Source: the GeoFractalDavid card for the model; the comparison is ours. Its five scales are kept in their proportions,
+so that the mixing weights per scale can be laid beside its table.
 """
 
 from functools import partial

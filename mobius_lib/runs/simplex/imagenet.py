@@ -1,11 +1,11 @@
-"""Seed 002 at full size: ImageNet through CLIP ViT-B/16 features. Needs the network once, and a GPU.
+"""GeoFractalDavid's card at full size: ImageNet through CLIP ViT-B/16 features. Needs the network once, and a GPU.
 
 "published" is the model as its author had it: positions from the place in the batch, simplices whose centroids are all
 zero. "david" is ours: positions from the features alone, spread simplices. Beside them the linear probe that anyone
 would try first.
 
-Source: seed 002, which reports 71.40 % after 10 epochs and gives the rates of the groups. Its recipe is not public;
-batch, rate, weight decay and warm-up are those of the sibling run whose recipe is.
+Source: the GeoFractalDavid card, which reports 71.40 % after 10 epochs and gives the rates of the groups. Its recipe is
+not public; batch, rate, weight decay and warm-up are those of the sibling run whose recipe is.
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """`simplex-imagenet`'s recipe on a made set of its size, whose best possible accuracy is known. See `runs.made`.
 
-Source: seed 002 for sizes and groups, its sibling for the recipe; the data are ours.
+Source: the GeoFractalDavid card for sizes and groups, its sibling for the recipe; the data are ours.
 """
 
 from functools import partial

@@ -5,7 +5,7 @@ the nearest of them, as Bayes' rule does. With k = 3 there is a vertex for each 
 what the best rule reaches.
 
 Two runs, so that each has a record of its own: `simplex-mixture` (one mode) and `simplex-mixture-modes` (four).
-Source: ours; at full scale the sizes of seed 002's run (1,000 classes, 512 dimensions, 1,281,167 rows).
+Source: ours; at full scale the sizes of the GeoFractalDavid card's run (1,000 classes, 512 dimensions, 1,281,167 rows).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What a saved David has learned: the table of its scales and its card's three pictures, from the weights alone.
 
-Source: seed 002, "Learned structure" and "Visualizations".
+Source: the GeoFractalDavid card, "Learned structure" and "Visualizations".
 """
 
 import json

@@ -14,7 +14,7 @@ half, and `ece_error` and `ece_scaled_error`, what the number of rows adds to th
 logit tell known classes from strange ones; and `auroc_score_error`.
 
 Learning rates are chosen once per model, on held-out rows of the setting without disturbance, and used in all others.
-Source: ours; seed 002 claims nothing of the kind, and this is where such a model could show its worth.
+Source: ours; the GeoFractalDavid card claims nothing of the kind, and this is where such a model could show its worth.
 """
 
 from collections.abc import Callable

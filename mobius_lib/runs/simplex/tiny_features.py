@@ -1,7 +1,7 @@
 """David, its rivals and its ablations on features of Tiny ImageNet: the arms of simplex-features with 200 classes.
 
 And, beside what is published, its parts one by one: places of the staircase by the row's index in the batch, and the
-simplices as they are published. Source: seed 002 for the model; the comparison is ours.
+simplices as they are published. Source: the GeoFractalDavid card for the model; the comparison is ours.
 """
 
 from dataclasses import replace

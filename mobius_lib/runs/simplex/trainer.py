@@ -1,4 +1,4 @@
-"""Seed 002's trainer: GeoFractalDavid on features of a user's own, with the files that its card lists."""
+"""GeoFractalDavid trained on features of a user's own, with the files that its card lists."""
 
 import contextlib
 import io
@@ -88,8 +88,8 @@ def train_david(
         MobiusError: CheckpointError, RecipeError and TrainingError from `fit`; HubError before training for a token or
             a name that will not do. A failing upload is a warning only.
     Source:
-        seed 002 for files, groups and clipping; batch, rate, decay and warm-up of the sibling run whose recipe is
-        public.
+        the GeoFractalDavid card for files, groups and clipping; batch, rate, decay and warm-up of the sibling run whose
+        recipe is public.
     """
     config = _configuration(train, config, seed)
     if hub_upload_interval < 0:
@@ -245,7 +245,7 @@ class Place:
 
 
 def plot_prototypes(model: GeoFractalDavid, folder: Path | str, form: str = "png") -> list[Path]:
-    """The seed's three pictures of a model's Cantor prototypes and mixing weights.
+    """The card's three pictures of a model's Cantor prototypes and mixing weights.
 
     Args:
         model: trained.

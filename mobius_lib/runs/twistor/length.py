@@ -13,8 +13,8 @@ and the same of a character), each length timed several times in turn over the a
 Memory is the most that tensors take at once beside the weights (`peak.peak_bytes`), in bytes; MB are 2^20 of them. An
 arm that would take more than `LIMIT` at a length, by the square of what it took at half of it, is not run there: null.
 
-At full scale also the presets of seed 004 as its table has them, both directions where it says so, in training steps of
-4 x 32 tokens of 1,000 as in its author's test of speed: `training_memory_mb`, the most that weights, gradients, AdamW's
+At full scale also the presets of the README's table, both directions where it says so, in training steps of 4 x 32
+tokens of 1,000 as in its author's test of speed: `training_memory_mb`, the most that weights, gradients, AdamW's
 moments and activations take at once; `forward_ms` and `step_ms`, medians. "recommended, mixed" computes in half
 precision, with its loss scaled, on a GPU.
 """

@@ -9,7 +9,7 @@ FOLDER = "MOBIUS_TINY_IMAGENET"
 
 TWINS = partial(Scale, batch_size=64, lr=1e-3)
 WHOLE = partial(Scale, batch_size=256, lr=1e-3)
-"""At the size of seed 001's batch."""
+"""At the size of the distillation card's batch."""
 
 ABOUT = by_name(
     About(

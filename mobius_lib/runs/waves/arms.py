@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 RATES = (3e-4, 1e-3, 3e-3)
-"""Tried first by every arm, around seed 001's."""
+"""Tried first by every arm, around the distillation card's."""
 HIDDEN, DROPOUT = 256, 0.5
 """Of the MLP: units, and the share dropped of what goes into each of its two layers. On held-out training rows of the
 features it was ahead of the linear probe so; as large as the networks and without dropout it was behind."""
@@ -76,7 +76,7 @@ class SwiGLULens(GELULens):
 
 
 def lens(classes: int) -> nn.Module:
-    """The network of seed 001's distillation, which takes rows of 768 as pictures of 24 x 32."""
+    """The distillation card's network, which takes rows of 768 as pictures of 24 x 32."""
     return MobiusNet(num_classes=classes, **PRESETS["mobius_tiny_s_clip"])
 
 

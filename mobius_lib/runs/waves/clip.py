@@ -1,7 +1,7 @@
-"""Seed 001 at full size: ImageNet through CLIP-ViT-L/14 features. Needs the network once, and a GPU for patience.
+"""The distillation card at full size: CLIP ViT-L/14 features of ImageNet. Needs the network once, and a GPU.
 
-Two runs: `waves-clip` trains lens and twin by seed 001's recipe, `waves-clip-weights` judges the published weights.
-Source: seed 001, which reports 80.8% top-1 for the lens.
+Two runs: `waves-clip` trains lens and twin by the distillation card's recipe, `waves-clip-weights` judges the published
+weights. Source: the distillation card, which reports 80.8% top-1 for the lens.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""Seed 001's recipe on the embedded features: the lens, its GELU twin, and the linear probe anyone would try first.
+"""The distillation card's recipe on the embedded features: the lens, its GELU twin, and a linear probe.
 
-Source: seed 001 (AdamW at 1e-3, weight decay 0.05, cosine, batch 256, 50 epochs, on 768 features laid out 24 x 32).
-Deviations: chapter 1, "The reproduction".
+Source: the distillation card (AdamW at 1e-3, weight decay 0.05, cosine, batch 256, 50 epochs, on 768 features laid out
+24 x 32). Deviations: chapter 1, "The reproduction".
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """The lens and its GELU twin on pictures: Fashion-MNIST, a network of half the width of mobius_tiny_s.
 
-Source: ours; the seeds report no comparison with a plain activation. Half the width, because the pictures are small
+Source: ours; the cards report no comparison with a plain activation. Half the width, because the pictures are small
 and three seeds have to fit into an hour of two CPU cores.
 """
 

@@ -1,6 +1,6 @@
 """`waves-clip`'s recipe on a made set of its size, whose best possible accuracy is known. See `runs.made`.
 
-Source: seed 001 for networks and recipe; the data are ours.
+Source: the distillation card for networks and recipe; the data are ours.
 """
 
 from dataclasses import replace

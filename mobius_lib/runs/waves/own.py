@@ -1,4 +1,4 @@
-"""waves-features on features of a user's own: lens and GELU twin as in seed 001's recipe, and one linear layer.
+"""waves-features on features of a user's own: lens and GELU twin by the card's recipe, and one linear layer.
 
 A row of the file is laid out as the picture that is nearest to a square: 768 numbers as 24 x 32, 1,280 as 32 x 40.
 """

@@ -1,7 +1,7 @@
 """The lens and its rivals on features of Tiny ImageNet: 200 classes, and ten times the rows that are embedded here.
 
 The recipe of waves-features. Many more steps than there, for what the lens learns over depth; EfficientNet-Lite0, which
-made the features, has seen the pictures. Source: ours, after seed 001's ImageNet features.
+made the features, has seen the pictures. Source: ours, after the distillation card's ImageNet features.
 """
 
 import os

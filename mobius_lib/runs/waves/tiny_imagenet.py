@@ -2,7 +2,7 @@
 
 `train_tiny_imagenet` reads pictures from disk while it trains; here all of them are decoded once and stay in memory as
 bytes (1.2 GB at full size), on the GPU where there is one, and are cropped, mirrored and normalised there.
-Source: seed 000; published best validation accuracy 0.566. Deviation: pictures are cropped and
+Source: the MobiusNet card; published best validation accuracy 0.566. Deviation: pictures are cropped and
 mirrored as in `image_folder`; what the published run did is not known.
 """
 

@@ -1,4 +1,4 @@
-"""Seed 000's run: MobiusNet on Tiny ImageNet, or on any folder of images."""
+"""The MobiusNet card's run: MobiusNet on Tiny ImageNet, or on any folder of images."""
 
 import contextlib
 import itertools

@@ -2,7 +2,7 @@
 
 Backends, all with the same numbers:
 
-    printed     `math.py`, as in the seed: the reference
+    printed     `math.py`, as the card prints it: the reference
     eager       the algebra in torch operations: works everywhere
     compiled    the algebra under torch.compile
     native      one C++ kernel each way, built once per machine by its own compiler (`kernel.cpp`): for CPUs

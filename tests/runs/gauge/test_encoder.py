@@ -291,7 +291,7 @@ def test_scales_differ_in_their_pictures(monkeypatch):
         *((sizes[name].train, sizes[name].test, sizes[name].terms) for name in ("quick", "short")),
         (10_000, 2_000, sizes["full"].terms),
     ]
-    assert all(8 in each.terms for each in sizes.values()), "the seed's N stands directly in the record"
+    assert all(8 in each.terms for each in sizes.values()), "the note's N stands directly in the record"
 
 
 @needs_network

@@ -1,4 +1,4 @@
-"""Seed 002's trainer on a handful of made rows: its files, stopping and going on, and what cannot be trained on."""
+"""The card's trainer on a handful of made rows: its files, stopping and going on, and what cannot be trained on."""
 
 import json
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_what_is_said_of_the_run(train, tmp_path):
 
 
 def test_groups_learn_at_their_rates(train, tmp_path):
-    """Seed 002: heads x 1, fusion x 0.5, staircase x 0.1. AdamW's first step moves each number by its rate."""
+    """The card: heads x 1, fusion x 0.5, staircase x 0.1. AdamW's first step moves each number by its rate."""
     start = GeoFractalDavid(CONFIG).state_dict()
     x, y = rows("train", 160)
     end = train(train=(x, y), epochs=1, warmup_epochs=0, batch_size=160, weight_decay=0.0).model.state_dict()

@@ -59,7 +59,7 @@ def test_accumulated_gradients_are_those_of_a_large_batch(size, accumulate):
 
 
 def test_one_optimizer_with_groups_is_those_of_omega_and_pi():
-    """What runs do: one AdamW over all groups, each at its rate, is the two optimisers of seed 004 beside a third."""
+    """What runs do: one AdamW over all groups, each at its rate, is the README's two optimisers beside a third."""
     batches, rates = Rows(12), {"omega_rate": 0.5, "pi_rate": 2.0}
     one, other = trained(model(**rates), batches, epochs=6), model(**rates)
     other.plan(6)

@@ -56,13 +56,13 @@ def test_unknown_run(name):
 
 @pytest.mark.parametrize("name", ["waves-features", "waves-clip"])
 def test_the_recipe_is_the_seeds(name):
-    """Seed 001: AdamW 1e-3, weight decay 0.05, cosine, batch 256, 50 epochs."""
+    """The distillation card: AdamW 1e-3, weight decay 0.05, cosine, batch 256, 50 epochs."""
     run, full = RUNS[name], RUNS[name].scales["full"]
     assert (full.epochs, full.batch_size, full.lr, run.weight_decay) == (50, 256, 1e-3, 0.05)
 
 
 def test_sizes_of_the_networks():
-    """Seed 001's network has 1.74 M parameters; of 10 classes instead of 1,000 it lacks 990 rows of 256 and a bias."""
+    """The card's network has 1.74 M parameters; of 10 classes instead of 1,000 it lacks 990 rows of 256 and a bias."""
     published = 1_745_318
     assert parameters(waves_clip.lens()) == published
     assert parameters(waves_features.lens()) == published - 990 * 257
@@ -196,7 +196,7 @@ def test_a_morsel_of_the_real_run():
     assert "block5/residual_weight" in gelu["lens_state"] and "block5/omega" not in gelu["lens_state"]
 
 
-# Seed 001 at full size, on a hub that is a folder.
+# The distillation card at full size, on a hub that is a folder.
 
 
 @pytest.fixture(scope="module")

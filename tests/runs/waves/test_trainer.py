@@ -1,4 +1,4 @@
-"""Seed 000's trainer on a handful of small images, and its dealings with a hub that lives in a folder."""
+"""The MobiusNet card's trainer on a handful of small images, and its dealings with a hub that lives in a folder."""
 
 import fnmatch
 import json

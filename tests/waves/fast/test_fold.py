@@ -63,7 +63,7 @@ def test_same_logits(sizes, kind, seed, dtype):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_same_logits_at_full_size(seed):
-    """The published width and depth of seed 001, whose matrices have 256 terms a sum."""
+    """The published width and depth of the distillation card, whose matrices have 256 terms a sum."""
     model = trained(seed=seed, in_chans=1, num_classes=1000)
     x = images(model, (24, 32), batch=2)
     with torch.no_grad():
