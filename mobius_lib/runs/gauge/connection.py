@@ -27,7 +27,7 @@ Three targets, in `rows`:
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -281,20 +281,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 def at_scale(scale: str) -> Run:
     """The run with the sizes of that scale."""
     sizes = SIZES[scale]
-    return replace(
-        RUN,
+    return Run(
+        **vars(ABOUT["gauge-connection"]),
+        arms=ARMS,
         data=partial(load, sizes.vocabulary, sizes.encoder),
+        weight_decay=0.0,
         compute=partial(compute, sizes=sizes),
         facts=lambda: {"sizes": asdict(sizes) | {"terms": TERMS}},
+        at_scale=at_scale,
+        cell=cell,
     )
 
 
-RUN = Run(
-    **vars(ABOUT["gauge-connection"]),
-    arms=ARMS,
-    data=partial(load, SIZES["quick"].vocabulary, False),
-    weight_decay=0.0,
-    compute=partial(compute, sizes=SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+RUN = at_scale("quick")

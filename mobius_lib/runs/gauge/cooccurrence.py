@@ -16,7 +16,7 @@ L6 is left out: its code is trained by gradient steps, which nothing here is.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -257,20 +257,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 def at_scale(scale: str) -> Run:
     """The run with the vocabulary and the N of that scale."""
     sizes = SIZES[scale]
-    return replace(
-        RUN,
+    return Run(
+        **vars(ABOUT["gauge-cooccurrence"]),
+        arms=ARMS,
         data=partial(load, sizes.vocabulary),
+        weight_decay=0.0,
         compute=partial(compute, sizes=sizes),
         facts=lambda: {"sizes": {"vocabulary": sizes.vocabulary, "terms": sizes.terms, "widths": sizes.widths}},
+        at_scale=at_scale,
+        cell=cell,
     )
 
 
-RUN = Run(
-    **vars(ABOUT["gauge-cooccurrence"]),
-    arms=ARMS,
-    data=partial(load, SIZES["quick"].vocabulary),
-    weight_decay=0.0,
-    compute=partial(compute, sizes=SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+RUN = at_scale("quick")

@@ -175,29 +175,25 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return {"PCA/held_out_error": made.components[-1], "L5/relative_error": lost["relative_error"], **begun}
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the sizes of that scale."""
-    sizes = SIZES[scale]
-    return replace(
-        RUN,
-        data=partial(load_all if sizes.encoder else load, sizes.vocabulary),
-        compute=Training(sizes),
-        facts=lambda: {"sizes": asdict(sizes) | {"terms": TERMS, "widths": list(INNER)}},
-    )
-
-
 def load_all(vocabulary: int) -> Data:
     """The text, with the hash of the network's weights."""
     data = load(vocabulary)
     return replace(data, hashes={**data.hashes, **encoder.weights_hash()})
 
 
-RUN = Run(
-    **vars(ABOUT["gauge-cosmic"]),
-    arms=ARMS,
-    data=partial(load, SIZES["quick"].vocabulary),
-    weight_decay=0.0,
-    compute=Training(SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+def at_scale(scale: str) -> Run:
+    """The run with the sizes of that scale."""
+    sizes = SIZES[scale]
+    return Run(
+        **vars(ABOUT["gauge-cosmic"]),
+        arms=ARMS,
+        data=partial(load_all if sizes.encoder else load, sizes.vocabulary),
+        weight_decay=0.0,
+        compute=Training(sizes),
+        facts=lambda: {"sizes": asdict(sizes) | {"terms": TERMS, "widths": list(INNER)}},
+        at_scale=at_scale,
+        cell=cell,
+    )
+
+
+RUN = at_scale("quick")

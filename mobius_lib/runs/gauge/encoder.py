@@ -20,7 +20,7 @@ L5, layer by layer. `rows` holds other N. The fits do not depend on the seed, an
 import hashlib
 import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -301,15 +301,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 def at_scale(scale: str) -> Run:
     """The run with the pictures and the N of that scale."""
     sizes = SIZES[scale]
-    return replace(RUN, compute=partial(compute, sizes=sizes), facts=partial(facts, sizes))
+    return Run(
+        **vars(ABOUT["gauge-encoder"]),
+        arms=ARMS,
+        data=load,
+        weight_decay=0.0,
+        compute=partial(compute, sizes=sizes),
+        facts=partial(facts, sizes),
+        at_scale=at_scale,
+        cell=cell,
+    )
 
 
-RUN = Run(
-    **vars(ABOUT["gauge-encoder"]),
-    arms=ARMS,
-    data=load,
-    weight_decay=0.0,
-    compute=partial(compute, sizes=SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+RUN = at_scale("quick")

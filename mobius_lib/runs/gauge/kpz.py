@@ -13,7 +13,7 @@ list of widths in equal ratios and from lists drawn at random, and then its plac
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -126,20 +126,16 @@ def at_scale(scale: str) -> Run:
     """The run with the vocabulary and the N of that scale."""
     sizes = SIZES[scale]
     said = {"vocabulary": sizes.vocabulary, "terms": sizes.terms, "starts": sizes.starts}
-    return replace(
-        RUN,
+    return Run(
+        **vars(ABOUT["gauge-kpz"]),
+        arms=ARMS,
         data=partial(load, sizes.vocabulary),
+        weight_decay=0.0,
         compute=partial(compute, sizes=sizes),
         facts=lambda: {"sizes": said},
+        at_scale=at_scale,
+        cell=cell,
     )
 
 
-RUN = Run(
-    **vars(ABOUT["gauge-kpz"]),
-    arms=ARMS,
-    data=partial(load, SIZES["quick"].vocabulary),
-    weight_decay=0.0,
-    compute=partial(compute, sizes=SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+RUN = at_scale("quick")

@@ -119,15 +119,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 def at_scale(scale: str) -> Run:
     """The run with the training and the N of that scale."""
     sizes = SIZES[scale]
-    return replace(RUN, compute=partial(compute, sizes=sizes), facts=partial(facts, sizes))
+    return Run(
+        **vars(ABOUT["gauge-lens"]),
+        arms=ARMS,
+        data=waves_features.load,
+        weight_decay=0.0,
+        compute=partial(compute, sizes=sizes),
+        facts=partial(facts, sizes),
+        at_scale=at_scale,
+        cell=cell,
+    )
 
 
-RUN = Run(
-    **vars(ABOUT["gauge-lens"]),
-    arms=ARMS,
-    data=waves_features.load,
-    weight_decay=0.0,
-    compute=partial(compute, sizes=SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+RUN = at_scale("quick")

@@ -113,15 +113,16 @@ def at_scale(scale: str) -> Run:
     """The run with the training and the N of that scale."""
     sizes = SIZES[scale]
     facts = {"epochs": sizes.epochs, "rows": sizes.rows, "terms": sizes.terms, "width": WIDTH, "layers": LAYERS}
-    return replace(RUN, compute=partial(compute, sizes=sizes), facts=lambda: {"sizes": facts})
+    return Run(
+        **vars(ABOUT["gauge-network"]),
+        arms=ARMS,
+        data=load,
+        weight_decay=0.0,
+        compute=partial(compute, sizes=sizes),
+        facts=lambda: {"sizes": facts},
+        at_scale=at_scale,
+        cell=cell,
+    )
 
 
-RUN = Run(
-    **vars(ABOUT["gauge-network"]),
-    arms=ARMS,
-    data=load,
-    weight_decay=0.0,
-    compute=partial(compute, sizes=SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+RUN = at_scale("quick")

@@ -15,7 +15,7 @@ frozen, which knows nothing at any rate, takes that of self-modifying.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -181,15 +181,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 def at_scale(scale: str) -> Run:
     """The run with the sizes of that scale."""
     sizes = SIZES[scale]
-    return replace(RUN, compute=Comparison(sizes), facts=lambda: {"sizes": asdict(sizes)})
+    return Run(
+        **vars(ABOUT["twistor-recall"]),
+        arms=ARMS,
+        data=nothing,
+        weight_decay=0.0,
+        compute=Comparison(sizes),
+        facts=lambda: {"sizes": asdict(sizes)},
+        at_scale=at_scale,
+        cell=cell,
+    )
 
 
-RUN = Run(
-    **vars(ABOUT["twistor-recall"]),
-    arms=ARMS,
-    data=nothing,
-    weight_decay=0.0,
-    compute=Comparison(SIZES["quick"]),
-    at_scale=at_scale,
-    cell=cell,
-)
+RUN = at_scale("quick")
