@@ -29,11 +29,12 @@ try:
 except ImportError:  # not on Windows: there two processes may build one kernel twice, and the later one is kept
     fcntl = None  # type: ignore[assignment]
 
-FLAGS: tuple[str, ...] = ("-O3", "-std=c++17", "-fPIC", "-shared", "-march=native", "-ffp-contract=fast")
+FLAGS: tuple[str, ...] = ("-O3", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=fast")
 FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 """Nothing that would let the compiler reorder sums: where a kernel allows it, it says so (omp simd reduction)."""
 
-SPARED = {"-fopenmp": ("openmp", "omp"), "-march=native": ("march", "mcpu", "cpu")}
+NATIVE, AVX2 = "-march=native", "-march=x86-64-v3"
+SPARED = {"-fopenmp": ("openmp", "omp"), **dict.fromkeys((NATIVE, AVX2), ("march", "mcpu", "cpu"))}
 """Flags that a compiler may lack, as Apple's clang lacks OpenMP, and how it names them when it complains: without them
 a kernel is slower (on one thread, or without wide registers), and its numbers are the same."""
 
@@ -283,9 +284,17 @@ _failed: dict[Path, str] = {}
 """What the compiler said of those that it could not build: another try would end alike."""
 
 
+def march() -> str:
+    """The instructions that kernels are built for: this processor's, or AVX2 where torch is told to use no more.
+
+    ATEN_CPU_CAPABILITY=avx2 so shows what a processor without AVX-512 would do.
+    """
+    return AVX2 if os.environ.get("ATEN_CPU_CAPABILITY", "").lower() == "avx2" else NATIVE
+
+
 def _recipe(source: Path) -> tuple[list[str], Path]:
     """The compiler's command, without its output, and the file that it makes."""
-    before, after = [*compiler(), *FLAGS], one_openmp()
+    before, after = [*compiler(), *FLAGS, march()], one_openmp()
     headers = b"".join(header.read_bytes() for header in sorted(source.parent.glob("*.h")))
     return [*before, str(source), *after], kept_as(source.stem, source.read_bytes() + headers, *before, *after)
 

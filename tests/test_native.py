@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib import native
+from mobius_lib.waves.fast import native as waves_native
 from tools.house import ROOT
 
 
@@ -139,6 +140,16 @@ WORDS = {
         ))
     ),
 }  # fmt: skip
+
+
+@pytest.mark.compiler
+def test_a_kernel_has_no_wider_instructions_than_torch(source, monkeypatch):
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    (wide, kept), lens = native._recipe(source), waves_native.recipe()
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    (narrow, other), narrow_lens = native._recipe(source), waves_native.recipe()
+    assert native.NATIVE in wide and native.AVX2 in narrow and kept != other
+    assert native.NATIVE in lens[0] and native.AVX2 in narrow_lens[0] and lens[1] != narrow_lens[1]
 
 
 @pytest.mark.compiler

@@ -57,6 +57,10 @@ class Aim:
         return f"{self.statement}: {value:.3g} (aim: {self.bound_words}): {word}"
 
 
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+"""Variables by which a wider processor shows what one with AVX2 alone would do, in torch and kernels, oneDNN, MKL."""
+
+
 def instructions() -> str:
     """The instructions that torch uses on this CPU, as it names them: AVX512, AVX2."""
     return torch.backends.cpu.get_cpu_capability()
@@ -72,7 +76,8 @@ def machine_of(record: Mapping[str, Any]) -> str:
     if record["configuration"]["device"] != "cpu":
         return record["device"]
     known = instructions_of(record)
-    return f"{record['device']}, {known if known != NOT_RECORDED else f'instructions {known}'}"
+    known = known if known != NOT_RECORDED else f"instructions {known}"
+    return f"{record['device']}, {known}" + (", wider ones switched off" if LIMITS[0] in record["command"] else "")
 
 
 def recorded(stem: str, load: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
@@ -146,7 +151,8 @@ class Recorder:
         numbers: Mapping[str, int | None],
         more: Sequence[str] = (),
     ) -> None:
-        words = ["mobius", "bench", *(["--what", what] if what else []), "--device", device]
+        limits = [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
+        words = [*limits, "mobius", "bench", *(["--what", what] if what else []), "--device", device]
         words += ["--quick"] if quick else []
         for name, value in numbers.items():
             words += [] if value is None else [f"--{name}", str(value)]

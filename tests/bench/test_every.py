@@ -56,7 +56,7 @@ def test_records_of_every_kind_of_processor_are_found_and_say_which(tmp_path, mo
     """A record that was made before instructions were noted says so."""
     monkeypatch.setattr(base, "data_dir", lambda: tmp_path)
     (tmp_path / "bench").mkdir()
-    own = {"device": "cpu: AMD EPYC, 2 threads", "configuration": {"device": "cpu", "quick": False}, "value": 3.0}
+    own = {"device": "cpu: AMD EPYC, 2 threads", "command": "mobius bench", "configuration": {"device": "cpu", "quick": False}, "value": 3.0}
     for stem, more in (("x-cpu-avx2", {"instructions": "AVX2"}), ("x-cpu", {}), ("xy-cpu", {})):
         (tmp_path / "bench" / f"{stem}.json").write_text(json.dumps(own | more))
     found = base.recorded("x-cpu")
@@ -72,6 +72,18 @@ def test_records_of_every_kind_of_processor_are_found_and_say_which(tmp_path, mo
     assert base.aims_table(aims, None).splitlines()[2:] == ["| speed | at least 2 | not measured | | |"]
 
 
-def test_a_new_record_names_the_instructions():
+def test_a_new_record_names_the_instructions(monkeypatch):
+    for name in base.LIMITS:
+        monkeypatch.delenv(name, raising=False)
     recorder = base.Recorder("x", torch.device("cpu"), "cpu", True, {})
-    assert recorder.finish({}, None)["instructions"] == torch.backends.cpu.get_cpu_capability()
+    record = recorder.finish({}, None)
+    assert record["instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert record["command"] == "mobius bench --what x --device cpu --quick"
+
+
+def test_a_record_says_which_instructions_were_switched_off(monkeypatch):
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    record = base.Recorder("x", torch.device("cpu"), "cpu", True, {}).finish({}, None)
+    assert record["command"].startswith("ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 mobius bench --what x")
+    assert base.machine_of(record).endswith(f"{record['instructions']}, wider ones switched off")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mobius_lib.native import addresses, build_once, compiler, kept_as, one_openmp, ready
+from mobius_lib.native import addresses, build_once, compiler, kept_as, march, one_openmp, ready
 from mobius_lib.waves.fast.function import SUMS, Kernel
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
@@ -72,7 +72,7 @@ def recipe() -> tuple[list[str], Path]:
     flags += ["-fopenmp"]  # at::parallel_for runs on one thread without it; the loader finds torch's own libgomp there
     flags += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}", f"-DCPU_CAPABILITY={capability}"]
     if capability in ("AVX2", "AVX512"):
-        flags += ["-march=native", f"-DCPU_CAPABILITY_{capability}"]
+        flags += [march(), f"-DCPU_CAPABILITY_{capability}"]
     home = Path(torch.__file__).parent
     flags += [f"-I{home / 'include'}", str(SOURCE), f"-L{home / 'lib'}", f"-Wl,-rpath,{home / 'lib'}"]
     flags += ["-lc10", "-ltorch_cpu", *one_openmp()]
