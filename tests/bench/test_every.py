@@ -56,7 +56,12 @@ def test_records_of_every_kind_of_processor_are_found_and_say_which(tmp_path, mo
     """A record that was made before instructions were noted says so."""
     monkeypatch.setattr(base, "data_dir", lambda: tmp_path)
     (tmp_path / "bench").mkdir()
-    own = {"device": "cpu: AMD EPYC, 2 threads", "command": "mobius bench", "configuration": {"device": "cpu", "quick": False}, "value": 3.0}
+    own = {
+        "device": "cpu: AMD EPYC, 2 threads",
+        "command": "mobius bench",
+        "configuration": {"device": "cpu", "quick": False},
+        "value": 3.0,
+    }
     for stem, more in (("x-cpu-avx2", {"instructions": "AVX2"}), ("x-cpu", {}), ("xy-cpu", {})):
         (tmp_path / "bench" / f"{stem}.json").write_text(json.dumps(own | more))
     found = base.recorded("x-cpu")
