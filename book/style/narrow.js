@@ -1,5 +1,7 @@
-// What a narrow screen needs. A table that is wider than its column becomes cards: each row a block, each value beside the
-// name of its column (book.css). And no number is broken: between "9.4e-" and "02" a browser may begin a new line.
+// What a narrow screen needs (book.css has the looks). A table that is wider than its column becomes cards, each row a
+// block and each value beside the name of its column, where it holds sentences; one of numbers, which are there to be
+// compared, stays a table, in smaller type, and scrolls beside its first column. Code that wraps goes on below its own
+// beginning. And no number is broken: between "9.4e-" and "02" a browser may begin a new line.
 document.addEventListener("DOMContentLoaded", () => {
   const tables = [...document.querySelectorAll("article .pst-scrollable-table-container > table")];
   for (const table of tables) {
@@ -9,18 +11,47 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const [role, which] of Object.entries(roles))
       for (const part of table.querySelectorAll(which)) part.setAttribute("role", role);
     for (const row of table.querySelectorAll("tbody tr"))
-      [...row.cells].forEach((cell, i) => { if (i && names[i]) cell.dataset.name = names[i]; });
+      [...row.cells].forEach((cell, i) => {
+        if (i && names[i]) cell.dataset.name = names[i];
+        cell.classList.toggle("words", cell.textContent.length > 28);
+      });
   }
+  const ofNumbers = (table) => {
+    const told = [...table.querySelectorAll("tbody td:not(:first-child)")].map((cell) => cell.textContent.trim());
+    const numbers = told.filter((text) => text.length <= 28 && /\d/.test(text)).length;
+    return told.every((text) => text.length <= 50) && numbers > told.filter(Boolean).length / 2;
+  };
   const fit = () => {
     for (const table of tables) {
-      table.classList.remove("cards");
-      const { scrollWidth, clientWidth } = table.parentElement;
-      table.classList.toggle("cards", innerWidth < 600 && scrollWidth > clientWidth + 1);
+      table.classList.remove("cards", "numbers");
+      const box = table.parentElement;
+      const wide = innerWidth < 600 && box.scrollWidth > box.clientWidth + 1;
+      if (wide) table.classList.add(ofNumbers(table) ? "numbers" : "cards");
+      box.toggleAttribute("tabindex", false);
+      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0; // for the arrow keys
     }
   };
   fit();
   addEventListener("resize", fit);
+  addEventListener("toggle", fit, true); // what is folded has no width
   addEventListener("load", fit); // letters of another font are wider
+
+  for (const pre of document.querySelectorAll("article div.highlight pre")) {
+    const open = [], lines = [""];
+    for (const [part] of pre.innerHTML.matchAll(/<[^>]*>|\n|[^<\n]+/g)) {
+      if (part.startsWith("</")) open.pop();
+      else if (part.startsWith("<")) open.push(part);
+      lines[lines.length - 1] += part;
+      if (part !== "\n") continue;
+      lines[lines.length - 1] += open.map((tag) => `</${tag.match(/\w+/)[0]}>`).reverse().join("");
+      lines.push(open.join(""));
+    }
+    pre.innerHTML = lines.filter(Boolean).map((line) => {
+      const [first, { length }] = line.replace(/<[^>]*>/g, "").match(/^( *)[^ ]*/);
+      const solid = first.length > 34 ? " solid" : ""; // it would break before its first word, and leave a line empty
+      return `<span class="line${solid}" style="--indent:${Math.min(length, 24) + 2}ch">${line}</span>`;
+    }).join("");
+  }
 
   const texts = document.createTreeWalker(document.querySelector("article") ?? document.body, NodeFilter.SHOW_TEXT);
   const found = [];

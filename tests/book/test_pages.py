@@ -269,23 +269,60 @@ DRAWN = """() => [...document.querySelectorAll('article figure svg :is(text, tsp
     const svg = letter.closest('svg'), scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
     return scale * parseFloat(getComputedStyle(letter).fontSize);
 })"""
-WIDE = """() => [...document.querySelectorAll('article .pst-scrollable-table-container')]
+WIDE = """() => [...document.querySelectorAll('article .pst-scrollable-table-container:not(:has(> table.numbers))')]
     .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.innerText.slice(0, 100))"""
+LOST = """() => [...document.querySelectorAll('article table.numbers')].filter(table => {
+    const box = table.parentElement, [first, ...others] = table.tBodies[0].rows[0].cells;
+    const wide = box.scrollWidth > box.clientWidth + 1;
+    box.scrollLeft = 1e4;
+    const { right } = first.getBoundingClientRect(), start = box.getBoundingClientRect().left;
+    const seen = others.every(cell => !/\\d/.test(cell.textContent) || cell.textContent.length > 28
+        || getComputedStyle(cell).whiteSpace === 'nowrap');
+    const stays = Math.abs(first.getBoundingClientRect().left - start) < 2 && right - start < box.clientWidth / 2;
+    box.scrollLeft = 0;
+    return wide && !(stays && seen && box.tabIndex === 0);
+}).map(table => table.innerText.slice(0, 100))"""
+HANGING = """() => {
+    const wrapped = [];
+    for (const line of document.querySelectorAll('article div.highlight pre .line')) {
+        const text = document.createTreeWalker(line, NodeFilter.SHOW_TEXT), range = document.createRange();
+        const boxes = [];
+        while (text.nextNode()) {
+            const at = text.currentNode.data.search(/\\S/);
+            if (at < 0) continue;
+            range.setStart(text.currentNode, at);
+            range.setEnd(text.currentNode, text.currentNode.data.trimEnd().length);
+            boxes.push(...range.getClientRects());
+        }
+        const [first, ...others] = boxes.filter(box => box.width > 0);
+        const below = others.filter(box => box.top > first.bottom - 2);
+        if (below.length) wrapped.push([line.textContent, Math.min(...below.map(box => box.left)) > first.left]);
+    }
+    return wrapped;
+}"""
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_phone_shows_figures_and_tables_that_can_be_read(name: str, site: str, visit: Any):
-    """Letters of 11 pixels, also where the screen lies on its side; tables as wide as the screen, or as cards."""
+    """Letters of 11 pixels, also where the screen lies on its side; tables of sentences as wide as the screen, or as
+    cards, and tables of numbers beside their first column."""
     page = visit(_address(site, name), PHONE).page
     letters = page.evaluate(DRAWN)
     assert name not in CHAPTERS or letters
     assert min(letters, default=11) >= 11
     assert not page.evaluate(WIDE), "a table scrolls"
+    assert not page.evaluate(LOST), "scrolled, its numbers have lost the names of their rows"
     for cell in page.locator("table.cards td[data-name]").all()[:50]:
         assert cell.evaluate("cell => getComputedStyle(cell, '::before').content.length > 2")
     page.set_viewport_size(DESK)
     page.wait_for_timeout(200)
-    assert page.locator("table.cards").count() == 0, "a table that has the room is a table again"
+    assert page.locator("table.cards, table.numbers").count() == 0, "a table that has the room is a table again"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_code_that_wraps_keeps_its_indentation(name: str, site: str, visit: Any):
+    wrapped = visit(_address(site, name), PHONE).page.evaluate(HANGING)
+    assert len(wrapped) > 20 and not [line for line, hangs in wrapped if not hangs]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
