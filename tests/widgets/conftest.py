@@ -23,11 +23,30 @@ PAGE = """<!doctype html><html lang="en"{book}><head><meta charset="utf-8"><link
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="widget.css">
 <style>body {{ margin: 8px }}</style></head><body><div id="one"></div><div id="two"></div><script type="module">
   window.frames_ms = [];
-  const plain = window.requestAnimationFrame.bind(window);
-  window.requestAnimationFrame = (f) => plain((now) => {{
-    const start = performance.now();
-    f(now);
-    window.frames_ms.push(performance.now() - start);
+  const plain = window.requestAnimationFrame.bind(window), cancel = window.cancelAnimationFrame.bind(window);
+  const awaited = new Set();
+  window.requestAnimationFrame = (f) => {{
+    const id = plain((now) => {{
+      awaited.delete(id);
+      const start = performance.now();
+      f(now);
+      window.frames_ms.push(performance.now() - start);
+    }});
+    awaited.add(id);
+    return id;
+  }};
+  window.cancelAnimationFrame = (id) => {{
+    awaited.delete(id);
+    cancel(id);
+  }};
+  window.rested = (still, most) => new Promise((done) => {{
+    let frames = 0;
+    const end = performance.now() + most, look = () => {{
+      frames = awaited.size || document.querySelector(".mw.quick") ? 0 : frames + 1;
+      if (frames === still || performance.now() > end) done();
+      else plain(look);
+    }};
+    plain(look);
   }});
   const code = new Blob([{code}], {{ type: "text/javascript" }}); // as anywidget does; also from a disk
   const {{ default: widget }} = await import(URL.createObjectURL(code));
@@ -71,15 +90,17 @@ STICKING_OUT = """() => {
 class Page:
     """A page with two of one widget: Playwright's, and what the tests do with it again and again."""
 
-    def __init__(self, page: Any, rest_ms: int) -> None:
-        self._page, self._rest_ms = page, rest_ms
+    def __init__(self, page: Any) -> None:
+        self._page = page
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._page, name)
 
     def rest(self) -> None:
-        """Wait until everything is drawn."""
-        self.wait_for_timeout(self._rest_ms)
+        """Wait until everything is drawn: no frame is awaited for six; what plays for ever is given three seconds."""
+        if self.workers:  # nothing tells when they have answered
+            self.wait_for_timeout(300)
+        self.evaluate("rested(6, 3000)")
 
     def get(self, trait: str) -> Any:
         """A trait of the first widget."""
@@ -228,7 +249,6 @@ def opened(browser: Any, site: str, folder: Path, chapter: str) -> Iterator[Call
     """Opens the page at a size; afterwards, no test may have caused a console error or an outside request."""
     complaints: list[str] = []
     contexts = []
-    rest_ms = 600 if chapter == "gauge" else 300  # several frames, also on a busy machine; its strip of errors: seven
 
     def open_page(width: int = 1000, phone: bool = False, address: str = "index.html", root: str = site) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 800}, has_touch=phone, is_mobile=phone)
@@ -242,7 +262,7 @@ def opened(browser: Any, site: str, folder: Path, chapter: str) -> Iterator[Call
         )
         page.goto(f"{root}/{chapter}/{address}")
         page.wait_for_function("window.frames_ms.length >= 2")
-        return Page(page, rest_ms)
+        return Page(page)
 
     yield open_page
     for context in contexts:

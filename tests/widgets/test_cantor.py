@@ -14,8 +14,6 @@ from mobius_lib.widgets.cantor import MAX_LEVELS, MAX_ZOOM
 # Both sides compute in float64. An exponential of a number z differs by |z| roundings, and z = 6 d / tau with tau at
 # least 1e-4, so by less than 60,000 * 1e-16 where it is not 0; a position loses a factor 3 per level, 3^8 in all.
 SAME = {"rtol": 0.0, "atol": 1e-9}
-GLIDE = 800  # ms: a zoom takes 350
-
 
 def settings() -> list[dict]:
     """Every form at every depth and at temperatures over the slider's range, with alpha in and outside of [0, 1]."""
@@ -191,7 +189,7 @@ def test_zoom_into_a_third_and_back(opened) -> None:
     page.evaluate("one.set('form', 'convergent'); one.set('tau', 0.0001); one.set('levels', 8); one.set('x', 0.25)")
     whole = page.picture()
     page.click("#one button:has-text('Left')")
-    page.wait_for_timeout(GLIDE)
+    page.rest()
     assert page.get("zoom") == "0"
     # The marker keeps its place in the window, so a digit 0 now stands before its digits.
     assert page.get("x") == pytest.approx(0.25 / 3)
@@ -201,18 +199,18 @@ def test_zoom_into_a_third_and_back(opened) -> None:
     assert float(page.get_attribute("#one input[data-trait=x]", "max")) == pytest.approx(1 / 3)
     page.focus("#one button:has-text('Right')")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(GLIDE)
+    page.rest()
     assert page.get("zoom") == "02"
     assert page.picture() != whole
     for _ in range(2):
         page.click("#one button:has-text('Back')")
-        page.wait_for_timeout(GLIDE)
+        page.rest()
     assert page.evaluate("[one.get('zoom'), one.get('x')]") == ["", pytest.approx(0.25)]
     assert page.locator("#one button:has-text('Back')").is_disabled()
     page.evaluate("one.set('x', 0.25)")
     assert page.picture() == whole
     page.evaluate(f"one.set('zoom', '{'0' * MAX_ZOOM}')")
-    page.wait_for_timeout(GLIDE)
+    page.rest()
     assert page.locator("#one button:has-text('Left')").is_disabled()
 
 
@@ -274,7 +272,7 @@ def test_zoomed_and_read_by_thumb(opened, width: int) -> None:
     page = opened(width, phone=True)
     page.tap("#one button:has-text('Right')")
     assert page.get("zoom") == "2"
-    page.wait_for_timeout(GLIDE)
+    page.rest()
     page.locator("#one canvas").first.scroll_into_view_if_needed()
     box = page.locator("#one canvas").first.bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] - 30, box["y"] + 60)

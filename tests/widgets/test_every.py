@@ -13,8 +13,6 @@ from traitlets import TraitError
 
 from mobius_lib.widgets.gauge_network import FORMS
 
-GLIDE = 800  # ms: a zoom takes 350
-
 BAD = {
     "waves": [
         ("scales", [1.0], "scales takes 2 numbers, got 1."),
@@ -320,7 +318,7 @@ def test_fits_every_width_and_a_thumb(opened, chapter: str, width: int) -> None:
     page = opened(width, phone)
     page.evaluate("document.querySelectorAll('#one details').forEach((d) => { d.open = true; })")
     page.evaluate(fit.script)
-    page.wait_for_timeout(GLIDE)
+    page.rest()
     for part, further in fit.parts or (("", 0),):
         if part:
             (page.tap if phone else page.click)(f"#one button:has-text('{part}')")
@@ -365,7 +363,7 @@ SET = {
 
 def set_all(page: Any, values: dict[str, Any], which: str = "one") -> None:
     page.evaluate(f"(all) => {{ for (const [k, v] of Object.entries(all)) {which}.set(k, v); }}", values)
-    page.wait_for_timeout(GLIDE)
+    page.rest()
 
 
 def kept_text(page: Any, button: str) -> str:
@@ -394,7 +392,7 @@ def test_a_link_brings_values_and_pictures_back(opened, folder: Path, site: str,
     link = kept_text(page, "Copy link")
     assert link.startswith(f"{root}/{chapter}/book.html?")
     other = opened(address=link.removeprefix(f"{root}/{chapter}/"), root=root)
-    other.wait_for_timeout(GLIDE)
+    other.rest()
     assert values_of(other, chapter) == values_of(page, chapter) == SET[chapter]
     assert values_of(other, chapter, "two") == start | {trait: value}
     assert (other.picture(), other.picture("two")) == pictures
@@ -442,7 +440,6 @@ def test_the_python_that_is_copied_makes_the_same(opened, explorers, chapter: st
 def test_the_picture_is_saved_with_its_words(opened, chapter: str) -> None:
     page = opened()
     set_all(page, SET[chapter])
-    page.rest()
     before = page.picture()
     with page.expect_download() as saved:
         page.click("#one .mw-keep button:has-text('Save picture')")
