@@ -1,5 +1,6 @@
 """For all tests: one thread per worker, draws that do not depend on the machine's mood, and what a machine may lack."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -151,6 +152,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         seconds[item.path] += max((guess.get(mark.name, 0.1) for mark in item.iter_markers()), default=0.1)
     items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What the test files have imported stays: whoever collects garbage, as each measurement of memory does, need not
+    look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

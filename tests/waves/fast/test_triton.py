@@ -16,19 +16,9 @@ pytest.importorskip("triton", reason="triton cannot be imported here")
 @pytest.mark.slow
 def test_in_the_interpreter():
     environment = os.environ | {"TRITON_INTERPRET": "1", "MOBIUS_TEST_BACKEND": "triton"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
     # the interpreter is numpy, which remarks on what a GPU does in silence: 2 * 3e38 and inf - inf
     command += [f"-Wignore:{what}:RuntimeWarning" for what in ("overflow", "invalid value", "divide by zero")]
     file = Path(__file__).with_name("test_fused.py")
     done = subprocess.run([*command, str(file)], env=environment, capture_output=True, text=True, cwd=file.parents[3])
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert (
-        "triton"
-        in subprocess.run(
-            [*command, "--collect-only", str(file)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            cwd=file.parents[3],
-        ).stdout
-    )
+    assert done.returncode == 0 and "-triton] PASSED" in done.stdout, done.stdout[-3000:]
