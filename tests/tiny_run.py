@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Data, Run
-from mobius_lib.waves import GELUTwin, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.waves.readings import lens_readings, lens_state
+from mobius_lib.waves import GELUTwin, MobiusNet
 
 CLASSES = 3
 SIZES = {"in_chans": 1, "num_classes": CLASSES, "channels": (6, 9), "depths": (1, 1)}

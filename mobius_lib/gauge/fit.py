@@ -40,7 +40,7 @@ class Cascade(NamedTuple):
     """What a pursuit finds."""
 
     mu: Tensor
-    """(N,), or (M, N) where each row has its own: whole columns, as int64; of `refined`, float64."""
+    """(N,), or (M, N) where each row has its own: whole columns, as int64; float64 once they have left the lists."""
     sigma: Tensor
     """(N,)."""
 
@@ -98,32 +98,6 @@ def pursue_shared(essence: Tensor, widths: Sequence[Tensor], sweeps: int = 1) ->
     basis = _basis(mu, sigma, essence)
     left = (essence - essence @ basis.mT @ basis).square().sum().item()
     return Cascade(mu, sigma.to(essence.dtype)), left
-
-
-def refined(essence: Tensor, found: Cascade, steps: int = 100) -> tuple[Cascade, float]:
-    """A shared cascade whose places and widths leave the lists that they came from: moved continuously, to where no
-    small change leaves less. Widths have no bounds but 0 and infinity, since their logarithms are moved.
-
-    L-BFGS on the squared error that is left when heights are the best (variable projection: Golub and Pereyra, 1973),
-    in float64.
-
-    Args:
-        essence: (r, V), columns already in their places.
-        found: where to begin.
-        steps: of L-BFGS, at most.
-    Returns:
-        the cascade, mu and sigma in float64; and the squared error that is left of the essence.
-    """
-    core, places = essence.double(), torch.arange(essence.shape[1], dtype=torch.float64)
-    mu, sigma = found.mu.double(), found.sigma.double()
-    moves = torch.zeros(2, len(mu), dtype=torch.float64, requires_grad=True)
-
-    def left() -> Tensor:
-        return share_left(gauge.gaussians(mu + sigma * moves[0], sigma * moves[1].exp(), places), core)
-
-    descend(left, [moves], steps)
-    with torch.no_grad():
-        return Cascade(mu + sigma * moves[0], sigma * moves[1].exp()), (left() * _size(core)).item()
 
 
 def share_left(g: Tensor, aim: Tensor, ridge: float = 1e-10) -> Tensor:

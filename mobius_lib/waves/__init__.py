@@ -2,7 +2,6 @@
 
 from mobius_lib.waves.lens import GELULens, MobiusConvBlock, MobiusLens, use_backend
 from mobius_lib.waves.net import PRESETS, GELUTwin, MobiusNet, Preset
-from mobius_lib.waves.readings import lens_readings, lens_state
 
 __all__ = [
     "PRESETS",
@@ -12,7 +11,5 @@ __all__ = [
     "MobiusLens",
     "MobiusNet",
     "Preset",
-    "lens_readings",
-    "lens_state",
     "use_backend",
 ]

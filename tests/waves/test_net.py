@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state, use_backend
+from mobius_lib.runs.waves.readings import lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, use_backend
 from mobius_lib.waves.fast.fold import fold
 from mobius_lib.waves.lens import BACKENDS
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mobius_lib.ledger.base import Found, Sample, register
 from mobius_lib.ledger.checks.runs import reachable, spoken
 from mobius_lib.ledger.results import Results
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusConvBlock, MobiusLens, MobiusNet, lens_state, use_backend
+from mobius_lib.runs.waves.readings import lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusConvBlock, MobiusLens, MobiusNet, use_backend
 from mobius_lib.waves import laws as library
 from mobius_lib.waves import math as waves
 from mobius_lib.waves.cost import multiply_adds, parameter_count

@@ -21,7 +21,8 @@ from mobius_lib.cantor import drop_third, with_mask
 from mobius_lib.runs.base import Arm, Data, Run, with_more_test_rows
 from mobius_lib.runs.cantor import ABOUT
 from mobius_lib.runs.waves import images as waves_images
-from mobius_lib.waves import MobiusNet, lens_state
+from mobius_lib.runs.waves.readings import lens_state
+from mobius_lib.waves import MobiusNet
 
 KINDS = {"thirds": "thirds", "unmasked": "none", "dropout": "dropout", "fixed": "fixed"}
 """Arm to the kind of mask in `mobius_lib.cantor.mask`."""

@@ -3,7 +3,7 @@
 A tenth of the text is held out, other parts with each seed, and D = log(1 + counts) is counted on the rest at the
 windows 5, 15 and 50, as in gauge-cooccurrence. A cascade of N Gaussians that all rows share is found by pursuit, from a
 list of widths in equal ratios and from lists drawn at random, and then its places and widths are moved continuously
-(`gauge.widths.continuous_fits`). Read is the exponent of the sorted widths of the fit that leaves least.
+(`widths.continuous_fits`). Read is the exponent of the sorted widths of the fit that leaves least.
 
     listed       the exponent of the pursuit's widths, on the list in equal ratios: what gauge-cooccurrence reads
     random list  the same on lists drawn at random: from lowest to highest
@@ -22,12 +22,12 @@ from torch import Tensor
 
 from mobius_lib.datasets import text
 from mobius_lib.gauge import KPZ, WINDOWS, log_cooccurrence, power_law
-from mobius_lib.gauge.widths import Fit, continuous_fits, exponent_of, planted, read_exponent
 from mobius_lib.ledger.stats import student_quantile
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.cooccurrence import load
 from mobius_lib.runs.gauge.measures import held_out_places
+from mobius_lib.runs.gauge.widths import Fit, continuous_fits, exponent_of, planted, read_exponent
 
 PLANTED = {"0": 0.0, "1/3": KPZ, "1/2": 0.5}
 """The exponents that are planted, by their names in the record."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.runs.base import Arm
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusLens, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.waves.readings import lens_readings, lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusLens, MobiusNet
 from mobius_lib.waves.fast.products import matrix
 from mobius_lib.waves.lens import GELULens, twist_matrix
 

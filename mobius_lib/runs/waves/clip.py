@@ -21,7 +21,7 @@ from mobius_lib.fingerprint import known_by
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.room import published_needs
 from mobius_lib.runs.waves import ABOUT, arms
-from mobius_lib.waves import lens_readings, lens_state
+from mobius_lib.runs.waves.readings import lens_readings, lens_state
 
 WEIGHTS_REPO = "AbstractPhil/mobiusnet-distillations"
 WEIGHTS_FILE = "checkpoints/mobius_tiny_s_imagenet_clip_vit_l14/20260111_000512/checkpoints/best_model.safetensors"

@@ -10,7 +10,7 @@ from mobius_lib.fingerprint import known_by
 from mobius_lib.runs import made
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.waves import ABOUT, arms
-from mobius_lib.waves import lens_readings, lens_state
+from mobius_lib.runs.waves.readings import lens_readings, lens_state
 
 DIM = 768
 

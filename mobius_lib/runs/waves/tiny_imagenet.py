@@ -19,7 +19,8 @@ from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.room import Needs
 from mobius_lib.runs.waves import ABOUT, FOLDER
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_readings, lens_state
+from mobius_lib.runs.waves.readings import lens_readings, lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
 
 PADDING = 8
 NETWORKS = {"lens": MobiusNet, "gelu": GELUTwin}

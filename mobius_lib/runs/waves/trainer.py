@@ -12,11 +12,12 @@ import torch
 
 from mobius_lib.datasets.image_folder import dataset_name, image_folder
 from mobius_lib.errors import CheckpointError, MobiusError
+from mobius_lib.runs.waves.readings import lens_state
 from mobius_lib.training import LoaderBatches, Recipe, RunFolder, fit, load_model
 from mobius_lib.training.checkpoint import KEEP
 from mobius_lib.training.hub import HubError, Uploader, check_access, download
 from mobius_lib.training.processes import meet, processes
-from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, lens_state
+from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet
 
 PUBLISHED = "AbstractPhil/mobiusnet"
 """Where a hub path in `continue_from` is looked for when no repository is named."""

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mobius_lib.gauge import log_cooccurrence
-from mobius_lib.gauge.widths import continuous_fits, exponent_of
 from mobius_lib.runs import get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import kpz
 from mobius_lib.runs.gauge.measures import held_out_places
+from mobius_lib.runs.gauge.widths import continuous_fits, exponent_of
 from tests.runs.computed import two_seeds
 
 SIZES = kpz.Sizes(120, 5, 2)

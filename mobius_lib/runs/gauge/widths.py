@@ -1,7 +1,7 @@
 """The exponent of a cascade's widths, read off a matrix: how far it is the matrix's own, and how far it can be told.
 
 A pursuit takes widths from a list, and its exponent is in part the list's. So every cascade is moved continuously
-afterwards (`fit.refined`), from several lists, of which all but the first are drawn at random; and the same is done to
+afterwards (`refined`), from several lists, of which all but the first are drawn at random; and the same is done to
 matrices in which an exponent is planted.
 
 Source: ours. That widths grow like k^(1/3) is the claim of the MetaMobius note.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.fit import NARROWEST, WIDTHS, Cascade, essence, pursue_shared, refined, width_grid
+from mobius_lib.gauge.fit import NARROWEST, WIDTHS, Cascade, descend, essence, pursue_shared, share_left, width_grid
 
 ALIKE = 0.01
 """Fits that leave at most so much more than the best, as a share of it, are as good: their exponents are in doubt."""
@@ -52,6 +52,32 @@ def random_widths(columns: int, generator: torch.Generator, count: int = WIDTHS)
     return (low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)).exp().sort().values
 
 
+def refined(essence: Tensor, found: Cascade, steps: int = 100) -> tuple[Cascade, float]:
+    """A shared cascade whose places and widths leave the lists that they came from: moved continuously, to where no
+    small change leaves less. Widths have no bounds but 0 and infinity, since their logarithms are moved.
+
+    L-BFGS on the squared error that is left when heights are the best (variable projection: Golub and Pereyra, 1973),
+    in float64.
+
+    Args:
+        essence: (r, V), columns already in their places.
+        found: where to begin.
+        steps: of L-BFGS, at most.
+    Returns:
+        the cascade, mu and sigma in float64; and the squared error that is left of the essence.
+    """
+    core, places = essence.double(), torch.arange(essence.shape[1], dtype=torch.float64)
+    mu, sigma = found.mu.double(), found.sigma.double()
+    moves = torch.zeros(2, len(mu), dtype=torch.float64, requires_grad=True)
+
+    def left() -> Tensor:
+        return share_left(gauge.gaussians(mu + sigma * moves[0], sigma * moves[1].exp(), places), core)
+
+    descend(left, [moves], steps)
+    with torch.no_grad():
+        return Cascade(mu + sigma * moves[0], sigma * moves[1].exp()), (left() * core.square().sum()).item()
+
+
 def continuous_fits(w: Tensor, terms: int, starts: int = 4, *, seed: int = 0, steps: int = 100) -> list[Fit]:
     """Cascades of a matrix that all its rows share, with widths that are on no list.
 
@@ -60,7 +86,7 @@ def continuous_fits(w: Tensor, terms: int, starts: int = 4, *, seed: int = 0, st
         terms: N.
         starts: lists of widths to begin from: `fit.width_grid`, and others drawn at random.
         seed: of these.
-        steps: of each, as `fit.refined`.
+        steps: of each, as `refined`.
     Returns:
         one fit for each start.
     """

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mobius_lib.waves import GELUTwin, MobiusNet, lens_readings
+from mobius_lib.runs.waves.readings import lens_readings
+from mobius_lib.waves import GELUTwin, MobiusNet
 from mobius_lib.waves import math as waves
 
 

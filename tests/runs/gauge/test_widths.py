@@ -4,8 +4,16 @@ import pytest
 import torch
 
 from mobius_lib.gauge import math as gauge
-from mobius_lib.gauge.fit import Cascade, pursue_shared, refined, width_grid
-from mobius_lib.gauge.widths import Fit, continuous_fits, exponent_of, planted, random_widths, read_exponent
+from mobius_lib.gauge.fit import Cascade, pursue_shared, width_grid
+from mobius_lib.runs.gauge.widths import (
+    Fit,
+    continuous_fits,
+    exponent_of,
+    planted,
+    random_widths,
+    read_exponent,
+    refined,
+)
 
 
 def test_widths_on_no_list_are_found():
