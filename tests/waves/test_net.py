@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from mobius_lib.runs.waves.readings import lens_state
 from mobius_lib.waves import PRESETS, GELUTwin, MobiusNet, use_backend
 from mobius_lib.waves.fast.fold import fold
 from mobius_lib.waves.lens import BACKENDS
@@ -122,16 +121,6 @@ def test_first_twist_has_no_gradient_at_the_start():
     # sin(pi) is 8.7e-8 in float32, so the last one is almost still; both angles have gradients and so wake them
     assert last.twist_in_proj.weight.grad.abs().max() < 1e-5
     assert first.twist_in_angle.grad != 0 and last.twist_in_angle.grad != 0
-
-
-def test_lens_state_names_every_lens():
-    state = lens_state(MobiusNet(num_classes=3, channels=(4, 8), depths=(1, 2)))
-    assert len(state) == 3 * 9
-    assert state["block0/alpha"] == 1.5
-    assert state["block2/residual_weight"] == pytest.approx(0.7109495)  # sigmoid(0.9)
-    assert state["block1/xor_weight"] == pytest.approx(0.6681878)  # sigmoid(0.7)
-    assert sum(state[f"block1/weight_{path}"] for path in "lmr") == pytest.approx(1)
-    assert set(lens_state(GELUTwin(num_classes=3, channels=(4,), depths=(1,)))) == {"block0/residual_weight"}
 
 
 def test_sizes_of_numpy():

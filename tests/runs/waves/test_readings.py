@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mobius_lib.runs.waves.readings import lens_readings
+from mobius_lib.runs.waves.readings import lens_readings, lens_state
 from mobius_lib.waves import GELUTwin, MobiusNet
 from mobius_lib.waves import math as waves
 
@@ -62,3 +62,13 @@ def test_a_sharper_lens_passes_less(net):
 
 def test_a_network_without_lenses_gives_nothing():
     assert lens_readings(GELUTwin(num_classes=3, channels=(4,), depths=(1,)), torch.randn(2, 1, 5, 5)) == {}
+
+
+def test_lens_state_names_every_lens():
+    state = lens_state(MobiusNet(num_classes=3, channels=(4, 8), depths=(1, 2)))
+    assert len(state) == 3 * 9
+    assert state["block0/alpha"] == 1.5
+    assert state["block2/residual_weight"] == pytest.approx(0.7109495)  # sigmoid(0.9)
+    assert state["block1/xor_weight"] == pytest.approx(0.6681878)  # sigmoid(0.7)
+    assert sum(state[f"block1/weight_{path}"] for path in "lmr") == pytest.approx(1)
+    assert set(lens_state(GELUTwin(num_classes=3, channels=(4,), depths=(1,)))) == {"block0/residual_weight"}
