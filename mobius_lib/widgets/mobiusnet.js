@@ -13,7 +13,7 @@ export function assembled(all) { // its weights, in the order in which the forwa
       const lens = at + "gate.lens.", path = (k) =>
         ({ drift: numbers(`${lens}drift_${k}`), phase: numbers(`${lens}phase_${k}`) });
       blocks.push({
-        depthwise: all[at + "depthwise.weight"], matrix: numbers(at + "matrix.weight"),
+        depthwise: numbers(at + "depthwise.weight"), matrix: numbers(at + "matrix.weight"),
         bias: numbers(at + "matrix.bias"), out: numbers(at + "out.weight"), keep: numbers(at + "keep")[0],
         scales: numbers(lens + "scales"), paths: ["l", "m", "r"].map(path),
         weights: softmax(numbers(lens + "accum_weights")),
@@ -28,54 +28,60 @@ export function assembled(all) { // its weights, in the order in which the forwa
   };
 }
 
-// The three waves at u = tanh x. The product over scales of exp(-a sin^2 p) is exp of a sum of (cos 2p - 1) a / 2, and
-// cos(A + B) takes apart what the paths share, A = 2 s omega u, from B, which a position has once: `shift` sets its t.
-// (No function is made on the way: a browser compiles calls of one and the same.)
-function waver({ scales, paths }, { omega, alpha }) {
-  const [f, g] = scales.map((s) => 2 * s * omega), half = (Math.abs(alpha) + 0.1) / 2;
-  return { paths, f, g, half, shared: new Float64Array(4), own: new Float64Array(12) };
+// The three waves at u = tanh x. Each is a product over the scales of exp(-a sin^2 p) = exp((cos 2p - 1) a / 2), one
+// function of the angle 2p for all of them: `crest` has its value, slope and half its curvature at 512 angles of a turn.
+const TURN = 512, ANGLES = Array.from({ length: TURN }, (_, i) => (2 * Math.PI * i) / TURN);
+const COSINES = ANGLES.map(Math.cos), SINES = ANGLES.map(Math.sin);
+
+function waver({ scales, paths }, { omega, alpha }) { // all angles in steps of the table
+  const unit = TURN / (2 * Math.PI), pace = scales.map((s) => 2 * s * omega * unit), a = (Math.abs(alpha) + 0.1) / 2;
+  const crest = new Float64Array(3 * TURN);
+  for (let i = 0; i < TURN; i++) {
+    const v = Math.exp(a * (COSINES[i] - 1)), slope = -a * SINES[i];
+    crest[3 * i] = v;
+    crest[3 * i + 1] = (v * slope) / unit;
+    crest[3 * i + 2] = (v * (slope * slope - a * COSINES[i])) / (2 * unit * unit);
+  }
+  return { paths, unit, pace, crest, own: new Float64Array(6) };
 }
 
-function shift({ paths, f, g, own }, t) {
-  for (let k = 0; k < 3; k++) {
-    const { drift, phase } = paths[k];
-    turn(f * drift[0] * t + 2 * phase[0], own, 4 * k);
-    turn(g * drift[1] * t + 2 * phase[1], own, 4 * k + 2);
+function shift({ paths, unit, pace, own }, t) { // where a position has its waves
+  for (let k = 0; k < 6; k++) {
+    const { drift, phase } = paths[k >> 1], s = k & 1;
+    own[k] = pace[s] * drift[s] * t + 2 * phase[s] * unit;
   }
 }
 
-function wave({ f, g, half, shared, own }, u, to) {
-  turn(f * u, shared, 0);
-  turn(g * u, shared, 2);
-  const c = shared[0], d = shared[1], e = shared[2], h = shared[3];
-  for (let k = 0, i = 0; k < 3; k++, i += 4)
-    to[k] = Math.exp(half * (c * own[i] - d * own[i + 1] + e * own[i + 2] - h * own[i + 3] - 2));
+const FAR = TURN << 20; // so far on, no angle of |omega| below 5e5 is negative: cutting its digits off rounds it down
+
+function height(crest, angle) {
+  const n = (angle + FAR + 0.5) | 0, r = angle + FAR - n, i = 3 * (n & (TURN - 1));
+  return crest[i] + r * (crest[i + 1] + r * crest[i + 2]);
 }
 
-// Multiplies h, [P][C], by its gate, in place; gives the mean drift coordinate, and fills `gates` where there are some.
-export function gated(h, P, C, block, own, gates) {
-  const [wl, wm, wr] = block.weights, v = sigmoid(own.xor_weight), { weight, bias } = block.norm;
-  const waves = waver(block, own);
-  const u = new Float64Array(C), pattern = new Float64Array(C), three = new Float64Array(3);
+// The gates of h, [P][C], and the mean drift coordinate. (One function that calls only two small ones: a browser then
+// compiles it as a whole; in parts it takes twice as long.)
+export function gated(h, P, C, block, settings, gates) {
+  const v = sigmoid(settings.xor_weight), waves = waver(block, settings), { crest, own } = waves, { weight, bias } = block.norm;
+  const f = waves.pace[0], g = waves.pace[1], wl = block.weights[0], wm = block.weights[1], wr = block.weights[2];
+  const u = new Float64Array(C), pattern = new Float64Array(C);
   let loudness = 0;
   for (let p = 0, at = 0; p < P; p++, at += C) {
     let t = 0, sum = 0, squares = 0;
-    for (let c = 0; c < C; c++) t += Math.abs((u[c] = 1 - 2 / (Math.exp(2 * h[at + c]) + 1)));
+    for (let c = 0; c < C; c++) t += Math.abs((u[c] = 1 - 2 / (exp(2 * h[at + c]) + 1)));
     shift(waves, t / C);
     loudness += t / C;
+    const o0 = own[0], o1 = own[1], o2 = own[2], o3 = own[3], o4 = own[4], o5 = own[5];
     for (let c = 0; c < C; c++) {
-      wave(waves, u[c], three);
-      const l = three[0], m = three[1], r = three[2], and = l * r, xor = l + r - 2 * and;
+      const x = f * u[c], y = g * u[c], l = height(crest, x + o0) * height(crest, y + o1);
+      const m = height(crest, x + o2) * height(crest, y + o3), r = height(crest, x + o4) * height(crest, y + o5);
+      const and = l * r, xor = l + r - 2 * and;
       sum += pattern[c] = (wl * l + wm * m + wr * r) * (0.5 + 0.5 * (v * xor + (1 - v) * and));
     }
     const mean = sum / C;
-    for (let c = 0; c < C; c++) squares += (pattern[c] - mean) ** 2;
+    for (let c = 0; c < C; c++) squares += (pattern[c] - mean) * (pattern[c] - mean);
     const size = 1 / Math.sqrt(squares / C + 1e-5);
-    for (let c = 0; c < C; c++) {
-      const g = sigmoid((pattern[c] - mean) * size * weight[c] + bias[c]);
-      h[at + c] *= g;
-      if (gates) gates[at + c] = g;
-    }
+    for (let c = 0; c < C; c++) gates[at + c] = 1 / (1 + exp((mean - pattern[c]) * size * weight[c] - bias[c]));
   }
   return loudness / P;
 }
@@ -85,40 +91,41 @@ const CURVE = 49, TILES = 16;
 // Of a block, for the eye: 16 of its channels' gates as pictures, how many gates stand above one half, the tenth and
 // the ninetieth of a hundred gates in order, and the waves over u from -1 to 1 at the mean drift coordinate.
 function reading(block, own, gates, { H, W, C }, t) {
-  const sorted = gates.slice().sort(), waves = waver(block, own), three = new Float64Array(3), P = H * W;
+  const sorted = gates.slice().sort(), waves = waver(block, own), P = H * W;
   shift(waves, t);
   const tiles = Array.from({ length: Math.min(TILES, C) }, (_, i) => {
     const c = Math.floor((i * C) / Math.min(TILES, C));
     return Float32Array.from({ length: P }, (_, p) => gates[p * C + c]);
   });
-  const curves = Array.from({ length: CURVE }, (_, i) => {
-    wave(waves, (2 * i) / (CURVE - 1) - 1, three);
-    return [...three];
-  });
+  const { pace, crest, own: place } = waves, curves = Array.from({ length: CURVE }, (_, i) => [0, 2, 4].map((k) => {
+    const u = (2 * i) / (CURVE - 1) - 1;
+    return height(crest, pace[0] * u + place[k]) * height(crest, pace[1] * u + place[k + 1]);
+  }));
   const at = (share) => sorted[Math.floor(share * (sorted.length - 1))];
   const open = gates.filter((g) => g > 0.5).length / gates.length;
   return { H, W, tiles, t, open, low: at(0.1), high: at(0.9), curves };
 }
 
 export function forward(net, settings, pixels, side, read = false) { // pixels: normalised, side x side
-  let x = convolve({ x: pixels, H: side, W: side, C: 1 }, net.stem.weights, net.stem.bias), index = 0;
+  let x = convolve({ x: pixels, H: side, W: side, C: 1 }, net.stem), index = 0;
   const blocks = [];
   for (const { blocks: stage, down } of net.stages) {
     for (const block of stage) {
-      const { H, W, C } = x, P = H * W, gates = read ? new Float64Array(P * C) : null;
+      const { H, W, C } = x, P = H * W, gates = room("gates", P * C);
       const own = Object.fromEntries(Object.entries(settings).map(([name, values]) => [name, values[index]]));
-      index++;
-      const h = matrix(depthwise(x, block.depthwise), block.matrix, block.bias, P, C, C);
+      const h = matrix(depthwise(x, block.depthwise), block.matrix, block.bias, P, C, C, room("h", P * C));
       const t = gated(h, P, C, block, own, gates);
-      const out = matrix(h, block.out, null, P, C, C);
+      for (let i = 0; i < h.length; i++) h[i] *= gates[i];
+      const out = matrix(h, block.out, null, P, C, C, room("out" + (index & 1), P * C));
       for (let i = 0; i < out.length; i++) out[i] += block.keep * x.x[i];
       if (read) blocks.push(reading(block, own, gates, x, t));
       x = { x: out, H, W, C };
+      index++;
     }
-    if (down) x = convolve(x, down.weights, down.bias, 2);
+    if (down) x = convolve(x, down, 2);
   }
   if (net.integrator) {
-    x = convolve(x, net.integrator.weights, net.integrator.bias);
+    x = convolve(x, net.integrator);
     x.x = x.x.map(gelu);
   }
   const P = x.H * x.W, pooled = new Float64Array(x.C);
