@@ -4,14 +4,18 @@ The library writes for who reads the source: |x| is a size, x * y a product, and
 as it was typed. reStructuredText has marks of its own for all of these.
 """
 
+import inspect
 import re
 import sys
 from importlib import import_module
 from typing import Any
 
+from sphinx.ext.autodoc import ModuleDocumenter
 from sphinx.pycode import ModuleAnalyzer
 
 ITEM = re.compile(r"(\d+\.|-) ")
+KINDS = ("Classes", "Functions", "Errors", "Constants and types", "Modules")
+"""In the order of a page: what somebody came for stands before what it needs."""
 SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Shape|Source|Yields):$")
 
 
@@ -68,6 +72,30 @@ def share_comments(package: str) -> None:
                     known.attr_docs["", name] = [*comment, ":meta hide-value:", ""] if long else comment
 
 
+def kind(value: Any) -> str:
+    """Under which of KINDS a public name stands."""
+    if inspect.isclass(value):
+        return KINDS[2] if issubclass(value, BaseException) else KINDS[0]
+    return KINDS[1] if inspect.isroutine(value) else KINDS[4] if inspect.ismodule(value) else KINDS[3]
+
+
+def contents(package: str) -> list[str]:
+    """A package's public names by kind, a paragraph each, as lines of reStructuredText; each leads to its entry."""
+    module, found = import_module(package), []
+    for each in KINDS:
+        names = [f"`~{package}.{name}`" for name in module.__all__ if kind(getattr(module, name)) == each]
+        found += ["", f"**{each}**: {', '.join(names)}."] if names else []
+    return found
+
+
+class Package(ModuleDocumenter):
+    """The members of a package, kind by kind."""
+
+    def sort_members(self, documenters: list[tuple[Any, bool]], order: str) -> list[tuple[Any, bool]]:
+        members = super().sort_members(documenters, order)
+        return sorted(members, key=lambda each: KINDS.index(kind(getattr(self.object, each[0].name.split("::")[1]))))
+
+
 def signature(app: Any, what: str, name: str, obj: Any, options: Any, written: str, result: str) -> Any:
     """Of pydantic's models the names of their fields: what each must be is written under it, in words."""
     if what == "class" and hasattr(obj, "model_fields"):
@@ -79,7 +107,7 @@ def setup(app: Any) -> dict[str, bool]:
     whole: dict[str, list[str]] = {}
 
     def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-        lines[:] = restructured(lines)
+        lines[:] = restructured(lines) + (contents(name) if hasattr(obj, "__all__") else [])
         if what in ("attribute", "data", "property") and not any(SECTION.match(line.strip()) for line in lines):
             whole[name] = lines.copy()
 
@@ -91,6 +119,7 @@ def setup(app: Any) -> dict[str, bool]:
             if page.startswith("book/api_"):
                 share_comments(page.replace("book/api_", "mobius_lib."))
 
+    app.add_autodocumenter(Package, override=True)
     app.connect("env-before-read-docs", begin)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", process, priority=300)  # before napoleon, whose own marks are to stay

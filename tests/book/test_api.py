@@ -11,7 +11,7 @@ from docutils.nodes import literal_block, system_message
 from sphinx.pycode import ModuleAnalyzer
 
 from mobius_lib.ledger.sources import Source
-from tools.api import restructured, share_comments, signature
+from tools.api import KINDS, contents, kind, restructured, share_comments, signature
 from tools.build_book import Book
 from tools.house import ROOT, pages
 
@@ -63,6 +63,14 @@ def test_a_model_of_pydantic_is_made_of_its_fields():
     assert signature(None, "class", "", Path, {}, "(*args)", "") == ("(*args)", "")
 
 
+def test_a_package_tells_what_it_holds():
+    """Every public name, the classes first and the constants after all that is called."""
+    lines = [line for line in contents("mobius_lib.training") if line]
+    assert [line.partition("**:")[0].strip("*") for line in lines] == [*KINDS[:4]]
+    assert "`~mobius_lib.training.fit`" in lines[1] and "TrainingError" in lines[2]
+    assert contents("mobius_lib.cantor")[-1].startswith("**Constants and types**: `~mobius_lib.cantor.DIMENSION`, ")
+
+
 def test_every_package_of_public_names_has_a_page():
     packages = {path.parent.name for path in (ROOT / "mobius_lib").glob("*/__init__.py")} - {"bench"}  # which has none
     assert set(PACKAGES) == packages
@@ -81,10 +89,14 @@ def test_every_public_constant_says_what_it_is(package: str):
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_has_an_entry_with_words(package: str, book: Book):
     text = (book.html / f"book/api_{package}.html").read_text("utf-8")
-    for name in import_module(f"mobius_lib.{package}").__all__:
-        _, found, entry = text.partition(f'id="mobius_lib.{package}.{name}"')
+    module, order = import_module(f"mobius_lib.{package}"), {}
+    for name in module.__all__:
+        before, found, entry = text.partition(f'id="mobius_lib.{package}.{name}"')
         assert found, f"{name} has no entry"
         assert "<dd><p>" in entry.partition('class="sig sig-object')[0], f"{name} has an entry without words"
+        order[len(before)] = KINDS.index(kind(getattr(module, name)))
+    in_order = [order[place] for place in sorted(order)]
+    assert in_order == sorted(in_order), "its kinds are mixed"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -94,6 +106,15 @@ def test_an_entry_fits_a_phone(package: str, book: Book, served: Callable[[Path]
     wide = """() => [...document.querySelectorAll('article :is(p, li, dt, dd, pre, h1, h2)')].filter(e =>
         e.getBoundingClientRect().right > window.innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"""
     assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not page.evaluate(wide)
+    broken = """() => {  // of the title a word that stands on two lines
+        const title = document.querySelector('article h1').firstChild, range = document.createRange();
+        return [...title.data.matchAll(/\\S+/g)].filter(({ index, 0: word }) => {
+            range.setStart(title, index);
+            range.setEnd(title, index + word.length);
+            return range.getClientRects().length > 1;
+        }).length;
+    }"""
+    assert not page.evaluate(broken)
     page.close()
 
 
