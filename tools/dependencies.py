@@ -33,7 +33,8 @@ def code_of(notebook: Path) -> str:
     return "\n".join(lines)
 
 
-def imports(code: str, module: str = "", is_package: bool = False) -> set[str]:
+@cache  # every notebook reaches the same modules
+def imports(code: str, module: str = "", is_package: bool = False) -> frozenset[str]:
     """Every name that an import statement in `code` could load as a module.
 
     `from a import b` gives a and a.b, since b may be either. `module` is the name of the module the code is in, for
@@ -58,7 +59,19 @@ def imports(code: str, module: str = "", is_package: bool = False) -> set[str]:
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == LIBRARY:
             found.add(f"{LIBRARY}.{node.attr}")
-    return found
+    return frozenset(found)
+
+
+@cache
+def homes(code: str) -> dict[str, str]:
+    """The table HOMES of a package: names that it imports when they are asked for, to the modules that have them.
+
+    A name that is asked for in another way than `from mobius_lib import name` or `mobius_lib.name` is not seen.
+    """
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "HOMES":
+            return ast.literal_eval(node.value)
+    return {}
 
 
 def module_file(name: str, root: Path) -> Path | None:
@@ -70,41 +83,29 @@ def module_file(name: str, root: Path) -> Path | None:
     return None
 
 
-def home(name: str, root: Path) -> str:
-    """Of a name that its package imports when it is asked for: the module that has it; else the name itself.
-
-    The packages' tables HOMES say so. A name that is asked for in another way than `from mobius_lib import name` or
-    `mobius_lib.name` is not seen.
-    """
-    package, _, last = name.rpartition(".")
-    file = module_file(package, root) if package and not module_file(name, root) else None
-    for node in ast.parse(file.read_text("utf-8")).body if file else ():
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "HOMES":
-            return ast.literal_eval(node.value).get(last, name)
-    return name
-
-
 def reached(code: str, root: Path = ROOT) -> dict[str, Path]:
     """All modules of the library that running `code` may load, by name: direct imports, theirs, and all parents."""
 
     @cache
-    def modules_in(names: frozenset[str]) -> set[str]:
-        found = set()
-        for name in names:
-            parts = home(name, root).split(".")
-            if parts[0] == LIBRARY:
-                found |= {".".join(parts[: i + 1]) for i in range(len(parts))}
+    def modules_of(name: str) -> set[str]:
+        package, _, last = name.rpartition(".")
+        if not name.startswith(LIBRARY):
+            return set()
+        if not module_file(name, root) and (file := module_file(package, root)):
+            name = homes(file.read_text("utf-8")).get(last, name)
+        parts = name.split(".")
+        found = {".".join(parts[: i + 1]) for i in range(len(parts))}
         return {name for name in found if module_file(name, root)}
 
     modules: dict[str, Path] = {}
-    waiting = modules_in(frozenset(imports(code)))
+    waiting = set().union(*map(modules_of, imports(code)))
     while waiting:
         name = waiting.pop()
         file = module_file(name, root)
         assert file is not None
         modules[name] = file
         inner = imports(file.read_text("utf-8"), name, is_package=file.name == "__init__.py")
-        waiting |= modules_in(frozenset(inner)) - set(modules)
+        waiting |= set().union(*map(modules_of, inner)) - set(modules)
     return modules
 
 
