@@ -27,6 +27,7 @@ from mobius_lib.ledger.words import (
     sources_of,
     summary_counts,
     verdict_text,
+    why_text,
     word,
 )
 
@@ -37,6 +38,7 @@ TABLE = "the-claims"
 # "dataframe": what else a cell shows, the theme frames in white by night. Rows become blocks where there is little
 # room; the roles keep them a table for a screen reader.
 _TABLE = '<table class="table dataframe {}" role="table">'
+_HOLDS = ("reproduced", "seen here")
 _HUES = {"reproduced": "good", "seen here": "good", "refuted": "bad", "not seen here": "bad"}
 
 
@@ -49,16 +51,25 @@ class Html(str):
 
 @dataclass(frozen=True)
 class LedgerView:
-    """Verdicts that a notebook shows as a table, each linked to its row in the ledger, and a terminal as text."""
+    """Verdicts that a notebook shows as a table, each linked to its row in the ledger, and a terminal as text.
+
+    In a notebook those that hold are folded away below the others.
+    """
 
     verdicts: tuple[Verdict, ...]
 
     def _repr_html_(self) -> str:
-        rows = "".join(f'<tbody role="rowgroup">{_row(v, f"ledger.html#{v.claim.id}")}</tbody>' for v in self.verdicts)
-        caption = f"<caption>{_text(summary_counts(self.verdicts))}</caption>"
+        hold = [v for v in self.verdicts if v.outcome in _HOLDS]
+        others = [v for v in self.verdicts if v not in hold]
+        table = self._table(others, f"<caption>{_text(summary_counts(self.verdicts))}</caption>")
+        told = f"{len(hold)} that {'hold' if len(hold) > 1 else 'holds'}: reproduced, seen here, or answered with yes"
+        folded = f'<details class="ledger-held"><summary>{told}</summary>{self._table(hold)}</details>'
+        return framed(_legend(self.verdicts) + table + (folded if hold else ""))
+
+    def _table(self, verdicts: Sequence[Verdict], caption: str = "") -> str:
+        rows = "".join(f'<tbody role="rowgroup">{_row(v, f"ledger.html#{v.claim.id}")}</tbody>' for v in verdicts)
         names = head("Verdict", "Claim", "Reported", "Measured")
-        table = f"{_TABLE.format('')}{caption}{names}{rows}</table>"
-        return framed(_legend(self.verdicts) + table)
+        return f"{_TABLE.format('')}{caption}{names}{rows}</table>"
 
     def __repr__(self) -> str:
         return "\n".join([summary_counts(self.verdicts), *(f"{verdict_text(v)}  {v.claim.id}" for v in self.verdicts)])
@@ -179,11 +190,12 @@ def values(cells: Mapping[str, str]) -> str:
 def _row(v: Verdict, link: str = "") -> str:
     statement = f'<a href="{link}">{_text(v.claim.statement)}</a>' if link else _text(v.claim.statement)
     label = "awaits" if v.outcome == "awaits" else "measured"
+    why = f"<small>Undecided: {_text(why_text(v))}.</small>" if v.why else ""
     return (
         f'<tr role="row"><td role="cell" class="ledger-word">{outcome_text(word(v))}'
         f"<small> · {_text(basis_text(v))}</small></td>"
         f'<th scope="row" role="rowheader" class="ledger-claim">{statement}</th>'
-        + values({reported_name(v): _text(reported_text(v)), label: _text(measured_text(v))})
+        + values({reported_name(v): _text(reported_text(v)), label: _text(measured_text(v)) + why})
         + "</tr>"
     )
 

@@ -53,6 +53,8 @@ class Ruling:
     parts: Mapping[str, "Ruling"] | None = None
     sources: tuple[str, ...] = ()
     note: str = ""
+    why: str = ""
+    """The end of `words`: why nothing is decided, or how many seeds would decide."""
 
 
 def agrees(measured: Any, reported: Any, tolerance: float | None = None, bound: Bound = "equal") -> bool:
@@ -129,7 +131,8 @@ def _in_parts(claim: Claim, finding: Finding, intervals: Mapping[str, Interval])
     sources = dict.fromkeys((*finding.sources, *(source for part in parts.values() for source in part.sources)))
     measured = {name: part.measured for name, part in parts.items()}
     note = finding.note or next((part.note for part in parts.values() if part.note), "")
-    return Ruling(outcome, measured, words, parts=parts, sources=tuple(sources), note=note)
+    why = _why_not(finding.gates) or next((part.why for part in parts.values() if part.why), "")
+    return Ruling(outcome, measured, words, parts=parts, sources=tuple(sources), note=note, why=why)
 
 
 def _one(
@@ -151,7 +154,7 @@ def _one(
         right = agrees(finding.value, reported, tolerance, claim.bound)
         outcome: Outcome = "undecided" if closed else _WORD[small, right]
         words = f"{finding.words} {closed}".strip()
-        return Ruling(outcome, finding.value, words, sources=finding.sources, note=finding.note)
+        return Ruling(outcome, finding.value, words, sources=finding.sources, note=finding.note, why=closed)
     if small:
         return _small(claim, reported, finding, intervals[name])
     return _at_setting(claim, reported, tolerance or 0.0, finding)
@@ -186,7 +189,7 @@ def _at_setting(claim: Claim, reported: Any, tolerance: float, sample: Sample) -
     if outcome == "undecided" and not closed:
         closed = _how_many(found, sample.row_error, lambda more: decided(more) != "undecided")
     words = f"{sample.words} {_spoken(found, sample.unit or claim.unit)} {closed}".strip()
-    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note)
+    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed)
 
 
 def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruling:
@@ -208,12 +211,11 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
     found = replace(about, mean=about.mean + base, low=about.low + base, high=about.high + base)
     words = f"{sample.words} {_spoken(found, sample.unit or claim.unit)}"
     words += f" Less than {claim.smallest:g} is no difference."
-    if closed:
-        words += f" {closed}"
-    elif seen == UNDECIDED:
+    if seen == UNDECIDED and not closed:
         least = claim.smallest
-        words += f" {_how_many(about, sample.row_error, lambda found: effect(found, least) != UNDECIDED)}"
-    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note)
+        closed = _how_many(about, sample.row_error, lambda found: effect(found, least) != UNDECIDED)
+    words = f"{words} {closed}".strip()
+    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed)
 
 
 def _enough(seeds: int, least: int) -> Gate:

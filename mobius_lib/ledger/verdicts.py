@@ -49,6 +49,8 @@ class Verdict(BaseModel):
     """How small a small measurement was: "10,000 rows, 5 seeds"."""
     words: str
     """The arithmetic with its numbers, and why it came to that."""
+    why: str = ""
+    """The end of `words`, where it is undecided: why."""
     parts: tuple[Part, ...]
     sources: tuple[str, ...]
     """Functions or result files."""
@@ -128,6 +130,7 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
         interval=ruling.interval,
         note=ruling.note + _share(claim, ruling, files),
         words=f"{reason} {ruling.words}" if reason else ruling.words,
+        why=ruling.why if outcome == "undecided" else "",
         parts=tuple(
             Part(name=name, reported=reported[name], **{field: getattr(part, field) for field in _OF_A_PART})
             for name, part in (ruling.parts or {}).items()

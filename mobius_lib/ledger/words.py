@@ -73,6 +73,13 @@ def measured_text(v: Verdict) -> str:
     return format_value(parts or v.measured, v.claim.unit)
 
 
+def why_text(v: Verdict) -> str:
+    """In a few words why it is undecided, the first reason of several; empty where it is decided."""
+    first, *more = v.why.removeprefix("Nothing is decided: ").removesuffix(".").split("; ")
+    first = first.removesuffix(", if they spread as these do")
+    return f"{first[:1].lower()}{first[1:]}{' …' if more else ''}"
+
+
 def legend(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
     """Those outcomes and bases that occur, and what each means."""
     there = {word(v, outcome) for v in verdicts for outcome in (v.outcome, *(part.outcome for part in v.parts))}

@@ -1,5 +1,6 @@
 """The ledger as HTML: every row with all that is known of it, for eyes, ears and links; what is said of the sources."""
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from mobius_lib.ledger import LedgerError, Verdict, page, show
 from mobius_lib.ledger.page import choices, claims_table, overview, questions
 from mobius_lib.ledger.sources import fill, load_sources
-from mobius_lib.ledger.words import facts, measured_text, outcome_text, reported_text, verdict_text, word
+from mobius_lib.ledger.words import facts, measured_text, outcome_text, reported_text, verdict_text, why_text, word
 
 SOURCES = """
 sources:
@@ -81,13 +82,36 @@ def test_a_chapters_table_can_be_read_out_and_leads_to_the_ledger(made_up: list[
     mine = [v for v in made_up if v.claim.chapter == 2]
     view = show(made_up, chapter=2)
     found = Page(view._repr_html_())
-    assert [a["href"] for tag, a in found.tags if tag == "a"] == [f"ledger.html#{v.claim.id}" for v in mine]
+    assert sorted(a["href"] for tag, a in found.tags if tag == "a") == sorted(f"ledger.html#{v.claim.id}" for v in mine)
     heads = [attributes["scope"] for tag, attributes in found.tags if tag == "th"]
-    assert heads == ["col"] * 4 + ["row"] * len(mine)
+    folded = [v.outcome for v in mine].count("reproduced")
+    tables = (len(mine) - folded, folded) if folded else (len(mine),)
+    assert heads == [scope for rows in tables for scope in ["col"] * 4 + ["row"] * rows]
     # blocks on a phone: only the roles still say that it is a table
     roles = {"table": "table", "tr": "row", "td": "cell", "tbody": "rowgroup"}
     assert all(attributes.get("role") == roles[tag] for tag, attributes in found.tags if tag in roles)
     assert all(f"{verdict_text(v)}  {v.claim.id}" in repr(view) for v in mine)
+
+
+def test_what_holds_is_folded_away_and_what_is_undecided_says_why(every: list[Verdict]) -> None:
+    for chapter in range(1, 6):
+        mine = [v for v in every[: len(every) // 2] if v.claim.chapter == chapter]
+        open_, _, folded = show(mine)._repr_html_().partition('<details class="ledger-held">')
+        for v in mine:
+            row = f'href="ledger.html#{v.claim.id}"'
+            assert (row in open_, row in folded) == (not (holds := v.outcome in ("reproduced", "seen here")), holds)
+            assert bool(v.why) == (v.outcome == "undecided")
+            assert v.why in " ".join((v.words, *(part.words for part in v.parts)))
+            assert not v.why or f"Undecided: {why_text(v)}" in html.unescape(open_)
+        assert f"{sum(v.outcome in ('reproduced', 'seen here') for v in mine)} that hold" in folded
+
+
+def test_why_is_told_in_a_few_words(made_up: list[Verdict]) -> None:
+    known = {
+        "Nothing is decided: 3 of at least 5 seeds; and so on.": "3 of at least 5 seeds …",
+        "Some 15 seeds would decide it, if they spread as these do.": "some 15 seeds would decide it",
+    }
+    assert {why: why_text(made_up[0].model_copy(update={"why": why})) for why in known} == known
 
 
 def test_a_chapter_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
