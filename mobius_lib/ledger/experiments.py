@@ -1,4 +1,4 @@
-"""Every experiment on one page: how large it was and how long it took, what it decides and what it leaves open."""
+"""Every experiment on one page: what it saw and how long it took, what it decides and what it leaves open."""
 
 import html
 import math
@@ -42,7 +42,7 @@ def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | s
             asked = [v for v in verdicts if re.search(rf"mobius run {about.name}(?!\S)", v.command or "")]
             waiting += _row(f"<code>{about.name}</code>", about, _scales(about), asked)
     table = '<table class="table dataframe" role="table">{}{}</table>'
-    names = ("Experiment", "How large", "What it decides", "What it leaves open")
+    names = ("Experiment", "What one run saw, how often, how long", "What it decides", "What it leaves open")
     none = f"<h2>Not run yet</h2>{table.format(head(*names), waiting)}" if waiting else ""
     return Html(framed(table.format(head(*names), done) + none))
 
@@ -61,14 +61,15 @@ def _size(file: RunFile, verdicts: Sequence[Verdict]) -> str:
     its = sorted({our_sources()[number].samples for v in verdicts for number in sources_of(v)} - {0})
     there = f"{short(file.samples)} samples" if file.samples else ""
     if there and its:
-        there += f", the source's own run {' or '.join(map(short, its))}"
+        there += f" (the source's own run {' or '.join(map(short, its))})"
     seeds = len(set().union(*file.arms.values()))
     each = f"{len(file.arms)} arms, {seeds} {'seeds' if seeds > 1 else 'seed'}"
     minutes = file.wall_seconds / 60
     time = f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
-    hours = f"{time} on {file.device}" if file.wall_seconds else ""
+    hours = f"{time} in all, on {file.device}" if file.wall_seconds else ""
     told = "" if trained in file.size or not steps(file) else trained
-    return "; ".join(filter(None, (file.size, told, there, each, hours)))
+    saw = ", ".join(filter(None, (file.size, told, there)))
+    return "; ".join(filter(None, (saw, each, hours)))
 
 
 def _scales(about: About) -> str:
@@ -79,7 +80,7 @@ def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict]) -> str
     decided = [v for v in verdicts if v.outcome not in OPEN]
     left = [v for v in verdicts if v.outcome in OPEN]
     none = "nothing" if verdicts else f"no claim; its tables stand in chapter {about.chapter}"
-    found = {"how large": html.escape(size), "decides": _listed(decided) or none}
+    found = {"one run saw": html.escape(size), "decides": _listed(decided) or none}
     inside = values(found | {"leaves open": _listed(left) or "nothing"})
     first = f'<th scope="row" role="rowheader" class="ledger-claim">{name}<br>{html.escape(about.summary)}</th>'
     return f'<tbody role="rowgroup" id="{re.sub("<.*?>| · ", "", name)}"><tr role="row">{first}{inside}</tr></tbody>'
