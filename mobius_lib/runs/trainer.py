@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from mobius_lib.datasets.paths import fetch
 from mobius_lib.fingerprint import fingerprint
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Arm, Data, Run, seeded_subset
@@ -23,6 +24,7 @@ from mobius_lib.runs.timing import paired_steps
 if TYPE_CHECKING:
     from mobius_lib.training import Recipe
 
+Model = TypeVar("Model", bound=nn.Module)
 AHEAD = 4
 """Batches that are picked in advance where the rows do not wait with the model."""
 READ_ROWS = 500
@@ -48,6 +50,18 @@ def trained(run: Run, scale: str, name: str, data: Data, seed: int) -> nn.Module
 
 
 @torch.no_grad()
+def embedded(model: Model, file: str) -> Model:
+    """A network that a page shows, with its weights out of an embedded file: in float32 and evaluation mode.
+
+    Raises:
+        DataError: when the file is missing or damaged.
+    """
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(fetch(file)))
+    return model.eval()
+
+
 def judged_on(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Any]:
     """What a network that a page shows comes to: test_pictures, how many, and test_accuracy."""
     classes = torch.cat([model(part).argmax(1) for part in x.split(READ_ROWS)])

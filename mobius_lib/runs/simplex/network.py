@@ -15,10 +15,9 @@ from torch import Tensor
 
 from mobius_lib import datasets
 from mobius_lib.datasets.embedded import CLASSES, held_out_rows
-from mobius_lib.datasets.paths import fetch
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.simplex import arms, features
-from mobius_lib.runs.trainer import judged_on, trained
+from mobius_lib.runs.trainer import embedded, judged_on, trained
 from mobius_lib.simplex import DavidConfig, GeoFractalDavid
 
 if TYPE_CHECKING:
@@ -54,16 +53,8 @@ def judged(model: GeoFractalDavid) -> dict[str, Any]:
 
 
 def network() -> GeoFractalDavid:
-    """The embedded network, in float32 and evaluation mode.
-
-    Raises:
-        DataError: when its file is missing or damaged.
-    """
-    from safetensors.torch import load_file
-
-    model = fresh()
-    model.load_state_dict(load_file(fetch(FILE)))
-    return model.eval()
+    """The embedded network."""
+    return embedded(fresh(), FILE)
 
 
 def held_out() -> tuple[Tensor, Tensor, Tensor]:

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import CLASSES, held_out_rows
-from mobius_lib.datasets.paths import fetch
 from mobius_lib.runs.about import Scale
-from mobius_lib.runs.trainer import judged_on, trained
+from mobius_lib.runs.trainer import embedded, judged_on, trained
 from mobius_lib.runs.waves import images
 from mobius_lib.waves import MobiusNet
 
@@ -54,16 +53,8 @@ def judged(model: MobiusNet) -> dict[str, Any]:
 
 
 def network() -> MobiusNet:
-    """The embedded network, in float32 and evaluation mode.
-
-    Raises:
-        DataError: when its file is missing or damaged.
-    """
-    from safetensors.torch import load_file
-
-    model = fresh()
-    model.load_state_dict(load_file(fetch(FILE)))
-    return model.eval()
+    """The embedded network."""
+    return embedded(fresh(), FILE)
 
 
 def held_out() -> tuple[Tensor, Tensor]:
