@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 150
 
 
-def launched(folder: Path, what: str, count: int = 1) -> str:
-    """What `together.py FOLDER WHAT` prints, by `accelerate launch` where there is more than one process."""
+def launched(folder: Path, *whats: str, count: int = 1) -> str:
+    """What `together.py FOLDER WHAT...` prints, by `accelerate launch` where there is more than one process."""
     for _ in range(2):
         folder.mkdir(parents=True)
         with socket.socket() as free:
@@ -32,7 +32,7 @@ def launched(folder: Path, what: str, count: int = 1) -> str:
         # --multi_gpu means several processes; with --cpu it would start one, or ask for MPI
         launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
         launch += ["--dynamo_backend", "no", "--num_processes", str(count), "--main_process_port", str(port)]
-        script = [str(Path(__file__).with_name("together.py")), str(folder), what]
+        script = [str(Path(__file__).with_name("together.py")), str(folder), *whats]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
         process = subprocess.Popen(
@@ -52,7 +52,7 @@ def launched(folder: Path, what: str, count: int = 1) -> str:
             continue
         assert process.returncode == 0, err
         return out
-    pytest.fail(f"together.py {what} hung twice, for {SECONDS} seconds each")
+    pytest.fail(f"together.py {whats} hung twice, for {SECONDS} seconds each")
 
 
 def same(first: Path, second: Path) -> None:
@@ -73,13 +73,19 @@ def same(first: Path, second: Path) -> None:
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one") / "here"
-    launched(folder, "fit")
+    launched(folder, "fit", "run")
     return folder
 
 
-def test_two_processes_train_as_one_does(one: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "two"
-    out = launched(folder, "fit", 2)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """What two processes left, and said."""
+    folder = tmp_path_factory.mktemp("two") / "here"
+    return folder, launched(folder, "fit", "run", count=2)
+
+
+def test_two_processes_train_as_one_does(one: Path, two: tuple[Path, str]) -> None:
+    one, folder, out = one / "fit", two[0] / "fit", two[1]
     assert json.loads((folder / "outcome1.json").read_text())["processes"] == 2
     same(one, folder)
     other, first = (torch.load(folder / f"weights{i}.pt", weights_only=True) for i in (1, 0))
@@ -93,14 +99,12 @@ def test_two_processes_train_as_one_does(one: Path, tmp_path: Path) -> None:
 def test_the_launchers_of_a_notebook(one: Path, tmp_path: Path) -> None:
     folder = tmp_path / "notebook"
     launched(folder, "notebook")
-    same(one, folder)
-    same(one, folder / "both")
+    same(one / "fit", folder / "notebook")
+    same(one / "fit", folder / "notebook" / "both")
 
 
-def test_the_command_under_a_launcher(tmp_path: Path) -> None:
-    launched(tmp_path / "one", "run")
-    out = launched(tmp_path / "two", "run", 2)
-    results = [load_result(tmp_path / name / "result.json") for name in ("one", "two")]
+def test_the_command_under_a_launcher(one: Path, two: tuple[Path, str]) -> None:
+    results = [load_result(folder / "run" / "result.json") for folder in (one, two[0])]
     assert results[1]["configuration"].pop("processes") == 2
     assert results[0]["configuration"] == results[1]["configuration"]
     assert results[0]["replay"] == results[1]["replay"], "by one process each, as `mobius verify` will"
@@ -108,8 +112,8 @@ def test_the_command_under_a_launcher(tmp_path: Path) -> None:
         (other,) = results[1]["arms"][arm]
         for before, after in zip(row["history"], other["history"], strict=True):
             assert before["train_loss"] == pytest.approx(after["train_loss"], abs=1e-4), arm
-    assert not (tmp_path / "two" / "strange.txt").exists()
-    assert out.count("Result written to") == 1
+    assert not (two[0] / "run" / "strange.txt").exists()
+    assert two[1].count("Result written to") == 1
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 8])

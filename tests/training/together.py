@@ -1,8 +1,8 @@
-"""One of the processes that train together, started by a launcher in test_together.py: `together.py FOLDER WHAT`.
+"""One of the processes that train together, started by a launcher in test_together.py: `together.py FOLDER WHAT...`.
 
 fit: trains the network below and a David, and leaves their weights and curves; run: the command `mobius run tiny`;
 notebook: the same training by the launchers of a notebook. What a process other than the first writes is
-noted in FOLDER/strange.txt.
+noted in FOLDER/strange.txt. Each has a folder of its name in FOLDER.
 """
 
 import importlib.util
@@ -96,6 +96,9 @@ def notebook(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    {"fit": train, "run": command, "notebook": notebook}[sys.argv[2]](sys.argv[1])
+    given, whats = Path(sys.argv[1]), sys.argv[2:]
+    for what in whats:
+        (given / what).mkdir(parents=True, exist_ok=True)  # by each of the processes
+        {"fit": train, "run": command, "notebook": notebook}[what](str(given / what))
     sys.stdout.flush()
     os._exit(0)  # gloo's threads may hang in a process that ends by itself
