@@ -1,12 +1,11 @@
-"""Local copies of what Jupyter Book's pages would load from CDNs: require.js, the widget host, MathJax.
+"""A local copy of what Jupyter Book's pages would load from a CDN: MathJax.
 
-The packages come through npm, in exact versions and with their published hashes, into `_build/vendor`, which a
-configuration laid over `_config.yml` hands to Sphinx as static files.
+It comes through npm, in an exact version and with its published hash, into `_build/vendor`, which a configuration laid
+over `_config.yml` hands to Sphinx as static files.
 """
 
 import base64
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -18,14 +17,9 @@ from typing import Any
 
 from tools.house import BUILD, ROOT, BuildError, listing
 
-PACKAGES = {
-    "requirejs@2.3.8": "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
-    "@jupyter-widgets/html-manager@1.0.15": (
-        "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA=="
-    ),
-    "mathjax@3.2.2": "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
-}
-"""npm's name and version, and the SHA-512 that npm publishes for it."""
+PACKAGE = "mathjax@3.2.2"
+SHA512 = "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
+"""npm's name and version, and the hash that npm publishes for it."""
 
 MATHJAX_PARTS = (
     "tex-mml-chtml.js",
@@ -40,12 +34,6 @@ MATHJAX_PARTS = (
 )
 """What a page may ask MathJax for: the component that Sphinx loads, its extensions, fonts, menu and spoken English."""
 
-# Runs before require.js, and says where anywidget's models and the widget host's fonts lie, at any page's depth.
-WIDGET_HOST = """\
-var widgetFiles = (document.documentElement.dataset.content_root || "./") + "_static";
-var require = {paths: {anywidget: widgetFiles + "/anywidget", "@jupyter-widgets/html-manager/dist": widgetFiles}};
-"""
-
 
 def npm_available() -> bool:
     return shutil.which("npm") is not None
@@ -58,10 +46,9 @@ def vendor(root: Path = ROOT) -> Path:
     went missing or was changed is noticed.
 
     Raises:
-        BuildError: when npm cannot fetch a package, or what it fetched is not what was published.
+        BuildError: when npm cannot fetch the package, or what it fetched is not what was published.
     """
-    anywidget = _anywidget_file()
-    key = hashlib.sha256(Path(__file__).read_bytes() + anywidget.read_bytes()).hexdigest()
+    key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     target = root / BUILD / "vendor"
     record = target.with_suffix(".json")
     try:
@@ -76,15 +63,8 @@ def vendor(root: Path = ROOT) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="vendor-") as folder:
         fetched = _fetch(Path(folder))
         static = Path(folder) / "static"
-        (static / "mathjax").mkdir(parents=True)
-        (static / "widget-host.js").write_text(WIDGET_HOST, "utf-8")
-        shutil.copy(anywidget, static / "anywidget.js")
-        shutil.copy(fetched["requirejs"] / "require.js", static / "require.min.js")
-        shutil.copy(fetched["html-manager"] / "dist" / "embed-amd.js", static / "embed-amd.js")
-        for font in (fetched["html-manager"] / "dist").glob("*.woff2"):
-            shutil.copy(font, static / font.name)
         for part in MATHJAX_PARTS:
-            source, goal = fetched["mathjax"] / "es5" / part, static / "mathjax" / part
+            source, goal = fetched / "es5" / part, static / "mathjax" / part
             goal.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy)(source, goal)
         known = {"key": key, "files": listing(static)}
@@ -98,51 +78,28 @@ def vendor(root: Path = ROOT) -> Path:
 
 
 def overlay(config: dict[str, Any]) -> dict[str, Any]:
-    """The book's configuration, with the pages' scripts taken from `_build/vendor`."""
+    """The book's configuration, with the pages' mathematics set by the copy in `_build/vendor`."""
     sphinx = config.setdefault("sphinx", {}).setdefault("config", {})
     sphinx["html_static_path"] = [*sphinx.get("html_static_path", []), f"{BUILD}/vendor"]
-    sphinx["mathjax_path"] = "mathjax/tex-mml-chtml.js"
-    late = {"defer": "defer"}  # 3.6 MB: the text is there before them
-    sphinx["nb_ipywidgets_js"] = {
-        "widget-host.js": late,
-        "require.min.js": late,
-        # A widget that is not in `paths` above would be looked for here, in vain, and not on a CDN.
-        "embed-amd.js": {"data-jupyter-widgets-cdn": "_static/npm/", **late},
-    }
+    sphinx["mathjax_path"] = "mathematics.js"  # which fetches it
     return config
 
 
-def _anywidget_file() -> Path:
-    """anywidget's AMD module, from the installed Python package: so page and library have the same version."""
-    spec = importlib.util.find_spec("anywidget")
-    if spec is None or spec.origin is None:
-        raise BuildError("anywidget is not installed: run `make setup`.")
-    return Path(spec.origin).parent / "nbextension" / "index.js"
-
-
-def _fetch(folder: Path) -> dict[str, Path]:
-    """Download and unpack every package; returns their folders by the last part of their names."""
-    downloads = folder / "downloads"
-    downloads.mkdir()
+def _fetch(folder: Path) -> Path:
+    """Download and unpack the package; returns its folder."""
     packed = subprocess.run(
-        ["npm", "pack", "--silent", "--ignore-scripts", *PACKAGES],
-        cwd=downloads,
+        ["npm", "pack", "--silent", "--ignore-scripts", PACKAGE],
+        cwd=folder,
         capture_output=True,
         text=True,
         env=os.environ | {"npm_config_update_notifier": "false"},
     )
     if packed.returncode:
         reason = (packed.stderr.strip() or packed.stdout.strip() or f"status {packed.returncode}").splitlines()[-1]
-        raise BuildError(f"npm could not fetch {', '.join(PACKAGES)}: {reason}")
-    found = {}
-    for package, published in PACKAGES.items():
-        name, version = package.lstrip("@").rsplit("@", 1)
-        archive = downloads / f"{name.replace('/', '-')}-{version}.tgz"
-        content = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-        if content != published:
-            raise BuildError(f"npm delivered a {package} whose SHA-512 is not the published one; not using it.")
-        unpacked = folder / name.replace("/", "-")
-        with tarfile.open(archive) as tar:
-            tar.extractall(unpacked, filter="data")
-        found[name.rsplit("/", 1)[-1]] = unpacked / "package"
-    return found
+        raise BuildError(f"npm could not fetch {PACKAGE}: {reason}")
+    archive = folder / f"{PACKAGE.replace('@', '-')}.tgz"
+    if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != SHA512:
+        raise BuildError(f"npm delivered a {PACKAGE} whose SHA-512 is not the published one; not using it.")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "package"

@@ -2,9 +2,10 @@
 // block and each value beside the name of its column, where it holds sentences; one of numbers, which are there to be
 // compared, stays a table, in smaller type, and scrolls beside its first column. Code that wraps goes on below its own
 // beginning. And no number is broken: between "9.4e-" and "02" a browser may begin a new line.
-document.addEventListener("DOMContentLoaded", () => {
-  const tables = [...document.querySelectorAll("article .pst-scrollable-table-container > table")];
-  for (const table of tables) {
+// Tables and code are dressed as soon as the browser has read them, so that nobody sees them change.
+{
+  const tables = new Set();
+  const dress = (table) => {
     const names = [...table.querySelectorAll("thead th")].map((name) => name.textContent.trim());
     const roles = { rowgroup: "thead, tbody", row: "tr", columnheader: "thead th", cell: "td" };
     table.setAttribute("role", "table"); // a table that is drawn as blocks stays one for those who hear it
@@ -15,28 +16,24 @@ document.addEventListener("DOMContentLoaded", () => {
         if (i && names[i]) cell.dataset.name = names[i];
         cell.classList.toggle("words", cell.textContent.length > 28);
       });
-  }
+  };
   const ofNumbers = (table) => {
     const told = [...table.querySelectorAll("tbody td:not(:first-child)")].map((cell) => cell.textContent.trim());
     const numbers = told.filter((text) => text.length <= 28 && /\d/.test(text)).length;
     return told.every((text) => text.length <= 50) && numbers > told.filter(Boolean).length / 2;
   };
-  const fit = () => {
-    for (const table of tables) {
-      table.classList.remove("cards", "numbers");
-      const box = table.parentElement;
-      const wide = innerWidth < 600 && box.scrollWidth > box.clientWidth + 1;
-      if (wide) table.classList.add(ofNumbers(table) ? "numbers" : "cards");
-      box.toggleAttribute("tabindex", false);
-      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0; // for the arrow keys
+  const tooWide = (table) => table.parentElement.scrollWidth > table.parentElement.clientWidth + 1;
+  const fit = (some) => { // all are measured before any is changed: to measure costs a layout
+    for (const table of some) table.classList.remove("cards", "numbers");
+    const wide = innerWidth < 600 ? [...some].filter(tooWide) : [];
+    for (const table of wide) table.classList.add(ofNumbers(table) ? "numbers" : "cards");
+    const scrolling = new Set([...some].filter(tooWide));
+    for (const table of some) {
+      if (scrolling.has(table)) table.parentElement.tabIndex = 0; // for the arrow keys
+      else table.parentElement.removeAttribute("tabindex");
     }
   };
-  fit();
-  addEventListener("resize", fit);
-  addEventListener("toggle", fit, true); // what is folded has no width
-  addEventListener("load", fit); // letters of another font are wider
-
-  for (const pre of document.querySelectorAll("article div.highlight pre")) {
+  const lines = (pre) => {
     const open = [], lines = [""];
     for (const [part] of pre.innerHTML.matchAll(/<[^>]*>|\n|[^<\n]+/g)) {
       if (part.startsWith("</")) open.pop();
@@ -51,8 +48,37 @@ document.addEventListener("DOMContentLoaded", () => {
       const solid = first.length > 34 ? " solid" : ""; // it would break before its first word, and leave a line empty
       return `<span class="line${solid}" style="--indent:${Math.min(length, 24) + 2}ch">${line}</span>`;
     }).join("");
-  }
+  };
 
+  const whole = (node) => // what was read to its end has something after it
+    document.readyState !== "loading" || (node && (node.nextSibling !== null || whole(node.parentElement)));
+  const seen = new Set();
+  const dressed = (which, how) => {
+    const found = [...document.querySelectorAll(which)].filter((node) => !seen.has(node) && whole(node));
+    for (const node of found) {
+      seen.add(node);
+      how(node);
+    }
+    return found;
+  };
+  const look = () => {
+    dressed("article div.highlight pre", lines);
+    const found = dressed("article .pst-scrollable-table-container > table", dress);
+    for (const table of found) tables.add(table);
+    if (found.length) fit(found);
+  };
+  const reading = new MutationObserver(look);
+  reading.observe(document, { childList: true, subtree: true });
+  document.addEventListener("DOMContentLoaded", () => {
+    reading.disconnect();
+    look();
+  });
+  const again = () => fit(tables);
+  addEventListener("resize", again);
+  addEventListener("toggle", again, true); // what is folded has no width
+  addEventListener("load", again); // letters of another font are wider
+}
+document.addEventListener("DOMContentLoaded", () => {
   const texts = document.createTreeWalker(document.querySelector("article") ?? document.body, NodeFilter.SHOW_TEXT);
   const found = [];
   while (texts.nextNode()) if (/\de-\d/.test(texts.currentNode.data)) found.push(texts.currentNode);

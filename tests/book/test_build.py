@@ -153,13 +153,11 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Stands in for npm; gives the folders into which was fetched."""
     folders: list[Path] = []
 
-    def fetch(folder: Path) -> dict[str, Path]:
+    def fetch(folder: Path) -> Path:
         folders.append(folder)
-        found = {name: folder / name for name in ("requirejs", "html-manager", "mathjax")}
-        files = ["requirejs/require.js", "html-manager/dist/embed-amd.js", "html-manager/dist/a.woff2"]
-        files += [f"mathjax/es5/{part}" + ("" if "." in part else "/a.js") for part in vendor_assets.MATHJAX_PARTS]
-        write(folder, {name: f"what is in {name}" for name in files})
-        return found
+        files = [f"es5/{part}" + ("" if "." in part else "/a.js") for part in vendor_assets.MATHJAX_PARTS]
+        write(folder / "package", {name: f"what is in {name}" for name in files})
+        return folder / "package"
 
     monkeypatch.setattr(vendor_assets, "_fetch", fetch)
     return folders
@@ -169,13 +167,13 @@ class TestVendoredScripts:
     def test_they_are_fetched_once(self, tmp_path: Path, fetched: list[Path]):
         target = vendor_assets.vendor(tmp_path)
         assert target == vendor_assets.vendor(tmp_path) and len(fetched) == 1
-        assert (target / "mathjax/tex-mml-chtml.js").is_file() and (target / "anywidget.js").is_file()
+        assert (target / "mathjax/tex-mml-chtml.js").is_file() and (target / "mathjax/ui/a.js").is_file()
         (target / ".DS_Store").touch()  # what a file manager leaves is no reason
         vendor_assets.vendor(tmp_path)
         assert len(fetched) == 1
         assert {path.name for path in target.parent.iterdir()} == {"vendor", "vendor.json"}
 
-    @pytest.mark.parametrize("name", ["embed-amd.js", "mathjax/output/chtml/fonts/a.js", "widget-host.js"])
+    @pytest.mark.parametrize("name", ["mathjax/tex-mml-chtml.js", "mathjax/output/chtml/fonts/a.js"])
     @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("cut sh", "utf-8")])
     def test_what_is_missing_or_damaged_is_fetched_anew(self, tmp_path: Path, fetched: list[Path], name: str, damage):
         target = vendor_assets.vendor(tmp_path)
@@ -200,7 +198,7 @@ class TestVendoredScripts:
             assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == 137
         built = tmp_path / "_build"
         (left,) = built.iterdir()
-        assert left.name.startswith("vendor-") and (left / "static/embed-amd.js").is_file()
+        assert left.name.startswith("vendor-") and (left / "static/mathjax/tex-mml-chtml.js").is_file()
         vendor_assets.vendor(tmp_path)
         assert {path.name for path in built.iterdir()} == {"vendor", "vendor.json"}
 
