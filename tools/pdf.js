@@ -13,7 +13,8 @@ async ([name, names, patience]) => {
     each.scrollIntoView();
     await new Promise((next) => requestAnimationFrame(() => setTimeout(next, 50)));
   }
-  await window.MathJax?.startup?.promise;
+  while (window.MathJax && !MathJax.startup?.promise) await new Promise((next) => setTimeout(next, 50)); // on its way
+  await window.MathJax?.startup.promise;
   await new Promise((next) => setTimeout(next, 500));
 
   const article = document.querySelector("article");

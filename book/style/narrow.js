@@ -65,7 +65,7 @@
     dressed("article div.highlight pre", lines);
     const found = dressed("article .pst-scrollable-table-container > table", dress);
     for (const table of found) tables.add(table);
-    if (found.length) fit(found);
+    if (found.length && innerWidth < 600) fit(found); // else there is time until the page is there
   };
   const reading = new MutationObserver(look);
   reading.observe(document, { childList: true, subtree: true });

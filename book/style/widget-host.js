@@ -1,6 +1,6 @@
 // Runs the widgets of a page, in which there is no kernel. What the notebook left of each lies in the page: its values,
-// its module and its style sheet (anywidget's `_esm` and `_css`). A widget is drawn when it comes near the screen, or else
-// when the browser has nothing to do, and in the order of the page: that names them in addresses (shared.js).
+// its module and its style sheet (anywidget's `_esm` and `_css`). A widget is drawn when it comes near the screen, or
+// else when the browser has nothing to do, and in the order of the page, which names them in addresses (shared.js).
 (() => {
   const of = (kind) => `script[type="application/vnd.jupyter.widget-${kind}+json"]`;
   let states;

@@ -8,6 +8,7 @@ from urllib.parse import urldefrag, urlparse
 
 import pytest
 
+from tools.bench_pages import AIMS, WATCH, weight
 from tools.build_book import Book
 from tools.house import notebooks, pages
 
@@ -28,6 +29,7 @@ class Visit:
     page: Any
     name: str = ""
     requests: list[str] = field(default_factory=list)
+    fetched: list[Any] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def blank(self, widget: int = 0) -> list[str]:
@@ -58,14 +60,17 @@ def site(book: Book, lacking: Callable[[str], None], served: Callable[[Path], st
 
 def _open(context: Any, address: str, name: str = "") -> Visit:
     seen = Visit(context.new_page(), name)
+    seen.page.add_init_script(WATCH)
     seen.page.on("request", lambda request: seen.requests.append(request.url))
+    seen.page.on("requestfinished", lambda request: seen.fetched.append(request))
     seen.page.on("console", lambda note: note.type == "error" and seen.complaints.append(note.text))
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     seen.page.on("response", lambda got: got.status >= 400 and seen.complaints.append(f"{got.status} {got.url}"))
     seen.page.goto(address, wait_until="networkidle")
     seen.page.wait_for_function("!window.MathJax || (window.MathJax.startup && window.MathJax.startup.promise)")
     seen.page.evaluate("() => window.MathJax && window.MathJax.startup.promise.then(() => true)")
-    seen.page.wait_for_timeout(300)  # widgets draw in an animation frame after their module has come
+    seen.page.wait_for_function("!document.querySelector('.widget-subarea:not(.shown)')")
+    seen.page.wait_for_timeout(300)
     return seen
 
 
@@ -134,6 +139,23 @@ def test_text_waits_for_no_large_script(read: Visit, site: str, book: Book):
     sizes = {url: (book.html / urlparse(url).path.lstrip("/")).stat().st_size for url in read.page.evaluate(scripts)}
     index = f"{site}/searchindex.js"
     assert not [url for url, size in sizes.items() if size > 50_000 and not url.startswith(index)], sizes
+
+
+def test_a_page_weighs_little_and_holds_still(read: Visit):
+    """Without what its reader has to ask for; the figures are of `make bench-pages`, and none of a clock."""
+    assert weight(read.fetched) < AIMS["weight_kb"][1]
+    assert read.page.evaluate("bench.shift") < AIMS["layout_shift"][1]
+
+
+def test_every_icon_is_drawn_here(read: Visit):
+    """By book/style/icons.css, and not by fonts of all icons that there are."""
+    icons = read.page.locator("[class*='fa-']")
+    assert icons.count() > 5
+    undrawn = icons.evaluate_all(
+        """all => all.filter(e => getComputedStyle(e, '::before').maskImage === 'none').map(e => e.outerHTML)"""
+    )
+    assert not undrawn
+    assert not [url for url in read.requests if "fontawesome" in url]
 
 
 def test_nothing_in_the_source_of_a_page_was_misread(read: Visit):
@@ -307,6 +329,7 @@ def test_a_phone_shows_figures_and_tables_that_can_be_read(name: str, site: str,
     """Letters of 11 pixels, also where the screen lies on its side; tables of sentences as wide as the screen, or as
     cards, and tables of numbers beside their first column."""
     page = visit(_address(site, name), PHONE).page
+    assert page.evaluate("bench.shift") < AIMS["layout_shift"][1]
     letters = page.evaluate(DRAWN)
     assert name not in CHAPTERS or letters
     assert min(letters, default=11) >= 11
