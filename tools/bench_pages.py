@@ -1,8 +1,8 @@
 """`make bench-pages`: how long the built pages take to show text and widgets, what they weigh, and how they drag.
 
 Each page is opened by the tests' browser, in a fresh context each time, with the processor as it is and slowed down
-four times. Of each figure the median of the openings is told, beside what it is meant to be. For a quiet machine.
-Where all chapters are measured, every single figure is written into `data/bench/pages.json`.
+four times, and once more as a phone. Of each figure the median of the openings is told, beside what it is meant to be.
+For a quiet machine. Where all pages are measured, every single figure is written into `data/bench/pages.json`.
 """
 
 import argparse
@@ -12,13 +12,15 @@ import os
 import shlex
 import statistics
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from mobius_lib.files import write_json
+from mobius_lib.files import WriteError, check_writable, write_json
 from tools import browser
 from tools.build_book import Book, one_sentence
 from tools.house import ROOT, BuildError, pages
@@ -26,6 +28,7 @@ from tools.house import ROOT, BuildError, pages
 RATES = (1, 4)
 """By how much the processor is slowed down."""
 VIEW = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
 WIDGETS = ".widget-subarea, script[type='application/vnd.jupyter.widget-view+json']"
 """A widget, or what will be one."""
 PATIENCE_MS = 120_000  # for a widget to be drawn
@@ -36,6 +39,7 @@ AIMS = {
     "widget_drawn_ms": {4: 4000},
     "weight_kb": {1: 1500, 4: 1500},
     "layout_shift": {1: 0.05, 4: 0.05},
+    "phone_shift": {1: 0.05, 4: 0.05},
     "frame_ms": {1: 17, 4: 34},
 }
 """At most so much, by the slowing."""
@@ -44,6 +48,7 @@ SHOWN = {
     "widget_drawn_ms": "drawn",
     "weight_kb": "kB",
     "layout_shift": "shift",
+    "phone_shift": "phone",
     "frame_ms": "frame",
     "network_loaded_ms": "loaded",
     "network_counted_ms": "counted",
@@ -119,6 +124,7 @@ class Visit:
     widget_drawn_ms: float | None
     weight_kb: float
     layout_shift: float
+    phone_shift: float  # the layout's, as a phone has it
     frame_ms: float | None  # the 95th percentile, of the widget that drags worst
     frames_ms: tuple[float | None, ...] = ()  # of each widget, in the order of the page
     network_loaded_ms: float | None = None  # from the button to weights in their workers
@@ -134,20 +140,9 @@ def visit(running: Any, address: str, slower: int = 1) -> Visit:
         address: of the page.
         slower: by how much the processor is slowed down.
     """
-    from playwright.sync_api import TimeoutError
-
-    context = running.new_context(viewport=VIEW)
-    try:
-        page = context.new_page()
-        bodies: list[Any] = []
-        page.on("requestfinished", lambda request: bodies.append(request))
-        page.add_init_script(WATCH)
-        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
-        page.goto(address, wait_until="networkidle")
-        if page.locator(WIDGETS).count():
-            with suppress(TimeoutError):
-                page.wait_for_function("bench.drawn !== null", timeout=PATIENCE_MS)
-        page.wait_for_timeout(REST_MS)
+    with opened(running, address, slower, PHONE) as (page, _):
+        phone_shift = page.evaluate("bench.shift")
+    with opened(running, address, slower, VIEW) as (page, bodies):
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
         drawn, shift = page.evaluate("[bench.drawn, bench.shift]")
         frames = [drag(page, area) for area in page.locator(".cell_output .widget-subarea").all()]
@@ -157,9 +152,40 @@ def visit(running: Any, address: str, slower: int = 1) -> Visit:
             loaded, counted, answers = page.evaluate(NETWORK, PATIENCE_MS)
             network = (loaded, counted, statistics.median(answers) if answers else None)
         worst = max((each for each in frames if each), default=None)
-        return Visit(paint, drawn, sizes, shift, worst, tuple(frames), *network)
+        return Visit(paint, drawn, sizes, shift, phone_shift, worst, tuple(frames), *network)
+
+
+@contextmanager
+def opened(running: Any, address: str, slower: int, view: dict[str, int]) -> Iterator[tuple[Any, list[Any]]]:
+    """A page once it rests, in a context of its own, and the requests that it made."""
+    from playwright.sync_api import TimeoutError
+
+    context = running.new_context(viewport=view)
+    try:
+        page = context.new_page()
+        bodies: list[Any] = []
+        page.on("requestfinished", lambda request: bodies.append(request))
+        page.add_init_script(WATCH)
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
+        page.goto(address, wait_until="networkidle")
+        if page.locator(WIDGETS).count() and view is VIEW:  # on a phone the first may lie below the screen
+            with suppress(TimeoutError):
+                page.wait_for_function("bench.drawn !== null", timeout=PATIENCE_MS)
+        settle(page)
+        page.wait_for_timeout(REST_MS)
+        yield page, bodies
     finally:
         context.close()
+
+
+def settle(page: Any) -> None:
+    """Wait until the widgets of a page are all there, and then its mathematics, which comes after those first seen."""
+    for met in (
+        "!window.widgetsDrawn || !document.querySelector('.widget-subarea:not(.shown)')",
+        "!window.MathJax || !!window.MathJax.startup?.promise",
+    ):
+        page.wait_for_function(met, timeout=PATIENCE_MS)
+    page.evaluate("() => window.MathJax?.startup.promise.then(() => true)")
 
 
 def drag(page: Any, widget: Any) -> float | None:
@@ -211,7 +237,7 @@ def line(name: str, slower: int, figures: dict[str, float | None]) -> str:
     """A row of the table; what is more than it is meant to be has a star."""
     cells = []
     for key, value in figures.items():
-        digits = 3 if key == "layout_shift" else 1 if key == "frame_ms" else 0
+        digits = 3 if key.endswith("shift") else 1 if key == "frame_ms" else 0
         over = value is not None and value > AIMS.get(key, {}).get(slower, math.inf)
         cells.append(f"{'-' if value is None else f'{value:,.{digits}f}'}{'*' if over else ' '}".rjust(10))
     return f"{name:<16}{slower}x" + "".join(cells)
@@ -232,7 +258,8 @@ def measure(names: list[str], runs: int, record: Path | None) -> None:
     """Print the table, and write the record where one is asked for.
 
     Raises:
-        BuildError: without a browser, a built book or a positive number of runs, or for a page that the book lacks.
+        BuildError: without a browser, a built book or a positive number of runs, for a page that the book lacks, or
+            for a record that cannot be written.
     """
     book = Book()
     known = [page.stem for page in pages()]
@@ -244,6 +271,12 @@ def measure(names: list[str], runs: int, record: Path | None) -> None:
         raise BuildError(f"There is {browser.NO_CHROMIUM}.")
     if not book.is_current():
         raise BuildError("The book is not built from these sources: `make book`.")
+    if record is not None:
+        try:
+            check_writable(record)
+        except WriteError as error:
+            raise BuildError(str(error)) from error
+    begun = time.perf_counter()
     found: dict[str, dict[str, list[dict[str, float | None]]]] = {}
     print(" " * 18 + "".join(name.rjust(9) + " " for name in SHOWN.values()))
     with browser.served(book.html) as site, browser.opened() as running:
@@ -253,23 +286,28 @@ def measure(names: list[str], runs: int, record: Path | None) -> None:
                 found.setdefault(name, {})[str(slower)] = [asdict(each) for each in visits]
                 print(line(name, slower, middle(visits)), flush=True)
         version = running.version
-    print("Medians; times in ms; *: above the aim. frame: the 95th percentile of dragging, of the worst widget.")
+    print("Medians; times in ms; *: above the aim. phone: shift at 390 px. frame: the worst widget's 95th percentile.")
     print("loaded, counted, answer: of the network in the page, until its weights, all pictures, a picture are there.")
     if record is not None:
-        write_json(record, {"pages": found, "browser": version, **origin()})
+        write_json(record, origin(runs, version) | {"wall_seconds": time.perf_counter() - begun, "pages": found})
 
 
-def origin() -> dict[str, Any]:
-    """On what and how it was measured."""
+def origin(runs: int, browser_version: str) -> dict[str, Any]:
+    """On what and how it was measured, as the records of `mobius bench` have it."""
     import torch
 
     from mobius_lib.runs.provenance import describe_device, provenance
 
+    given = sys.argv[1:]
     return {
+        "bench": 1,
+        "what": "pages",
+        "configuration": {"device": "cpu", "quick": False, "runs": runs, "view": VIEW, "phone": PHONE},
         "aims": {key: {str(slower): bound for slower, bound in aim.items()} for key, aim in AIMS.items()},
+        "browser": browser_version,
         "device": describe_device(torch.device("cpu")),
         "load_average": os.getloadavg()[0],
-        "command": shlex.join(["make", "bench-pages", *sys.argv[1:]]),
+        "command": "make bench-pages" + (f' ARGS="{shlex.join(given)}"' if given else ""),
         **provenance(),
     }
 

@@ -1,16 +1,22 @@
 """What `make bench-pages` measures, on a page whose figures are known."""
 
 import gzip
+import json
 import random
+import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from mobius_lib.bench.base import Recorder, recorded
 from tools import bench_pages
 from tools.bench_pages import Visit, line, middle, visit
-from tools.house import BuildError
+from tools.house import BuildError, pages
 
 DRAWN_AFTER, BUSY = 400, 60  # ms
 LEAST = BUSY - 1000 / 60  # a frame is timed at the refresh with which it begins, and that may be one earlier
@@ -46,7 +52,7 @@ def test_a_page_whose_figures_are_known(browser: Any, site: str, tmp_path: Path)
     found = visit(browser, f"{site}/page.html")
     assert found.widget_drawn_ms >= DRAWN_AFTER and found.first_paint_ms > 0
     assert found.frame_ms >= LEAST
-    assert found.layout_shift > 0.05  # most of what is seen, by 180 px
+    assert found.layout_shift > 0.05 and found.phone_shift > 0.05  # most of what is seen, by 180 px
     files = [(tmp_path / name).read_bytes() for name in ("page.html", "noise.js")]
     assert found.weight_kb == pytest.approx(sum(len(gzip.compress(each, 6)) for each in files) / 1000)
 
@@ -98,7 +104,7 @@ def test_the_network_of_a_page_is_loaded_and_asked(browser: Any, site: str, tmp_
 
 def test_a_page_without_a_widget(browser: Any, site: str):
     found = visit(browser, f"{site}/plain.html", slower=4)
-    assert (found.widget_drawn_ms, found.frame_ms, found.layout_shift) == (None, None, 0)
+    assert (found.widget_drawn_ms, found.frame_ms, found.layout_shift, found.phone_shift) == (None, None, 0, 0)
     assert found.frames_ms == () and found.network_loaded_ms is None
 
 
@@ -112,15 +118,16 @@ def test_fonts_of_the_mathematics_weigh_nothing(browser: Any, site: str, tmp_pat
 
 
 def test_a_row_of_the_table_tells_what_is_above_its_aim():
-    slow, quick = Visit(2500.0, None, 900.0, 0.2, 33.0), Visit(1500.0, None, 900.0, 0.0, 35.0)
+    slow, quick = Visit(2500.0, None, 900.0, 0.2, 0.3, 33.0), Visit(1500.0, None, 900.0, 0.0, 0.01, 35.0)
     figures = middle([slow, quick, quick])
     network = dict.fromkeys(("network_loaded_ms", "network_counted_ms", "network_answer_ms"))
-    assert figures == {
-        "first_paint_ms": 1500, "widget_drawn_ms": None, "weight_kb": 900, "layout_shift": 0, "frame_ms": 35
-    } | network  # fmt: skip
+    shifts = {"layout_shift": 0, "phone_shift": 0.01}
+    plain = {"first_paint_ms": 1500, "widget_drawn_ms": None, "weight_kb": 900, "frame_ms": 35}
+    assert figures == plain | shifts | network
     none = ["-"] * 3
-    assert line("1_waves", 4, figures).split() == ["1_waves", "4x", "1,500", "-", "900", "0.000", "35.0*", *none]
-    worst = ["1_waves", "1x", "2,500", "-", "900", "0.200*", "33.0*", *none]
+    best = ["1_waves", "4x", "1,500", "-", "900", "0.000", "0.010", "35.0*", *none]
+    assert line("1_waves", 4, figures).split() == best
+    worst = ["1_waves", "1x", "2,500", "-", "900", "0.200*", "0.300*", "33.0*", *none]
     assert line("1_waves", 1, middle([slow])).split() == worst
 
 
@@ -137,3 +144,57 @@ def test_without_a_browser(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bench_pages.browser, "chromium", lambda: None)
     with pytest.raises(BuildError, match=r"There is no Chromium .*apt install chromium"):
         bench_pages.measure([], 1, None)
+
+
+class Whole:
+    """A book of one page, as `measure` sees it."""
+
+    def __init__(self, html: Path) -> None:
+        self.html = html
+
+    def is_current(self) -> bool:
+        return True
+
+
+def _same_form(record: dict[str, Any]) -> None:
+    head = Recorder("pages", torch.device("cpu"), "cpu", False, {}).finish({}, None)
+    assert {*head} - {"instructions"} <= {*record} and record["bench"] == head["bench"] and record["what"] == "pages"
+    assert record["configuration"]["device"] == "cpu" and record["configuration"]["runs"] >= 1
+    assert {"browser", "aims", "load_average"} <= {*record}
+    for visits in record["pages"].values():
+        assert [*visits] == ["1", "4"]
+        for rows in visits.values():
+            assert len(rows) == record["configuration"]["runs"]
+            assert all({*row} == {each.name for each in fields(Visit)} for row in rows)
+
+
+def test_the_record_has_the_form_of_the_others(
+    browser: Any, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "book").mkdir()
+    shutil.copy(tmp_path / "plain.html", tmp_path / "book" / "plain.html")
+    monkeypatch.setattr(bench_pages, "Book", lambda: Whole(tmp_path))
+    monkeypatch.setattr(bench_pages, "pages", lambda: [Path("book/plain.md"), Path("book/api_left_out.md")])
+    monkeypatch.setattr(bench_pages, "REST_MS", 10)
+    monkeypatch.setattr(bench_pages.browser, "opened", lambda: nullcontext(browser))  # one at a time in a process
+    monkeypatch.setattr(bench_pages.sys, "argv", ["bench_pages.py", "--runs", "2"])
+    bench_pages.measure([], 2, tmp_path / "pages.json")
+    record = json.loads((tmp_path / "pages.json").read_text("utf-8"))
+    _same_form(record)
+    assert [*record["pages"]] == ["plain"] and record["configuration"]["runs"] == 2
+    assert record["command"] == 'make bench-pages ARGS="--runs 2"'
+
+
+def test_the_record_of_this_book():
+    for record in recorded("pages").values():
+        _same_form(record)
+        assert {*record["pages"]} <= {page.stem for page in pages()}
+
+
+def test_a_record_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bench_pages, "Book", lambda: Whole(tmp_path))
+    monkeypatch.setattr(bench_pages.browser, "chromium", lambda: "chromium")
+    with pytest.raises(BuildError, match=r"cannot be written \(it is a folder\)"):
+        bench_pages.measure([], 1, tmp_path)

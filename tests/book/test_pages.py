@@ -8,7 +8,7 @@ from urllib.parse import urldefrag, urlparse
 
 import pytest
 
-from tools.bench_pages import AIMS, WATCH, weight
+from tools.bench_pages import AIMS, WATCH, settle, weight
 from tools.build_book import Book
 from tools.house import notebooks, pages
 
@@ -67,9 +67,7 @@ def _open(context: Any, address: str, name: str = "") -> Visit:
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     seen.page.on("response", lambda got: got.status >= 400 and seen.complaints.append(f"{got.status} {got.url}"))
     seen.page.goto(address, wait_until="networkidle")
-    seen.page.wait_for_function("!window.MathJax || (window.MathJax.startup && window.MathJax.startup.promise)")
-    seen.page.evaluate("() => window.MathJax && window.MathJax.startup.promise.then(() => true)")
-    seen.page.wait_for_function("!document.querySelector('.widget-subarea:not(.shown)')")
+    settle(seen.page)
     seen.page.wait_for_timeout(300)
     return seen
 

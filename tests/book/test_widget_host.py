@@ -1,6 +1,5 @@
-"""What runs the widgets of a page where there is no kernel, in a real browser: with what ipywidgets leaves in a page."""
+"""What runs the widgets of a page where there is no kernel, in a real browser: as ipywidgets leave them there."""
 
-import html
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,7 +26,8 @@ PROBE = """export default {
   render({ model, el }) {
     const { get, set } = model; // without their owner, as they may be used
     told.push(`render ${get("name")}`);
-    const plain = [get("count"), get("numbers"), new Uint8Array(get("raw").buffer).join(), get("inside").deep[1].getInt8(0)];
+    const raw = new Uint8Array(get("raw").buffer).join(), plain = [get("count"), get("numbers"), raw];
+    plain.push(get("inside").deep[1].getInt8(0));
     const said = (text) => el.append(Object.assign(document.createElement("p"), { textContent: text }));
     said(JSON.stringify(plain));
     const heard = (_, value) => said(`count is ${value}`), any = () => said("changed");
@@ -187,7 +187,7 @@ SHIFT = """new PerformanceObserver((list) => {
 def test_text_below_a_widget_does_not_move(shown: Any, browser: Any, width: int, tmp_path: Path):
     """As on the first screen of a chapter."""
     above = "<p>Text.</p>" * 3 + '<div style="height: 300px"></div>'
-    shown(above, CantorExplorer(), html.unescape("<p>Text below.</p>"))  # writes the page
+    shown(above, CantorExplorer(), "<p>Text below.</p>")  # writes the page
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.add_init_script(SHIFT)
     page.goto((tmp_path / "page.html").as_uri())
