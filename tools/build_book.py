@@ -198,7 +198,7 @@ class Book:
                 local = False
                 print(f"{error}\nThe pages will load their scripts from the CDNs.", flush=True)
         else:
-            print("There is no npm: the pages will load require.js, the widget host and MathJax from CDNs.", flush=True)
+            print("There is no npm: the pages will load MathJax from a CDN.", flush=True)
         inputs = self.inputs(local)
         if self._holds(inputs):
             return False
