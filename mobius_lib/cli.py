@@ -398,20 +398,27 @@ def bench(
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="what the text begins with")] = "In the beginning",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WEIGHTS] [PROMPT]",
+            help="a model.safetensors that `mobius run twistor-text` or this has kept, or its folder [default: train "
+            'one, and keep it]; and what the text begins with [default: "In the beginning"]',
+        ),
+    ] = None,
     length: Annotated[int, typer.Option(min=0, help="characters at most")] = 200,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest character")] = 0.8,
     top_k: Annotated[int | None, typer.Option(min=1, help="draw among so many of the likeliest")] = None,
     stop: Annotated[str, typer.Option(help="characters of which each ends the text")] = "",
     seed: Annotated[int, typer.Option(min=0, help="random seed of what is drawn")] = 0,
-    weights: Annotated[Path | None, typer.Option(help="a file this wrote [default: train one, and keep it]")] = None,
     scale: Annotated[str, typer.Option(help="of that training: quick (seconds, gibberish), short or full")] = "quick",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     work: Annotated[Path, typer.Option(help="folder in which what is trained is kept")] = Path("outputs"),
 ) -> None:
-    """Let a twistor language model write on, character by character."""
-    from mobius_lib.runs.twistor.generate import trained, written
+    """Let a language model write on, character by character."""
+    from mobius_lib.runs.twistor.generate import asked, trained, written
 
+    weights, prompt = asked(words or ())
     path = weights or work / "generate" / f"twistor.{scale}.safetensors"
     if weights is None:
         trained(scale, device, path, lambda text: complaints.print(text, highlight=False, style="dim", soft_wrap=True))

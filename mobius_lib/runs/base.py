@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,6 +85,19 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a run that computes its records keeps what it trains for a part of them."""
+
+    folder: Path
+    about: dict[str, Any]
+    """Run, scale, seed, what made it, versions, commit and time: it stands beside whatever is kept."""
+
+    def of(self, *inner: str, **about: Any) -> "Place":
+        """A folder in it, and more about that."""
+        return Place(self.folder.joinpath(*inner), self.about | about)
+
+
+@dataclass(frozen=True)
 class Run(About):
     """A reproduction: what is trained on what, and how."""
 
@@ -117,8 +131,8 @@ class Run(About):
     models trained by the recipe above. Then `Scale` has nothing that could be changed, and `work` keeps the seeds that
     are done."""
     keeps_parts: bool = False
-    """Whether `compute` takes a third argument, `Computer.part`, by which `work` keeps what is done of a seed; and
-    `only`, the arms that alone are asked for."""
+    """Whether `compute` takes a third argument, `Computer.part`, by which `work` keeps what is done of a seed, and what
+    is trained for it; and `only`, the arms that alone are asked for."""
     on_any_device: bool = False
     """Whether `compute` computes where its data lie, which is then the device that was asked for."""
     cell: Callable[["Run", Data, Mapping[str, Mapping[str, Any]]], Mapping[str, float]] | None = None

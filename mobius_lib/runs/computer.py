@@ -10,7 +10,7 @@ from typing import Any
 
 from mobius_lib.files import plain, write_json
 from mobius_lib.fingerprint import fingerprint
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Place, Run
 from mobius_lib.runs.made_by import kept_name, tell_of_others
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 class Computer:
     """Stands where `Trainer` does for a run that computes its records: all arms of a seed at once.
 
-    A finished seed is kept in `work`, and taken from there when code, data and configuration are still the same.
+    A finished seed is kept in `work`, and taken from there when code, data and configuration are still the same; and so
+    is a part of one, with a folder of its own for what is trained for it.
     """
 
     backend = None
@@ -27,6 +28,7 @@ class Computer:
     def __init__(
         self,
         run: Run,
+        about: Mapping[str, Any],
         data: Data,
         made_by: Mapping[str, str],
         work: Path | None,
@@ -36,6 +38,7 @@ class Computer:
         self.only = only
         """Arms that alone are computed; none: all."""
         self.run, self.data, self.work, self.announced, self.made_by = run, data, work, announced, dict(made_by)
+        self.about = {"run": run.name, **about, "made_by": self.made_by}
         self.told = False
         self.seed = -1
         self.found: Mapping[str, dict[str, Any]] = {}
@@ -58,13 +61,19 @@ class Computer:
             self.found = self._whole(seed)
         return {"seed": seed, **self.found[name]}
 
-    def part(self, name: str, seed: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def part(self, name: str, seed: int, make: Callable[[Place | None], dict[str, Any]]) -> dict[str, Any]:
         """What `make` makes, or what was kept of it under that name. It belongs to the work of that seed.
 
         A part of an earlier seed may be asked for again: a search for rates, which all seeds share.
+
+        Args:
+            make: from where it may keep what it trains, None where nothing is kept.
         """
         if (name, seed) not in self.parts:
-            found, seconds, kept = self._obtained(f"seed{seed}-{name}", "part", make)
+            label, place = f"seed{seed}-{name}", None
+            if self.work is not None:
+                place = Place(self.work / kept_name(label, self.made_by), self.about | {"seed": seed})
+            found, seconds, kept = self._obtained(label, "part", lambda: make(place))
             self.parts[name, seed] = found
             if kept and seed == self.seed:
                 self.resumed += seconds
@@ -99,25 +108,11 @@ class Computer:
         found = plain(dict(make()))
         seconds = time.perf_counter() - started + (self.resumed if key == "arms" else 0.0)
         if file is not None:
-            if key == "arms":
-                _draw(file.parent / "tensorboard", name, found)
             write_json(file, {"made_by": self.made_by, "seconds": seconds, key: found, "digest": fingerprint(found)})
         return found, seconds, False
 
     def cost(self) -> dict[str, Any]:
         return {}
-
-
-def _draw(folder: Path, name: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
-    """Curves of every arm that tells how it learned, by the characters that it has read; stages each by itself."""
-    for arm, row in arms.items():
-        told = row.get("history") or [{}]
-        stages = {f"/stage{i}": stage for i, stage in enumerate(told, 1)} if isinstance(told[0], list) else {"": told}
-        for stage, history in stages.items():
-            if history and "characters" in history[0]:
-                from mobius_lib.training.tracking import draw
-
-                draw(folder / f"{arm}-{name}{stage}".replace(" ", "-"), history, "characters")
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -113,7 +113,8 @@ def execute(
         )
     else:
         made_by["configuration"] = configuration_of(run, scale, settings, backend=None, **chosen)
-        trainer = Computer(run, data, made_by, work, seeds if progress else None, only)
+        about = {"scale": scale, **origin}
+        trainer = Computer(run, about, data, made_by, work, seeds if progress else None, only)
 
     searched = changes.get("lr") is None
     if isinstance(trainer, Trainer) and run.needs is not None and settings.epochs and group.main:

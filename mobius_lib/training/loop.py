@@ -6,7 +6,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Model, x and y to the loss of a batch and its logits (N, classes), by which hits are counted."""
 Groups = Callable[[nn.Module], list[dict[str, Any]]]
 """Model to its parameters in groups, {"params": [...], "rate": what lr is multiplied by}, each in one of them."""
+Scalars = Callable[[nn.Module], Mapping[str, Any]]
+"""Model to numbers, and lists of them, by name."""
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +83,7 @@ def fit(
     config: dict[str, Any] | None = None,
     objective: Objective | None = None,
     groups: Groups | None = None,
-    scalars: Callable[[nn.Module], dict[str, float]] | None = None,
+    scalars: Scalars | None = None,
     tensorboard: Path | str | None = None,
     continue_from: Path | str | None = None,
     progress: bool = True,
@@ -114,9 +116,11 @@ def fit(
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         config: what to write into config.json beside recipe and data, for whoever loads the weights.
         objective: what is made small, in place of the cross-entropy of the model's logits (`val_loss` stays that
-            cross-entropy).
+            cross-entropy). One that carries something from batch to batch has `state_dict` and `load_state_dict`, and a
+            checkpoint keeps it, in what `weights_only` admits.
         groups: which parameters learn at which multiple of `recipe.lr`; None: all at 1. The schedule multiplies all.
-        scalars: numbers of the model after each epoch, by name: drawn, and kept in that epoch's record.
+        scalars: numbers of the model after each epoch, or lists of them, by name: drawn, and kept in that epoch's
+            record.
         tensorboard: where the curves go; None: into `folder`, below the rest.
         continue_from: a folder that must hold a run. If `folder` is given and another one, the run goes on there and
             the old folder stays as it is.
@@ -156,7 +160,7 @@ class _Run:
         accelerator: Accelerator,
         objective: Objective | None,
         groups: Groups | None,
-        scalars: Callable[[nn.Module], dict[str, float]] | None,
+        scalars: Scalars | None,
     ) -> None:
         self.group = processes()
         self.model = model.to(accelerator.device)
@@ -304,13 +308,17 @@ class _Run:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
         self.training_seconds, self.random = state["training_seconds"], state["random"]
+        if state.get("objective") is not None:
+            self.objective.load_state_dict(state["objective"])  # type: ignore[attr-defined]  # it gave that
         self.earlier_seconds = sum(record["seconds"] for record in self.history)
 
     def _state(self, to_go_on: bool = False) -> State:
         """The weights and what is known of the run; `to_go_on` with the optimiser's state, twice as large again."""
         scaler = self.accelerator.scaler
+        carries = getattr(self.objective, "state_dict", None) if to_go_on else None
         return {
             "model": weights_of(self.plain),
+            "objective": None if carries is None else carries(),
             "optimizer": self.optimizer.state_dict() if to_go_on else None,
             "scheduler": self.scheduler.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),

@@ -1,6 +1,6 @@
 """TensorBoard curves of a run, one step per epoch."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Tracker:
         with self._writing():
             self._writer = SummaryWriter(str(folder), purge_step=first_epoch)
 
-    def epoch(self, record: dict[str, Any], scalars: dict[str, float]) -> None:
+    def epoch(self, record: dict[str, Any], scalars: Mapping[str, Any]) -> None:
         """Adds one epoch's record, as `fit` keeps it in the history, and further scalars under their own names."""
         curves = {
             "loss/train": record["train_loss"],
@@ -43,16 +43,16 @@ class Tracker:
             **scalars,
         }
         with self._writing():
-            for name, value in curves.items():
+            for name, value in _numbers(curves):
                 self._writer.add_scalar(name, value, record["epoch"])
             self._writer.flush()
 
     def histograms(self, model: nn.Module, epoch: int) -> None:
-        """Adds the distribution of every parameter; one that is not finite has none and is left out."""
+        """Adds the distribution of every parameter; one that is empty or not finite has none and is left out."""
         with self._writing():
             for name, parameter in model.named_parameters():
                 values = parameter.detach().float().cpu()
-                if torch.isfinite(values).all():
+                if values.numel() and torch.isfinite(values).all():
                     self._writer.add_histogram(f"weights/{name}", values, epoch)
             self._writer.flush()
 
@@ -70,16 +70,10 @@ class Tracker:
             ) from error
 
 
-def draw(folder: Path, history: Iterable[Mapping[str, Any]], step: str) -> None:
-    """Curves of what a training has told of its intervals: every number but `step`, at which it is drawn.
-
-    Raises:
-        CheckpointError: as `Tracker`.
-    """
-    tracker = Tracker(folder, 0)
-    with tracker._writing():
-        for row in history:
-            for name, value in row.items():
-                if name != step and isinstance(value, int | float):
-                    tracker._writer.add_scalar(name, value, row[step])
-    tracker.close()
+def _numbers(curves: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Name and number; of a list each by itself, "name/0" and so on."""
+    for name, value in curves.items():
+        if isinstance(value, list):
+            yield from _numbers({f"{name}/{place}": each for place, each in enumerate(value)})
+        else:
+            yield name, value

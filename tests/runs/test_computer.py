@@ -56,25 +56,11 @@ def test_a_computed_run_that_was_stopped_goes_on_where_it_was(tmp_path, capsys):
     assert spy.asked[3:] == [0, 0, 0], "other sizes, other data, no folder"
 
 
-def test_curves_of_what_learns_are_kept(tmp_path):
-    """By characters read, stage by stage where there are stages; what is no number, or has no curve, is left out."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    history = [{"characters": 10 * i, "training_bits": 4.0 / i, "lr": None} for i in (1, 2)]
-    found = {"one arm": {"history": history}, "staged": {"history": [history[:1], history]}, "counted": {"bits": 2.0}}
-    execute(computed(lambda data, seed: found, found), work=tmp_path, progress=False)
-    made = {path.parent.relative_to(tmp_path / "tensorboard").as_posix(): path for path in tmp_path.rglob("*tfevents*")}
-    assert set(made) == {"one-arm-seed0", "staged-seed0/stage1", "staged-seed0/stage2"}
-    curves = EventAccumulator(str(made["one-arm-seed0"])).Reload()
-    assert curves.Tags()["scalars"] == ["training_bits"]
-    assert [(each.step, each.value) for each in curves.Scalars("training_bits")] == [(10, 4.0), (20, 2.0)]
-
-
 def test_parts_of_a_stopped_seed_are_kept(tmp_path, capsys):
     spy = Mock(asked=[], broken=[(1, "second")])
 
     def compute(data, seed, keep):
-        def made(name):
+        def made(name, place):
             spy.asked.append((seed, name))
             if (seed, name) in spy.broken:
                 raise KeyboardInterrupt
@@ -108,7 +94,7 @@ def test_a_part_that_is_asked_for_twice_counts_once(tmp_path, monkeypatch):
     clock = Mock(now=0.0)
     monkeypatch.setattr("time.perf_counter", lambda: clock.now)
 
-    def slow():
+    def slow(place):
         clock.now += 7
         return {"value": 1}
 

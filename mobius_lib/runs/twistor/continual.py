@@ -19,7 +19,8 @@ the schedule: "mixed" has as many ascents and cosines, each with a fresh optimis
 LSTM with the twistor's head, and what is left without nested levels is widened; all are of one size.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -28,13 +29,14 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import text
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Place, Run
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.maps import make_all
-from mobius_lib.runs.twistor.text import RATES, Sizes, count, make_models
+from mobius_lib.runs.twistor.text import RATES, Sizes, count, ended, make_models
 from mobius_lib.runs.twistor.training import bits_per_character, train
+from mobius_lib.runs.twistor.weights import FILE, save
 from mobius_lib.twistor import TwistorHopeArchitecture
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -122,23 +124,39 @@ class Continual:
         self.texts = train
         self.validation = [book.Pieces(each, sizes.piece) for each in validation]
         self.test = [book.Pieces(each, sizes.piece) for each in test]
-        vocab_size = len(book.alphabet())
-        self.models = make_models(sizes, vocab_size)
-        if self.course.contrary is not None:
-            self.models |= make_all(sizes, vocab_size)
+        self.models = self._models()
 
-    def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
+    def _models(self) -> dict[str, Callable[[], nn.Module]]:
+        given = self.course.model, len(book.alphabet())
+        return make_models(*given) | ({} if self.course.contrary is None else make_all(*given))
+
+    def fresh(self, arm: str) -> nn.Module:
+        """The model of an arm, untrained."""
+        return self._models()[self.arms[arm]]()
+
+    def __call__(
+        self, data: Data, seed: int, keep: Callable[..., dict[str, Any]], only: Collection[str] = ()
+    ) -> Mapping[str, dict[str, Any]]:
         self.prepare(data)
-        if not self.rates:
-            for name in dict.fromkeys(RATE_OF.get(name, name) for name in self.arms.values()):
-                self.rates[name] = search(self.course.model.rates, partial(self._attempt, name))
-        return {arm: self._record(arm, seed) for arm in self.arms}
+        found = {}
+        for arm in self.arms:
+            if only and arm not in only:
+                continue
+            kind = RATE_OF.get(self.arms[arm], self.arms[arm])
+            if kind not in self.rates:
+                self.rates[kind] = search(self.course.model.rates, partial(self._attempt, kind, keep))
+            found[arm] = keep(arm, seed, partial(self._record, arm, seed, *self.rates[kind]))
+        return found
 
-    def _attempt(self, name: str, rate: float) -> float:
-        steps = max(2, self.course.steps // 2)
-        model = self._model(name, 0, steps)
-        history, _ = self._stage(model, self.texts[0], self.validation[0], steps, rate, 0)
-        return history[-1]["validation_bits"]
+    def _attempt(self, name: str, keep: Callable[..., dict[str, Any]], rate: float) -> float:
+        def made(place: Place | None) -> dict[str, Any]:
+            steps = max(2, self.course.steps // 2)
+            model = self._model(name, 0, steps)
+            history, _ = self._stage(model, self.texts[0], self.validation[0], steps, rate, 0)
+            return {"bits": history[-1]["validation_bits"]}
+
+        bits = keep(f"{name} tried at {rate:.3g}", 0, made)["bits"]
+        return math.nan if bits is None else bits
 
     def _model(self, name: str, seed: int, steps: int) -> nn.Module:
         torch.manual_seed(seed)
@@ -156,15 +174,17 @@ class Continual:
         rate: float,
         seed: int,
         stop: int | None = None,
+        place: Place | None = None,
     ) -> tuple[list[dict[str, Any]], float]:
         sizes, intervals = self.course.model, self.course.intervals
         streams = book.Streams(words, sizes.rows, sizes.length, max(1, steps // intervals), seed)
-        outcome = train(model, streams, validation, intervals=intervals, lr=rate, seed=seed, stop=stop)
+        outcome = train(model, streams, validation, intervals=intervals, lr=rate, seed=seed, stop=stop, place=place)
         return outcome.history, outcome.seconds
 
-    def _record(self, arm: str, seed: int) -> dict[str, Any]:
+    def _record(
+        self, arm: str, seed: int, rate: float, found: Mapping[str, float], place: Place | None
+    ) -> dict[str, Any]:
         name = self.arms[arm]
-        rate, found = self.rates[RATE_OF.get(name, name)]
         stages = len(GROUPS)
         model = self._model(name, seed, stages * self.course.steps)
         bits, history, seconds = [], [], 0.0
@@ -172,10 +192,13 @@ class Continual:
             parts = self._mixed(stages)
         else:
             parts = [(words, self.validation[n], self.course.steps) for n, words in enumerate(self.texts)]
-        for words, validation, steps in parts:
-            curve, spent = self._stage(model, words, validation, steps, rate, seed)
+        for number, (words, validation, steps) in enumerate(parts, start=1):
+            inner = None if place is None else place.of(f"stage{number}", arm=arm, stage=number)
+            curve, spent = self._stage(model, words, validation, steps, rate, seed, place=inner)
             history, seconds = [*history, curve], seconds + spent
             bits.append([bits_per_character(model, test) for test in self.test])
+        if place is not None:
+            save(model, book.alphabet(), place.folder / FILE, place.about | {"arm": arm} | ended(history[-1]))
         return {
             **({"learned": sum(bits[-1]) / stages} if arm.endswith("mixed") else _lost(bits)),
             "bits_per_character": sum(bits[-1]) / stages,
@@ -232,12 +255,13 @@ def at_scale(scale: str) -> Run:
 
     return Run(
         **vars(ABOUT["twistor-continual"]),
-        arms=dict.fromkeys(continual.arms, make_models),
+        arms={arm: partial(continual.fresh, arm) for arm in continual.arms},
         data=continual.load,
         compute=continual,
         facts=facts,
         at_scale=at_scale,
         cell=cell,
+        keeps_parts=True,
         on_any_device=True,
     )
 

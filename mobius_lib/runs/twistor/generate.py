@@ -1,63 +1,35 @@
-"""`mobius generate`: what a twistor language model writes after the words of a user, and the file that keeps one."""
+"""`mobius generate`: what a language model writes after the words of a user."""
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobius_lib.errors import CheckpointError
-from mobius_lib.files import check_writable, write_whole
+from mobius_lib.files import check_writable
 from mobius_lib.runs.about import RunError
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.devices import pick_device
+from mobius_lib.runs.provenance import provenance
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.text import SIZES, Comparison, load
-from mobius_lib.twistor import ENDED, TwistorConfig, TwistorHopeArchitecture, generated
+from mobius_lib.runs.twistor.weights import FILE, restore, save
+from mobius_lib.twistor import ENDED, generated
 
-FORMAT = "mobius_lib language model 1"
-
-
-def save(model: TwistorHopeArchitecture, letters: str, path: Path | str) -> None:
-    """Write a model of characters into one .safetensors file, whole or not at all.
-
-    Args:
-        letters: the character of each token.
-    """
-    from safetensors.torch import save
-
-    about = {"format": FORMAT, "config": json.dumps(asdict(model.config)), "letters": letters}
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    write_whole(path, save(weights, about))
+PROMPT = "In the beginning"
 
 
-def restore(path: Path | str) -> tuple[TwistorHopeArchitecture, str]:
-    """The model of such a file, in evaluation mode on the CPU, and the character of each token.
+def asked(words: Sequence[str]) -> tuple[Path | None, str]:
+    """The weights, if some are named, and the prompt: of [WEIGHTS] [PROMPT].
 
     Raises:
-        CheckpointError: when the file is missing, damaged, or of another kind.
+        RunError: for more words than these.
     """
-    from safetensors import SafetensorError, safe_open
-
-    from mobius_lib.training.checkpoint import load_model
-
-    if not Path(path).is_file():
-        raise CheckpointError(f"There is no weights file {path}; leave out --weights, and a model is trained first.")
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as a .safetensors file ({error}); give another one.") from error
-    if about.get("format") != FORMAT:
-        raise CheckpointError(f"{path} holds no language model of `mobius generate`; give a file that it has written.")
-    try:
-        model = TwistorHopeArchitecture(TwistorConfig(**json.loads(about["config"])))
-        letters = about["letters"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} describes no model of this library ({error}); write it anew.") from error
-    load_model(model, weights, path)
-    return model.eval(), letters
+    *named, prompt = words or [PROMPT]
+    if not named and (prompt.endswith(".safetensors") or os.path.isfile(os.path.join(prompt, FILE))):
+        named, prompt = [prompt], PROMPT
+    if len(named) > 1:
+        raise RunError(f"Give a file of weights and a prompt, in quotation marks, not {len(words)} words.")
+    return (Path(named[0]) if named else None), prompt
 
 
 def trained(scale: str, device: str, path: Path, say: Callable[[str], None]) -> None:
@@ -80,7 +52,8 @@ def trained(scale: str, device: str, path: Path, say: Callable[[str], None]) -> 
     rate = sizes.rates[len(sizes.rates) // 2]
     model, outcome = comparison.trained("twistor", 0, rate, sizes.steps, sizes.intervals)
     say(f"{outcome.history[-1]['validation_bits']:.2f} bits a character on held-out text; kept in {path}")
-    save(model.cpu(), book.alphabet(), path)
+    about = {"run": "twistor-text", "scale": scale, "arm": "twistor", "seed": 0, **provenance()}
+    save(model, book.alphabet(), path, about)
 
 
 def written(

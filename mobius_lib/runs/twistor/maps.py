@@ -28,14 +28,13 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mobius_lib.products import Linear
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Place, Run
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
-from mobius_lib.runs.twistor.models import equal_recurrent, equal_transformer
+from mobius_lib.runs.twistor.models import MixedTwistor, equal_recurrent, equal_transformer
 from mobius_lib.runs.twistor.text import (
     ABLATIONS,
     SIZES,
@@ -47,8 +46,7 @@ from mobius_lib.runs.twistor.text import (
     told,
 )
 from mobius_lib.runs.twistor.training import bits_of_pieces
-from mobius_lib.twistor import AdaptiveMobiusLayer, TwistorConfig, TwistorHopeArchitecture
-from mobius_lib.twistor.fast.turning import turn
+from mobius_lib.twistor import TwistorConfig, TwistorHopeArchitecture
 
 BARE: dict[str, Any] = {"use_memory": False, "use_nested_learning": False, "scales": ()}
 NO_MAPS = {"use_mobius": False}
@@ -75,60 +73,6 @@ EQUAL = 0.01
 """By how much the arms' numbers of parameters may differ from the twistor's."""
 CURVES = ("characters", "training_bits", "validation_bits", "lr", "gradient_norm")
 """What is kept of every interval."""
-START = 0.2
-"""Spread of a mixing's entries at first. The maps' real matrices start as far from the identity: of three cycles of
-complex generators of 0.1, and couplings that add up to 0.2, the 16 entries have (0.48 + 0.16)^(1/2) / 4."""
-
-
-class Mixing(nn.Module):
-    """In the place of `MobiusCycles`: a real 4 x 4 matrix for each component pair, in which every entry is free.
-
-    A Möbius map of a pair has 6 free numbers and J's couplings; of this no structure of complex numbers is left. Like
-    the generators of the maps its entries lie around the identity, to which weight decay draws them.
-
-    Args:
-        dim: width 4n.
-    Attributes:
-        offset: (4, 4, n).
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.offset = nn.Parameter(START * torch.randn(4, 4, dim // 4))
-
-    def matrix(self) -> Tensor:
-        """(4, 4, n), as `MobiusCycles.matrix`."""
-        return _one(self.offset) + self.offset
-
-
-class AdaptiveMixing(AdaptiveMobiusLayer):
-    """In the place of `AdaptiveMobiusLayer`: a mixing, and then one that each row sets for itself by as narrow a
-    network, every entry within `strength` of the identity."""
-
-    def __init__(self, dim: int, rank: int = 16) -> None:
-        super().__init__(dim, rank=rank)
-        self.cycles, self.up = Mixing(dim), Linear(rank, 4 * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        turned = turn(x, self.cycles.matrix())
-        offset = (self.strength * torch.tanh(self._logits(x))).unflatten(-1, (4, 4, -1))
-        return turn(turned, _one(offset) + offset)
-
-
-def _one(like: Tensor) -> Tensor:
-    return torch.eye(4, dtype=like.dtype, device=like.device).unsqueeze(-1)
-
-
-def mixed(config: TwistorConfig) -> TwistorHopeArchitecture:
-    """The model with a `Mixing` in the place of all of its maps; it has no memory, whose slots have maps as well."""
-    model = TwistorHopeArchitecture(config)
-    recurrent = model.self_modifying.recurrent
-    for cell in recurrent.forwards:
-        cell.mobius = Mixing(cell.hidden_dim)
-    for layer in recurrent.between:
-        layer.cycles = Mixing(layer.dim)
-    model.self_modifying.mobius = AdaptiveMixing(2 * config.dim)
-    return model
 
 
 def widened(
@@ -163,7 +107,7 @@ def make_models(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Modu
         "bare + maps": bare,
     }.items():
         made[name] = partial(TwistorHopeArchitecture, widened(config, parameters))
-    made["bare + mixing"] = partial(mixed, widened(bare, parameters, _parameters_mixed))
+    made["bare + mixing"] = partial(MixedTwistor, widened(bare, parameters, _parameters_mixed))
     for name, (kind, head) in {
         "lstm": ("lstm", "bare"), "lstm + head": ("lstm", "twistor"), "gru + head": ("gru", "twistor")
     }.items():  # fmt: skip
@@ -186,7 +130,7 @@ def make_all(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Module]
 
 def _parameters_mixed(config: TwistorConfig) -> int:
     with torch.random.fork_rng(devices=[]):
-        return sum(p.numel() for p in mixed(config).parameters())
+        return sum(p.numel() for p in MixedTwistor(config).parameters())
 
 
 class Maps(Comparison):
@@ -235,10 +179,10 @@ class Maps(Comparison):
     def _kept(self, name: str, seed: int, rate: float, keep: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         return keep(f"{name} at {rate:.3g}", seed, partial(self._read, name, seed, rate))
 
-    def _read(self, name: str, seed: int, rate: float) -> dict[str, Any]:
+    def _read(self, name: str, seed: int, rate: float, place: Place | None) -> dict[str, Any]:
         _, times = LONGER.get(name, (name, 1.0))
         steps, intervals = round(self.sizes.steps * times), self.sizes.intervals
-        model, outcome = self.trained(name, seed, rate, steps, intervals)
+        model, outcome = self.trained(name, seed, rate, steps, intervals, place=place)
         pieces = bits_of_pieces(model, self.test)
         return {
             "bits_per_character": math.fsum(pieces) / len(pieces),
@@ -268,7 +212,7 @@ def at_scale(scale: str) -> Run:
     compute = AllMaps(sizes) if long else Maps(sizes)
     return Run(
         **vars(ABOUT["twistor-maps"]),
-        arms=dict.fromkeys(compute.arms, compute.make),
+        arms={name: partial(compute.fresh, name) for name in compute.arms},
         data=partial(load, sizes),
         compute=compute,
         facts=lambda: facts,

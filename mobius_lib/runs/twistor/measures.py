@@ -64,21 +64,23 @@ def trajectory(slots: Tensor, points: int = 64) -> list[list[float]]:
     return length[:: max(1, len(length) // points)].tolist()
 
 
-def curves(model: TwistorHopeArchitecture, lr: float, x: Tensor) -> dict[str, Any]:
+def curves(model: TwistorHopeArchitecture, x: Tensor) -> dict[str, Any]:
     """What the chapter draws of a twistor model after an interval.
 
     Args:
-        lr: the rate of that interval.
         x: held-out text, (batch, time).
     """
     found: dict[str, Any] = {}
     if model.nested is not None:
-        nested = model.nested
-        found["level_rates"] = [lr * nested.rate_of(level) for level in range(nested.num_nested_levels)]
-        found["level_weights"] = nested.level_weights().detach().tolist()
+        found["level_weights"] = model.nested.level_weights().detach().tolist()
     if model.memory is not None:
         found |= memory_summary(slots_over_time(model, x))
     return found
+
+
+def level_rates(model: TwistorHopeArchitecture, lr: float) -> list[float]:
+    """The rates of the levels in an interval, from its own."""
+    return [lr * model.nested.rate_of(level) for level in range(model.nested.num_nested_levels)]
 
 
 def level_weights(model: TwistorHopeArchitecture) -> dict[str, Tensor]:

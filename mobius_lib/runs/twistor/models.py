@@ -4,13 +4,21 @@ All have what `TwistorHopeArchitecture` has: called with characters (batch, time
 vocabulary), and `loss` is what training makes small, with a state that may be carried on.
 """
 
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib.products import Linear
+from mobius_lib.twistor import AdaptiveMobiusLayer, TwistorConfig, TwistorHopeArchitecture
+from mobius_lib.twistor.fast.turning import turn
+
 KINDS = {"lstm": nn.LSTM, "gru": nn.GRU}
+START = 0.2
+"""Spread of a mixing's entries at first. The maps' real matrices start as far from the identity: of three cycles of
+complex generators of 0.1, and couplings that add up to 0.2, the 16 entries have (0.48 + 0.16)^(1/2) / 4."""
 
 
 class LanguageModel(Protocol):
@@ -34,10 +42,15 @@ class RecurrentModel(nn.Module):
         head: "bare", or "twistor": the twistor's, which halves the width and norms it before the logits.
     """
 
+    causal = True
+
     def __init__(
         self, kind: str, vocab_size: int, dim: int, hidden: int, layers: int, dropout: float = 0.0, head: str = "bare"
     ) -> None:
         super().__init__()
+        self.config = SimpleNamespace(
+            kind=kind, vocab_size=vocab_size, dim=dim, hidden=hidden, layers=layers, dropout=dropout, head=head
+        )
         self.embedding = nn.Embedding(vocab_size, dim)
         self.cells = KINDS[kind](dim, hidden, layers, batch_first=True, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
@@ -74,10 +87,15 @@ class TransformerModel(nn.Module):
         window: the most characters that it can see.
     """
 
+    causal = True
+
     def __init__(
         self, vocab_size: int, dim: int, hidden: int, layers: int, window: int, heads: int = 4, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        self.config = SimpleNamespace(
+            vocab_size=vocab_size, dim=dim, hidden=hidden, layers=layers, window=window, heads=heads, dropout=dropout
+        )
         self.window = window
         self.embedding = nn.Embedding(vocab_size, dim)
         self.position = nn.Parameter(torch.randn(window, dim) * 0.02)
@@ -94,6 +112,11 @@ class TransformerModel(nn.Module):
             found.append(logits if start == 0 else logits[:, half:])
         return torch.cat(found, dim=1)
 
+    def stream(self, tokens: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits of a piece of a text, and what of the text can be seen from the next piece."""
+        seen = tokens if seen is None else torch.cat([seen, tokens], dim=1)
+        return self(seen)[:, -tokens.shape[1] :], seen[:, -self.window :]
+
     def within(self, tokens: Tensor) -> Tensor:
         """Logits of one window, at most as long as `window`."""
         x = self.dropout(self.embedding(tokens) + self.position[: tokens.shape[1]])
@@ -103,6 +126,58 @@ class TransformerModel(nn.Module):
 
     def loss(self, tokens: Tensor, targets: Tensor, state: None = None) -> tuple[Tensor, Tensor, None, dict]:
         return _cross_entropy(self.within(tokens), targets, None)
+
+
+class Mixing(nn.Module):
+    """In the place of `MobiusCycles`: a real 4 x 4 matrix for each component pair, in which every entry is free.
+
+    A Möbius map of a pair has 6 free numbers and J's couplings; of this no structure of complex numbers is left. Like
+    the generators of the maps its entries lie around the identity, to which weight decay draws them.
+
+    Args:
+        dim: width 4n.
+    Attributes:
+        offset: (4, 4, n).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(START * torch.randn(4, 4, dim // 4))
+
+    def matrix(self) -> Tensor:
+        """(4, 4, n), as `MobiusCycles.matrix`."""
+        return _one(self.offset) + self.offset
+
+
+class AdaptiveMixing(AdaptiveMobiusLayer):
+    """In the place of `AdaptiveMobiusLayer`: a mixing, and then one that each row sets for itself by as narrow a
+    network, every entry within `strength` of the identity."""
+
+    def __init__(self, dim: int, rank: int = 16) -> None:
+        super().__init__(dim, rank=rank)
+        self.cycles, self.up = Mixing(dim), Linear(rank, 4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = turn(x, self.cycles.matrix())
+        offset = (self.strength * torch.tanh(self._logits(x))).unflatten(-1, (4, 4, -1))
+        return turn(turned, _one(offset) + offset)
+
+
+def _one(like: Tensor) -> Tensor:
+    return torch.eye(4, dtype=like.dtype, device=like.device).unsqueeze(-1)
+
+
+class MixedTwistor(TwistorHopeArchitecture):
+    """The model with a `Mixing` in the place of all of its maps; it has no memory, whose slots have maps as well."""
+
+    def __init__(self, config: TwistorConfig) -> None:
+        super().__init__(config)
+        recurrent = self.self_modifying.recurrent
+        for cell in recurrent.forwards:
+            cell.mobius = Mixing(cell.hidden_dim)
+        for layer in recurrent.between:
+            layer.cycles = Mixing(layer.dim)
+        self.self_modifying.mobius = AdaptiveMixing(2 * config.dim)
 
 
 class Block(nn.Module):

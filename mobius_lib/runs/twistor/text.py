@@ -24,8 +24,9 @@ At short scale a network reads a quarter of the training books, once: what count
 n-grams, which count all of it, are far ahead.
 """
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -34,13 +35,14 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import text
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Place, Run
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.measures import (
     curves,
     level_change,
+    level_rates,
     level_weights,
     memory_summary,
     pairing_spread,
@@ -50,6 +52,7 @@ from mobius_lib.runs.twistor.measures import (
 from mobius_lib.runs.twistor.models import equal_recurrent, equal_transformer
 from mobius_lib.runs.twistor.ngram import NGrams
 from mobius_lib.runs.twistor.training import Trained, bits_per_character, train
+from mobius_lib.runs.twistor.weights import FILE, save
 from mobius_lib.twistor import TwistorConfig, TwistorHopeArchitecture, create_full_config
 
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -167,36 +170,64 @@ class Comparison:
         self.test = book.Pieces(test, self.sizes.piece)
         self.models = self.make(self.sizes, self.vocab_size)
 
-    def __call__(self, data: Data, seed: int) -> Mapping[str, dict[str, Any]]:
-        self.prepare(data)
-        if not self.rates:
-            for name in ("twistor", *RIVALS):
-                self.rates[name] = search(self.sizes.rates, partial(self._attempt, name))
-        records = {name: self._record(name, seed) for name in ARMS if name not in COUNTED}
-        records["n-gram"] = self._counted(self.text)
-        each = self._each(self.sizes.steps, self.sizes.intervals)
-        shown = self._streams("twistor", seed, each).shown(self.sizes.intervals)
-        records["n-gram, same text"] = self._counted(shown)
-        return records
+    def fresh(self, name: str) -> nn.Module:
+        """The model of an arm, untrained."""
+        return self.make(self.sizes, len(book.alphabet()))[name]()
 
-    def _attempt(self, name: str, rate: float) -> float:
+    def __call__(
+        self, data: Data, seed: int, keep: Callable[..., dict[str, Any]], only: Collection[str] = ()
+    ) -> Mapping[str, dict[str, Any]]:
+        self.prepare(data)
+        return {name: self._arm(name, seed, keep) for name in ARMS if not only or name in only}
+
+    def _arm(self, name: str, seed: int, keep: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        if name in COUNTED:
+            return keep(name, seed, lambda place: self._counted(self._shown(name, seed)))
+        kind, _ = LONGER.get(name, (name, 1.0))
+        kind = "twistor" if kind in ABLATIONS else kind
+        if kind not in self.rates:
+            self.rates[kind] = search(self.sizes.rates, partial(self._attempt, kind, keep))
+        return keep(name, seed, partial(self._record, name, seed, *self.rates[kind]))
+
+    def _attempt(self, name: str, keep: Callable[..., dict[str, Any]], rate: float) -> float:
         """Bits per character of validation text after a quarter of the training."""
-        _, outcome = self.trained(name, 0, rate, self.sizes.search_steps, min(SEARCH_INTERVALS, self.sizes.intervals))
-        return outcome.history[-1]["validation_bits"]
+
+        def made(place: Place | None) -> dict[str, Any]:  # short, so nothing of it is kept but what came of it
+            intervals = min(SEARCH_INTERVALS, self.sizes.intervals)
+            _, outcome = self.trained(name, 0, rate, self.sizes.search_steps, intervals)
+            return {"bits": outcome.history[-1]["validation_bits"]}
+
+        bits = keep(f"{name} tried at {rate:.3g}", 0, made)["bits"]
+        return math.nan if bits is None else bits
 
     def trained(
-        self, name: str, seed: int, rate: float, steps: int, intervals: int, stop: int | None = None
+        self,
+        name: str,
+        seed: int,
+        rate: float,
+        steps: int,
+        intervals: int,
+        stop: int | None = None,
+        place: Place | None = None,
     ) -> tuple[nn.Module, Trained]:
+        """An arm's model as it is trained, and how that went; with a place its weights are kept there in `FILE`."""
+        place = None if place is None else place.of(arm=name)
         torch.manual_seed(seed)
         model = self.models[name]().to(self.text.device)
         look = None
         if isinstance(model, TwistorHopeArchitecture):
             x = self._sample(self.validation)
-            look = lambda model, lr: curves(model, lr, x)  # noqa: E731
+            look = lambda model: curves(model, x)  # noqa: E731
         streams = self._streams(name, seed, self._each(steps, intervals))
-        return model, train(
-            model, streams, self.validation, intervals=intervals, lr=rate, seed=seed, look=look, stop=stop
+        outcome = train(
+            model, streams, self.validation, intervals=intervals, lr=rate, seed=seed, look=look, stop=stop, place=place
         )
+        if isinstance(model, TwistorHopeArchitecture) and model.nested is not None:
+            for row in outcome.history:
+                row["level_rates"] = level_rates(model, row["lr"])
+        if place is not None:
+            save(model, book.alphabet(), place.folder / FILE, place.about | ended(outcome.history))
+        return model, outcome
 
     def first_interval(self, data: Data, rows: Mapping[str, Mapping[str, Any]], *arms: str) -> dict[str, float]:
         """What some arms come to in their first interval with seed 0, by its place in the record."""
@@ -220,13 +251,14 @@ class Comparison:
         """Steps of an interval."""
         return max(1, round(steps / intervals))
 
-    def _record(self, name: str, seed: int) -> dict[str, Any]:
-        kind, times = LONGER.get(name, (name, 1.0))
-        rate, found = self.rates["twistor" if kind in ABLATIONS else kind]
+    def _record(
+        self, name: str, seed: int, rate: float, found: Mapping[str, float], place: Place | None
+    ) -> dict[str, Any]:
+        _, times = LONGER.get(name, (name, 1.0))
         torch.manual_seed(seed)
         before = level_weights(self._planned(name)) if name == "twistor" else {}
         steps, intervals = round(self.sizes.steps * times), self.sizes.intervals
-        model, outcome = self.trained(name, seed, rate, steps, intervals)
+        model, outcome = self.trained(name, seed, rate, steps, intervals, place=place)
         record = {
             "bits_per_character": bits_per_character(model, self.test),
             **told(model, outcome, rate, self._each(steps, intervals) * intervals),
@@ -251,6 +283,13 @@ class Comparison:
         rows, length = LOOK
         return pieces.x[:rows, :length]
 
+    def _shown(self, name: str, seed: int) -> Tensor:
+        """What an arm counts."""
+        if name == "n-gram":
+            return self.text
+        each = self._each(self.sizes.steps, self.sizes.intervals)
+        return self._streams("twistor", seed, each).shown(self.sizes.intervals)
+
     def _counted(self, text: Tensor) -> dict[str, Any]:
         started = time.perf_counter()
         grams, order = NGrams.chosen(text, self.whole_validation, self.vocab_size, self.sizes.order)
@@ -263,6 +302,11 @@ class Comparison:
             "order": order,
             "bits_by_order": {str(n): found for n, found in enumerate(bits, start=1)},
         }
+
+
+def ended(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """By what a training's weights are known to be those that a record speaks of."""
+    return {key: history[-1][key] for key in ("characters", "validation_bits")}
 
 
 def told(model: nn.Module, outcome: Trained, rate: float, steps: int) -> dict[str, Any]:
@@ -285,16 +329,18 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
 def at_scale(scale: str) -> Run:
     """The run with the sizes of that scale."""
     sizes = SIZES[scale]
+    compute = Comparison(sizes)
     facts = {"sizes": asdict(sizes), "longer": {name: times for name, (_, times) in LONGER.items()},
              "test_books": book.TEST, "validation_books": book.VALIDATION}  # fmt: skip
     return Run(
         **vars(ABOUT["twistor-text"]),
-        arms=dict.fromkeys(ARMS, make_models),
+        arms={name: partial(compute.fresh, name) for name in ARMS},
         data=partial(load, sizes),
-        compute=Comparison(sizes),
+        compute=compute,
         facts=lambda: facts,
         at_scale=at_scale,
         cell=cell,
+        keeps_parts=True,
         on_any_device=True,
     )
 

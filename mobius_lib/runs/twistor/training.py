@@ -1,5 +1,6 @@
 """A language model through the shared loop: carried states and curves."""
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobius_lib.runs.base import Place
 from mobius_lib.runs.replay import Enough
 from mobius_lib.runs.twistor.books import Pieces, Streams
 from mobius_lib.runs.twistor.models import LanguageModel
+from mobius_lib.twistor.cell import CellState
+from mobius_lib.twistor.hope import HopeState
+from mobius_lib.twistor.memory import PackedPhases
+from mobius_lib.twistor.self_modifying import FastState
 
-Look = Callable[[nn.Module, float], dict[str, Any]]
-"""From a model and the rate of an interval to what is worth drawing, after that interval."""
+Look = Callable[[nn.Module], dict[str, Any]]
+"""From a model to what is worth drawing, after an interval."""
+torch.serialization.add_safe_globals([HopeState, CellState, PackedPhases, FastState])  # tensors and numbers alone
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,22 @@ class Flat(nn.Module):
 
 
 class Carrying:
-    """What the loop makes small: the model's own loss, its state carried from batch to batch. It counts as it goes."""
+    """What the loop makes small: the model's own loss, its state carried from batch to batch. It counts as it goes.
 
-    def __init__(self) -> None:
+    Args:
+        norm: of the model's gradients.
+        look: what else to tell after an interval.
+        device: on which the state lies.
+    """
+
+    def __init__(self, norm: "GradientNorm", look: Look | None, device: torch.device) -> None:
+        self.norm, self.look, self.device = norm, look, device
         self.state: Any = None
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
 
     def __call__(self, model: Flat, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.norm.step()  # the one before this
         core: LanguageModel = model.core  # type: ignore[assignment]
         total, logits, state, terms = core.loss(x, y.view_as(x), self.state)
         good = torch.isfinite(total)
@@ -58,11 +73,22 @@ class Carrying:
                 self.sums[name] = self.sums.get(name, 0.0) + term
         return total, logits.flatten(0, 1)
 
-    def means(self) -> dict[str, float]:
-        """Of the terms since it was asked last."""
-        found = {name: float(total) / max(1, self.steps) for name, total in self.sums.items()}
+    def told(self, model: nn.Module) -> dict[str, Any]:
+        """After an interval: the means over its steps of gradient norm and terms of the loss, and what `look` sees."""
+        self.norm.step()
+        terms = {name: float(total) / max(1, self.steps) for name, total in self.sums.items()}
         self.sums, self.steps = {}, 0
-        return found
+        return {"gradient_norm": self.norm.mean(), **terms, **({} if self.look is None else self.look(model.core))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Between two intervals there is nothing but the state that is carried."""
+        return {"state": self.state}
+
+    def load_state_dict(self, given: dict[str, Any]) -> None:
+        content = io.BytesIO()
+        torch.save(given, content)
+        content.seek(0)
+        self.state = torch.load(content, self.device, weights_only=True)["state"]  # from the CPU to where it lay
 
 
 class GradientNorm:
@@ -106,6 +132,7 @@ def train(
     seed: int,
     look: Look | None = None,
     stop: int | None = None,
+    place: Place | None = None,
 ) -> Trained:
     """Train a language model for so many intervals (the epochs of `streams`): AdamW, a tenth of ascent, then a cosine.
 
@@ -118,46 +145,49 @@ def train(
         seed: of what is drawn while training.
         look: what else to draw.
         stop: end after so many intervals, whatever the schedule has left.
+        place: where checkpoints, weights and curves are kept, and a training that was stopped goes on.
     """
-    from mobius_lib.training import Recipe, fit
+    from mobius_lib.training import Recipe, RunFolder, fit
 
-    objective, norm, history = Carrying(), GradientNorm(model), []
+    device, norm, history = streams.tokens.device, GradientNorm(model), []
+    objective = Carrying(norm, look, device)
 
-    def closing(flat: Flat, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        norm.step()  # the one before this
-        return objective(flat, x, y)
-
-    def drawn(record: dict[str, Any]) -> None:
-        norm.step()
-        terms = objective.means()
-        history.append(
-            {
-                "characters": record["epoch"] * streams.samples,
-                "training_bits": terms.pop("cross_entropy", math.nan) / math.log(2),
-                "validation_bits": record["val_loss"] / math.log(2),
-                "lr": record["lr"],
-                "gradient_norm": norm.mean(),
-                **terms,
-                **({} if look is None else look(model, record["lr"])),
-            }
-        )
+    def ended(record: dict[str, Any]) -> None:
+        history.append(record)
         if len(history) == stop:
             raise Enough
 
-    recipe = Recipe(epochs=intervals, lr=lr, seed=seed, warmup_epochs=min(-(-intervals // 10), intervals - 1))
-    device = streams.tokens.device
+    recipe = Recipe(
+        epochs=intervals, lr=lr, seed=seed, warmup_epochs=min(-(-intervals // 10), intervals - 1),
+        save_every_n_epochs=max(1, intervals // 10),
+    )  # fmt: skip
     groups = (lambda flat: flat.core.parameter_groups()) if hasattr(model, "parameter_groups") else None
+    seconds, skipped = math.nan, 0
     try:
         outcome = fit(
-            Flat(model), streams, validation, recipe, None,
-            device=str(device), objective=closing, groups=groups, progress=False, on_epoch=drawn,
+            Flat(model), streams, validation, recipe, None if place is None else RunFolder(place.folder, lean=True),
+            device=str(device), objective=objective, groups=groups, scalars=objective.told, progress=False,
+            config=None if place is None else place.about, on_epoch=None if stop is None else ended,
         )  # fmt: skip
+        seconds, skipped = streams.samples * intervals / outcome.samples_per_second, outcome.skipped_batches
+        history = outcome.history
     except Enough:
-        return Trained(history, math.nan, 0)
+        pass
     finally:
         norm.remove()
-    seconds = streams.samples * intervals / outcome.samples_per_second
-    return Trained(history, seconds, outcome.skipped_batches)
+    return Trained([_row(record, streams.samples) for record in history], seconds, skipped)
+
+
+def _row(record: dict[str, Any], samples: int) -> dict[str, Any]:
+    """What a run tells of an interval, from what the loop does."""
+    scalars = dict(record["scalars"])
+    return {
+        "characters": record["epoch"] * samples,
+        "training_bits": scalars.pop("cross_entropy", math.nan) / math.log(2),
+        "validation_bits": record["val_loss"] / math.log(2),
+        "lr": record["lr"],
+        **scalars,
+    }
 
 
 def bits_per_character(model: nn.Module, text: Pieces) -> float:

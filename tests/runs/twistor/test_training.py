@@ -89,7 +89,7 @@ def test_the_levels_weights_rise_without_being_told():
     """From 0.1 to 1 of their factors over all steps of the loop; an earlier plan stands, one's own or a run's."""
     m, seen = model(), []
     streams = Streams(TOKENS, 2, 9, 5, 0)
-    look = lambda m, lr: seen.append(m.nested.level_weights().detach().mean().item()) or {}  # noqa: E731
+    look = lambda m: seen.append(m.nested.level_weights().detach().mean().item()) or {}  # noqa: E731
     train(m, streams, Pieces(TOKENS[:200], 50), intervals=4, lr=1e-9, seed=0, look=look)
     assert int(m.nested.total) == 20 and seen == pytest.approx([0.325, 0.55, 0.775, 1.0], abs=1e-6)
     train(m, streams, Pieces(TOKENS[:200], 50), intervals=2, lr=1e-9, seed=0, look=look)
