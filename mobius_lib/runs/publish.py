@@ -6,7 +6,8 @@
                                         final_accuracy.json, tensorboard/, and
         checkpoints/                    best_model.safetensors, final_model.safetensors
 
-A GeoFractalDavid goes where its card has it, as `train_david` would have left it: weights/NAME/STAMP_ARM-seedN/ and
+A language model of chapter 5 is one file there, checkpoints/…/model.safetensors, from which `mobius generate` writes. A
+GeoFractalDavid goes where its card has it, as `train_david` would have left it: weights/NAME/STAMP_ARM-seedN/ and
 runs/NAME/STAMP_ARM-seedN/. Optimiser states and pickles stay at home. The stamp is the record's time.
 """
 
@@ -16,6 +17,7 @@ import shutil
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from mobius_lib.errors import MobiusError
@@ -23,7 +25,7 @@ from mobius_lib.files import reason, write_json, write_whole
 from mobius_lib.runs.about import OWN, RunError
 from mobius_lib.runs.made_by import kept_name
 from mobius_lib.runs.schema import read_record
-from mobius_lib.runs.summary import accuracies, mean_and_spread
+from mobius_lib.runs.summary import mean_and_spread
 
 if TYPE_CHECKING:
     from mobius_lib.simplex import GeoFractalDavid
@@ -97,20 +99,22 @@ def card(record: dict[str, Any], weights: dict[str, str], repo: str | None = Non
     from mobius_lib.runs import described
 
     about = described(record["run"])
+    text = _of_language(record, next(iter(weights)))
+    key, unit = ("bits_per_character", "bits per character") if text else ("final_accuracy", "top-1")
     name = repo.rpartition("/")[2] if repo else record["run"]
     # hf://datasets/OWNER/NAME@REVISION/FILE
     sets = sorted({"/".join(key.split("@")[0].split("/")[3:]) for key in record["data"] if key.startswith("hf://")})
     found = [
         EvalResult(
-            task_type="image-classification",
+            task_type="text-generation" if text else "image-classification",
             dataset_type=sets[0] if sets else record["run"],
             dataset_name=about.summary,
-            metric_type="accuracy",
-            metric_name=f"top-1, {arm}, mean of {len(values)} seed(s)",
+            metric_type="bits_per_character" if text else "accuracy",
+            metric_name=f"{unit}, {arm}, mean of {len(values)} seed(s)",
             metric_value=sum(values) / len(values),
         )
         for arm in weights
-        for values in [accuracies(record, arm)]
+        for values in [[row[key] for row in record["arms"][arm]]]
     ]
     head = ModelCardData(
         license=LICENSE,
@@ -120,25 +124,31 @@ def card(record: dict[str, Any], weights: dict[str, str], repo: str | None = Non
         model_name=name,
         eval_results=found,
     )
-    table = ["| arm | seeds | top-1 | parameters |", "|---|---|---|---|"]
+    table = [f"| arm | seeds | {unit} | parameters |", "|---|---|---|---|"]
     table += [
-        f"| {arm} | {len(rows)} | {mean_and_spread(accuracies(record, arm))} | {rows[0]['parameters']:,} |"
+        f"| {arm} | {len(rows)} | {_spread([row[key] for row in rows], text)} | {rows[0]['parameters']:,} |"
         for arm, rows in record["arms"].items()
-        if all("final_accuracy" in row and "parameters" in row for row in rows)
+        if all(key in row and "parameters" in row for row in rows)
     ]
     arm, file = next(iter(weights.items()))
     where = f'hf_hub_download("{repo}", "{file}")' if repo else f'"{file}"'
     run, versions = record["run"], record["versions"]
     settings = record["configuration"]
+    trained = (
+        "" if text else f": {settings['epochs']} epochs of batches of {settings['batch_size']} at the learning rate "
+        f"{settings['lr']:g}"
+    )  # fmt: skip
+    measured = "Bits per character of held-out text" if text else "Top-1 accuracy on the test rows"
     lines = [
         f"# {name}",
-        f"{about.summary[:1].upper()}{about.summary[1:]}: {settings['epochs']} epochs of batches of "
-        f"{settings['batch_size']} at the learning rate {settings['lr']:g}.",
+        f"{about.summary[:1].upper()}{about.summary[1:]}{trained}.",
         "\n".join(table),
-        "Top-1 accuracy on the test rows at the end of training, mean ± standard deviation over seeds. "
-        "`record.json` has every epoch of every seed.",
+        f"{measured} at the end of training, mean ± standard deviation over seeds. "
+        f"`record.json` has every {'interval' if text else 'epoch'} of every seed.",
         "## Use",
-        "\n".join(
+        f'```sh\nmobius generate "{file}" "In the beginning"\n```'
+        if text
+        else "\n".join(
             [
                 "```python",
                 *(["from huggingface_hub import hf_hub_download"] if repo else []),
@@ -171,6 +181,8 @@ def _kept(record: dict[str, Any], work: Path, arm: str, seed: int) -> Path:
             f"to {record['configuration']['seeds'] - 1}."
         )
     wanted = (record["run"], record["scale"], arm, record["fingerprint"]["data"])
+    if _of_language(record, arm) and (found := _kept_language(wanted, row, work)):
+        return found
     for path in sorted(
         (work / record["run"]).glob(f"*/{_label(arm, seed)}.*/config.json"), key=os.path.getmtime, reverse=True
     ):
@@ -188,6 +200,35 @@ def _kept(record: dict[str, Any], work: Path, arm: str, seed: int) -> Path:
     )
 
 
+def _of_language(record: dict[str, Any], arm: str) -> bool:
+    return "bits_per_character" in record["arms"][arm][0]
+
+
+def _kept_language(wanted: tuple[str, ...], row: dict[str, Any], work: Path) -> Path | None:
+    """As `_kept`: the folder of weights that ended as the record says."""
+    from mobius_lib.runs.twistor.text import ended
+    from mobius_lib.runs.twistor.weights import FILE, made_by
+
+    history = row["history"][-1] if isinstance(row["history"][-1], list) else row["history"]
+    for path in sorted((work / wanted[0]).glob(f"*/*/{FILE}"), key=os.path.getmtime, reverse=True):
+        try:
+            made = made_by(path)
+            found = (*(made.get(key) for key in ("run", "scale", "arm")), made["made_by"]["data"])
+            if found == wanted and ({"seed": row["seed"]} | ended(history)).items() <= made.items():
+                return path.parent
+        except Exception:  # safetensors has errors of its own; whatever it is, it is not taken
+            continue
+    return None
+
+
+def _spread(values: list[float], text: bool) -> str:
+    return (
+        mean_and_spread(values)
+        if not text
+        else f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+    )
+
+
 def _label(arm: str, seed: int) -> str:
     return kept_name(f"{arm}-seed{seed}", {}).rpartition(".")[0]
 
@@ -196,6 +237,14 @@ def _copy(kept: Path, into: Path, record: dict[str, Any], arm: str, seed: int, s
     """What is kept of a training to where it belongs in the repository; returns the file of the best weights."""
     from safetensors.torch import save
 
+    place = into / f"checkpoints/{record['run']}_{_label(arm, seed)}/{stamp}"
+    if _of_language(record, arm):
+        from mobius_lib.runs.twistor.weights import FILE, restore
+
+        restore(kept)  # before anybody else tries to
+        write_whole(place / FILE, (kept / FILE).read_bytes())
+        _copy_events(kept, place / "tensorboard")
+        return place / FILE
     from mobius_lib.runs.registry import run_at
     from mobius_lib.simplex import GeoFractalDavid
     from mobius_lib.training import RunFolder, load_model
@@ -212,7 +261,6 @@ def _copy(kept: Path, into: Path, record: dict[str, Any], arm: str, seed: int, s
         row = next(row for row in record["arms"][arm] if row["seed"] == seed)
         history = row["history"] if final is None else final["history"]
         return _copy_david(kept, into, f"{stamp}_{_label(arm, seed)}", model, made, history)
-    place = into / f"checkpoints/{record['run']}_{_label(arm, seed)}/{stamp}"
     for name, each in weights.items():
         write_whole(place / "checkpoints" / f"{name}.safetensors", save(each))
     for name in ("config.json", "best_accuracy.json", "final_accuracy.json"):

@@ -8,6 +8,7 @@ from mobius_lib.runs.base import Run
 BESIDE = {
     "waves-clip-weights": ("waves-clip", "RUN_WEIGHTS"),
     "simplex-mixture-modes": ("simplex-mixture", "RUN_MODES"),
+    "twistor-couplings": ("twistor-maps", "RUN_COUPLINGS"),
 }
 """Runs that stand in another one's file, to that one and their name there."""
 

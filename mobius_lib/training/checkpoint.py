@@ -230,7 +230,8 @@ def read(path: Path | str) -> State:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip() is not None  # torch itself does not compare the checksums
+            # torch itself does not compare the checksums, and reads nothing of what is marked as a folder
+            damaged = archive.testzip() is not None or any(entry.external_attr for entry in archive.infolist())
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no checkpoint {path}.") from error
     except Exception:  # altered bytes make the reader stumble in many ways

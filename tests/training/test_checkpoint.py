@@ -127,6 +127,17 @@ def test_every_truncation_is_noticed(checkpoint):
             read(checkpoint)
 
 
+def test_an_entry_that_is_marked_as_a_folder_is_noticed(checkpoint):
+    """One bit, outside of what checksums cover, by which torch would leave a tensor as its memory came."""
+    whole, at = checkpoint.read_bytes(), 0
+    while (at := whole.find(b"PK\x01\x02", at + 1)) > 0:
+        damaged = bytearray(whole)
+        damaged[at + 38] ^= 0x10
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(DamagedCheckpoint, match="is truncated or damaged"):
+            read(checkpoint)
+
+
 def test_altered_bytes_are_noticed(checkpoint, compare):
     """A flipped bit is an error, or fell where it changes nothing (padding, dates): never another state."""
     whole, state, draw, noticed = checkpoint.read_bytes(), read(checkpoint), random.Random(0), 0

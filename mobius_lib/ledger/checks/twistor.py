@@ -1,7 +1,7 @@
 """Chapter 5: twistors, Möbius maps and memory: the mathematics, the public code, our build, and its runs."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,9 @@ from mobius_lib.twistor import (
     ContinuumMemory,
     IncidenceAttention,
     MobiusLayer,
+    OmegaNestedOptimizer,
     PhaseCompression,
+    PiNestedOptimizer,
     SelfModifyingMemory,
     TwistorHopeArchitecture,
     laws,
@@ -237,6 +239,32 @@ def accumulation_memory(*, length: int, parts: int) -> Found:
     one, added, whole = (laws.in_parts(model, *given)[1] for given in ((tokens[:2], 1), (tokens, parts), (tokens, 1)))
     words = f"One part keeps {one:,} bytes, {parts} parts {added:,} at once, and as one batch {whole:,}."
     return Found(added / one, words, ("mobius_lib.twistor.laws.in_parts",))
+
+
+@register
+def optimisers_equal(*, length: int, steps: int, rates: Mapping[str, float]) -> Found:
+    """Weights after steps of the optimisers of omega and pi, and one of the rest, against one AdamW's with groups."""
+    tokens, lr, ends = torch.randint(TOKENS, (4, length + 1)), 1e-2, []
+    start = _small(**{f"{part}_rate": rate for part, rate in rates.items()}).double().train()
+    for apart in (True, False):
+        model = deepcopy(start)
+        inside = {id(p) for part in rates for group in model.nested.levels_of(part) for p in group["params"]}
+        if apart:
+            made = zip((OmegaNestedOptimizer, PiNestedOptimizer), rates.values(), strict=True)
+            optimisers = [kind(model.nested, lr * rate) for kind, rate in made]
+            optimisers.append(torch.optim.AdamW([p for p in model.parameters() if id(p) not in inside], lr))
+        else:
+            groups = [{"params": each["params"], "lr": lr * each["rate"]} for each in model.parameter_groups()]
+            optimisers = [torch.optim.AdamW(groups, lr)]
+        for _ in range(steps):
+            model.loss(tokens[:, :-1], tokens[:, 1:])[0].backward()
+            for optimiser in optimisers:
+                optimiser.step()
+                optimiser.zero_grad()
+        ends.append(nn.utils.parameters_to_vector(model.parameters()).detach())
+    moved = (ends[0] - nn.utils.parameters_to_vector(start.parameters())).abs().max().item()
+    words = f"{steps} steps, which move a weight by up to {moved:.2g}."
+    return Found((ends[0] - ends[1]).abs().max().item(), words, ("mobius_lib.twistor.OmegaNestedOptimizer",))
 
 
 @register

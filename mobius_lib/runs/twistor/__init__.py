@@ -29,6 +29,15 @@ ABOUT = by_name(
         },
     ),
     About(
+        name="twistor-couplings",
+        chapter=5,
+        summary="what J adds to maps that are (az + b)/(cz + d), and what these add to none, at equal parameters",
+        scales={
+            "quick": COMPUTED(note="20 steps of tiny models, three rates and more; seconds on one core"),
+            "short": COMPUTED(note="1,000 steps of 460,000 parameters; half an hour for the rates, 5 minutes a seed"),
+        },
+    ),
+    About(
         name="twistor-continual",
         chapter=5,
         summary="three groups of books one after the other: what twistors and an LSTM forget of the first ones",

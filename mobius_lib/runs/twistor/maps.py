@@ -18,6 +18,10 @@ until the best lies between two that are worse; rates that come close to the bes
 At long scale there are all parts of the twistor as well, each taken away and what is left widened (`WITHOUT`), and the
 twistor without what makes its numbers twistors; a Transformer; and the strongest rivals given more steps (`LONGER`):
 the recurrent ones for as much time as the twistor takes, the Transformer until its curve is flat.
+
+twistor-couplings is a run of three of these arms alone, by the same search: the twistor, whose maps couple omega and pi
+by J; the same with maps that are (az + b)/(cz + d) and nothing else; and without maps. Five seeds take about an hour on
+one core: some 30 trainings of 1,000 steps, those for the rates among them.
 """
 
 import math
@@ -58,6 +62,8 @@ WITHOUT: dict[str, dict[str, Any]] = {
 }
 """Arms of the long scale. In "plain vectors" memory, levels and scales are there, but nothing reads a state as omega
 and pi: no maps, no phases, no pairing that is held. "no J" has maps that are (az + b)/(cz + d) and nothing else."""
+COUPLINGS = {"no J, wider": WITHOUT["no J, wider"], "no mobius, wider": NO_MAPS}
+"""Arms of twistor-couplings beside the twistor."""
 LONGER = {"lstm + head, longer": ("lstm + head", 2.0), "transformer, longer": ("transformer", 8.0)}
 """Arm of the long scale to whose model and rate it has, and how many times the steps."""
 LONG_ARMS = (*ARMS, *WITHOUT, "transformer", *LONGER)
@@ -128,6 +134,16 @@ def make_all(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Module]
     return made | {name: made[kind] for name, (kind, _) in LONGER.items()}
 
 
+def make_couplings(sizes: Sizes, vocab_size: int) -> dict[str, Callable[[], nn.Module]]:
+    """The same for the twistor and `COUPLINGS`."""
+    whole = configuration(sizes, vocab_size)
+    parameters = parameters_of(whole)
+    return {"twistor": partial(TwistorHopeArchitecture, whole)} | {
+        name: partial(TwistorHopeArchitecture, widened(replace(whole, **without), parameters))
+        for name, without in COUPLINGS.items()
+    }
+
+
 def _parameters_mixed(config: TwistorConfig) -> int:
     with torch.random.fork_rng(devices=[]):
         return sum(p.numel() for p in MixedTwistor(config).parameters())
@@ -139,6 +155,8 @@ class Maps(Comparison):
 
     make = staticmethod(make_models)
     arms: Collection[str] = ARMS
+    looked_at: Collection[str] = ("twistor", "bare + maps", "bare + mixing", "lstm + head")
+    """Arms of whose first interval a replay asks."""
 
     def __call__(
         self, data: Data, seed: int, keep: Callable[..., dict[str, Any]], only: Collection[str] = ()
@@ -199,24 +217,31 @@ class AllMaps(Maps):
     arms = LONG_ARMS
 
 
+class Couplings(Maps):
+    """The same with the arms of twistor-couplings."""
+
+    make = staticmethod(make_couplings)
+    arms = looked_at = ("twistor", *COUPLINGS)
+
+
 def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float]:
-    """The first interval of a twistor, of the bare one with its maps and with a mixing, and of an LSTM."""
-    return run.compute.first_interval(data, rows, "twistor", "bare + maps", "bare + mixing", "lstm + head")
+    """The first interval of a few arms."""
+    return run.compute.first_interval(data, rows, *run.compute.looked_at)
 
 
-def at_scale(scale: str) -> Run:
+def at_scale(scale: str, name: str = "twistor-maps") -> Run:
     """The run with the sizes of that scale."""
     long = scale == "long"
     sizes = replace(SIZES["short" if long else scale], rates=RATES)
     facts = {"sizes": asdict(sizes), "test_books": book.TEST, "validation_books": book.VALIDATION}
-    compute = AllMaps(sizes) if long else Maps(sizes)
+    compute = (Couplings if name == "twistor-couplings" else AllMaps if long else Maps)(sizes)
     return Run(
-        **vars(ABOUT["twistor-maps"]),
-        arms={name: partial(compute.fresh, name) for name in compute.arms},
+        **vars(ABOUT[name]),
+        arms={arm: partial(compute.fresh, arm) for arm in compute.arms},
         data=partial(load, sizes),
         compute=compute,
         facts=lambda: facts,
-        at_scale=at_scale,
+        at_scale=partial(at_scale, name=name),
         cell=cell,
         keeps_parts=True,
         on_any_device=True,
@@ -224,3 +249,4 @@ def at_scale(scale: str) -> Run:
 
 
 RUN = at_scale("quick")
+RUN_COUPLINGS = at_scale("quick", "twistor-couplings")

@@ -341,6 +341,8 @@ def test_all_parts_are_taken_away_at_equal_parameters():
     left = {name: models[f"{name}, wider"].config for name in ("no memory", "no nested", "no scales", "scan", "no J")}
     assert not left["no memory"].use_memory and not left["no nested"].use_nested_learning
     assert left["no scales"].scales == () and left["scan"].form == "scan" and not left["no J"].coupled
+    for name, make in twistor_maps.make_couplings(sizes, 66).items():
+        assert make().config == models[name].config, "one arm, in whichever run"
     plain = models["plain vectors"]
     assert plain.memory is not None and plain.memory.compression is None and plain.config.constraint is None
     assert not [name for name, part in plain.named_modules() if hasattr(part, "matrix")], "no map anywhere"

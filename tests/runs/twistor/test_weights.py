@@ -1,13 +1,16 @@
 """What a run keeps of a training: it goes on where it was killed, and the weights write."""
 
+import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,8 +19,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from mobius_lib.cli import app
-from mobius_lib.runs import execute, get_run
+from mobius_lib.runs import RunError, execute, get_run
 from mobius_lib.runs.base import Place
+from mobius_lib.runs.publish import publish
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor import continual, maps, text, weights
 from mobius_lib.twistor import TwistorHopeArchitecture
@@ -133,6 +137,37 @@ def test_a_run_keeps_what_writes_on(tmp_path):
         assert file.stdout.startswith("In the beginning") and len(file.stdout) == 16 + 3 + 1
     many = CliRunner().invoke(app, ["generate", "one.safetensors", "In", "the"])
     assert "in quotation marks, not 3 words" in str(many.exception)
+
+
+def test_weights_are_published_with_their_record(tmp_path):
+    """Those that ended as the record says; the card's command writes from the folder as it stands."""
+    sizes = replace(SIZES, steps=4, intervals=2)
+
+    def go(seeds: int) -> dict:
+        compute = text.Comparison(sizes)
+        compute.rates = {"gru": (1e-2, {})}
+        run = replace(get_run("twistor-text"), at_scale=None, data=lambda: text.load(sizes), compute=compute)
+        run = replace(run, arms={"gru": run.arms["gru"]}, cell=None, facts=None)
+        work = tmp_path / "outputs" / "twistor-text" / "quick"
+        return execute(run, "quick", seeds=seeds, output=record, work=work, progress=False)
+
+    record = tmp_path / "twistor-text.quick.json"
+    with patch.object(text, "ARMS", ("gru",)):
+        made = go(2)
+    into = publish(record, tmp_path / "outputs", tmp_path / "out", seed=1)
+    (file,) = into.glob("checkpoints/twistor-text_gru-seed1/*/model.safetensors")
+    card = (into / "README.md").read_text()
+    bits = [row["bits_per_character"] for row in made["arms"]["gru"]]
+    assert f"| gru | 2 | {sum(bits) / 2:.3f} ± " in card and "text-generation" in card
+    (line,) = [line for line in card.splitlines() if line.startswith("mobius generate")]
+    with contextlib.chdir(into):
+        wrote = CliRunner().invoke(app, [*shlex.split(line)[1:], "--length", "5"], catch_exceptions=False)
+    assert wrote.stdout.startswith("In the beginning") and file.is_file()
+    content = json.loads(record.read_text())
+    content["arms"]["gru"][1]["history"][-1]["validation_bits"] += 1e-6
+    record.write_text(json.dumps(content))
+    with pytest.raises(RunError, match="weights of gru with the seed 1, of which the record speaks, are not below"):
+        publish(record, tmp_path / "outputs", tmp_path / "out", seed=1)
 
 
 def test_every_kind_of_model_is_built_again_from_its_file(tmp_path):
