@@ -76,7 +76,8 @@
   const again = () => fit(tables);
   addEventListener("resize", again);
   addEventListener("toggle", again, true); // what is folded has no width
-  addEventListener("load", again); // letters of another font are wider
+  addEventListener("typeset", again); // formulas, and letters of another font, are wider or narrower
+  addEventListener("load", () => (globalThis.requestIdleCallback ?? setTimeout)(again));
 }
 document.addEventListener("DOMContentLoaded", () => {
   const texts = document.createTreeWalker(document.querySelector("article") ?? document.body, NodeFilter.SHOW_TEXT);
