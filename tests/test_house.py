@@ -254,6 +254,19 @@ def test_a_chapter_is_read_in_25_minutes(chapter):
     assert 5 < _minutes(chapter) < 25, f"{_minutes(chapter):.1f} minutes"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".ipynb"], ids=lambda path: path.stem)
+def test_a_paragraph_is_no_wall(page):
+    """At most a hundred words, so that it has one thing to say; of a displayed equation none, of one in a line one."""
+    cells = json.loads(page.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    long = []
+    for paragraph in chain(*(re.split(r"\n\s*\n|\n(?=- |\d+\. )", text) for text in texts)):
+        plain = re.sub(r"\$\$?[^$]*\$\$?", "x", re.sub(r"\]\([^)]*\)", "]", paragraph))
+        if len(re.findall(r"\w+", plain)) > 100 and not paragraph.startswith(("|", "**References")):
+            long.append(paragraph[:80])
+    assert not long
+
+
 def test_the_glossary_and_the_chapters_agree():
     """Its words in order; each links to the page that introduces it, and that page to it; no page to another word."""
     _, *entries = (ROOT / "book" / "glossary.md").read_text("utf-8").split("\n## ")

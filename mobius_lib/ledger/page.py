@@ -190,7 +190,7 @@ def values(cells: Mapping[str, str]) -> str:
 def _row(v: Verdict, link: str = "") -> str:
     statement = f'<a href="{link}">{_text(v.claim.statement)}</a>' if link else _text(v.claim.statement)
     label = "awaits" if v.outcome == "awaits" else "measured"
-    why = f"<small>Undecided: {_text(why_text(v))}.</small>" if v.why else ""
+    why = f"<small>Undecided: {_text(why_text(v))}</small>" if v.why else ""
     return (
         f'<tr role="row"><td role="cell" class="ledger-word">{outcome_text(word(v))}'
         f"<small> · {_text(basis_text(v))}</small></td>"

@@ -77,7 +77,7 @@ def why_text(v: Verdict) -> str:
     """In a few words why it is undecided, the first reason of several; empty where it is decided."""
     first, *more = v.why.removeprefix("Nothing is decided: ").removesuffix(".").split("; ")
     first = first.removesuffix(", if they spread as these do")
-    return f"{first[:1].lower()}{first[1:]}{' …' if more else ''}"
+    return f"{first[:1].lower()}{first[1:]}{' …' if more else '.'}" if first else ""
 
 
 def legend(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """A result file in words and tables: what notebooks and the command print of it."""
 
 import statistics
+from collections.abc import Collection
 from typing import Any
 
 from mobius_lib.ledger.stats import Interval, interval
@@ -64,8 +65,8 @@ def step_ratio(cost: dict[str, Any]) -> tuple[str, float] | None:
     return next(((key.removeprefix("ratio_to_"), cost[key]) for key in cost if key.startswith("ratio_to_")), None)
 
 
-def table(result: dict[str, Any]) -> str:
-    """Arms against accuracy, parameters and cost of a training step, as a Markdown table.
+def table(result: dict[str, Any], marked: Collection[str] = ()) -> str:
+    """Arms against accuracy, parameters and cost of a training step, as a Markdown table; marked arms have a †.
 
     So narrow that it fits a phone: the last column, "× GELU" say, is the time of a step over that of the GELU twin, as
     the text around the table says, and the number of seeds stands in `setting`.
@@ -76,8 +77,9 @@ def table(result: dict[str, Any]) -> str:
     rows = [f"| arm | test accuracy | parameters | × {named} |", "|---|---|---|---|"]
     for arm, runs in result["arms"].items():
         cost = ratios[arm][1] if arm in ratios else None
+        mark = " †" if arm in marked else ""
         rows.append(
-            f"| {arm} | {mean_and_spread(accuracies(result, arm))} | {runs[0]['parameters']:,} "
+            f"| {arm}{mark} | {mean_and_spread(accuracies(result, arm))} | {runs[0]['parameters']:,} "
             f"| {'' if cost is None else f'{cost:.2f}'} |"
         )
     for arm, found in result.get("extra", {}).items():

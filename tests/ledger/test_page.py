@@ -109,7 +109,8 @@ def test_what_holds_is_folded_away_and_what_is_undecided_says_why(every: list[Ve
 def test_why_is_told_in_a_few_words(made_up: list[Verdict]) -> None:
     known = {
         "Nothing is decided: 3 of at least 5 seeds; and so on.": "3 of at least 5 seeds …",
-        "Some 15 seeds would decide it, if they spread as these do.": "some 15 seeds would decide it",
+        "Some 15 seeds would decide it, if they spread as these do.": "some 15 seeds would decide it.",
+        "": "",
     }
     assert {why: why_text(made_up[0].model_copy(update={"why": why})) for why in known} == known
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mobius_lib.runs.summary import difference_in_words, edge_of_search
+from mobius_lib.runs.summary import difference_in_words, edge_of_search, table
 
 
 def record(first: float, second: float, **best: float) -> dict:
@@ -32,3 +32,11 @@ def test_who_is_behind_at_the_edge_of_its_search_may_not_be() -> None:
     both = difference_in_words(record(0.8, 0.8, a=0.01, b=0.001), "a", "b")
     assert "a's best rate was the largest tried and b's best rate was the smallest tried" in both
     assert "undecided" not in difference_in_words(record(0.7, 0.8, a=0.003, b=0.01), "a", "b")
+
+
+def test_an_arm_can_be_marked() -> None:
+    found = record(0.8, 0.7) | {"cost": {}}
+    for row in (*found["arms"]["a"], *found["arms"]["b"]):
+        row["parameters"] = 10
+    assert [line.split("|")[1].strip() for line in table(found, ["b"]).splitlines()[2:]] == ["a", "b †"]
+    assert "†" not in table(found)
