@@ -38,7 +38,9 @@ document.querySelector("input").oninput = () => {{
 
 
 @pytest.fixture
-def site(tmp_path: Path, served: Callable[[Path], str]) -> str:
+def site(tmp_path: Path, served: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(bench_pages, "STEPS", 15)  # of a drag that takes a second: 30 frames are enough to tell
+    monkeypatch.setattr(bench_pages, "REST_MS", 700)  # longer than what these pages do by themselves
     (tmp_path / "page.html").write_text(PAGE, "utf-8")
     (tmp_path / "plain.html").write_text("<!doctype html><link rel='icon' href='data:,'><p>Text.</p>", "utf-8")
     (tmp_path / "noise.js").write_text(f"// {random.Random(0).randbytes(20_000).hex()}", "utf-8")

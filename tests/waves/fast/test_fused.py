@@ -1,6 +1,7 @@
 """Every backend of the lens against the printed form: values and all gradients.
 
-The file runs once as it stands, and once more with Triton's interpreter in place of a GPU (test_fused_triton.py).
+The file runs once as it stands, and what names a backend once more with Triton's interpreter in place of a GPU
+(test_triton.py).
 """
 
 import contextlib
@@ -107,7 +108,6 @@ def test_a_changed_parameter_would_be_noticed(backend):
 
 @pytest.mark.slow
 @pytest.mark.compiler
-@pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch says of its own compiler
 @pytest.mark.parametrize("backend", ["compiled"])
 def test_torch_compile_of_the_two_passes(backend):
@@ -349,7 +349,6 @@ def test_channels_last_from_end_to_end(backend):
 
 @pytest.mark.slow
 @pytest.mark.compiler
-@pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what torch says of its own compiler
 def test_torch_compile_of_a_whole_model():
     torch.manual_seed(0)
@@ -403,7 +402,6 @@ def test_a_backend_that_fails_is_left_with_one_warning(monkeypatch, way):
         assert not backends.available("native")
 
 
-@pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
 @pytest.mark.parametrize("backend", [NATIVE])
 def test_threads_share_the_rows_and_change_only_roundings(backend, threads):
     lens, printed = lens_and_twin(7, torch.float32, 1)
@@ -462,7 +460,6 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
 
 
 @pytest.mark.compiler
-@pytest.mark.skipif(ASKED is not None, reason="of the ordinary run")
 def test_the_default_is_the_kernel(monkeypatch):
     monkeypatch.delenv("MOBIUS_BACKEND", raising=False)
     calls = []

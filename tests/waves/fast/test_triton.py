@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter, on CPU tensors: the tests of test_fused.py once more.
+"""The Triton kernels in Triton's interpreter, on CPU tensors: the tests of test_fused.py that name a backend.
 
 A process of its own, because the interpreter is chosen when the kernels are imported.
 """
@@ -16,7 +16,7 @@ pytest.importorskip("triton", reason="triton cannot be imported here")
 @pytest.mark.slow
 def test_in_the_interpreter():
     environment = os.environ | {"TRITON_INTERPRET": "1", "MOBIUS_TEST_BACKEND": "triton"}
-    command = [sys.executable, "-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "-v", "-x", "-k", "triton", "-p", "no:cacheprovider", "-p", "no:xdist"]
     # the interpreter is numpy, which remarks on what a GPU does in silence: 2 * 3e38 and inf - inf
     command += [f"-Wignore:{what}:RuntimeWarning" for what in ("overflow", "invalid value", "divide by zero")]
     file = Path(__file__).with_name("test_fused.py")
