@@ -17,7 +17,7 @@ import pytest
 from mobius_lib.twistor.fast import memory, nested, scan, step, turn
 from mobius_lib.waves.fast import native as lens
 from tests.book.small import notebook_of, write
-from tools import glossary, packs, vendor_assets
+from tools import glossary, packs
 from tools.build_book import Book, build_kernels
 from tools.house import ROOT, BuildError, notebooks, pages
 from tools.one_at_a_time import one_at_a_time
@@ -146,61 +146,6 @@ def test_a_lock_ends_with_its_holder(tmp_path: Path, capsys: pytest.CaptureFixtu
     with one_at_a_time(lock, "busy") as waited:
         assert not waited
     assert capsys.readouterr().out == ""
-
-
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Stands in for npm; gives the folders into which was fetched."""
-    folders: list[Path] = []
-
-    def fetch(folder: Path) -> Path:
-        folders.append(folder)
-        files = [f"es5/{part}" + ("" if "." in part else "/a.js") for part in vendor_assets.MATHJAX_PARTS]
-        write(folder / "package", {name: f"what is in {name}" for name in files})
-        return folder / "package"
-
-    monkeypatch.setattr(vendor_assets, "_fetch", fetch)
-    return folders
-
-
-class TestVendoredScripts:
-    def test_they_are_fetched_once(self, tmp_path: Path, fetched: list[Path]):
-        target = vendor_assets.vendor(tmp_path)
-        assert target == vendor_assets.vendor(tmp_path) and len(fetched) == 1
-        assert (target / "mathjax/tex-mml-chtml.js").is_file() and (target / "mathjax/ui/a.js").is_file()
-        (target / ".DS_Store").touch()  # what a file manager leaves is no reason
-        vendor_assets.vendor(tmp_path)
-        assert len(fetched) == 1
-        assert {path.name for path in target.parent.iterdir()} == {"vendor", "vendor.json"}
-
-    @pytest.mark.parametrize("name", ["mathjax/tex-mml-chtml.js", "mathjax/output/chtml/fonts/a.js"])
-    @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("cut sh", "utf-8")])
-    def test_what_is_missing_or_damaged_is_fetched_anew(self, tmp_path: Path, fetched: list[Path], name: str, damage):
-        target = vendor_assets.vendor(tmp_path)
-        whole = (target / name).read_bytes()
-        damage(target / name)
-        vendor_assets.vendor(tmp_path)
-        assert len(fetched) == 2 and (target / name).read_bytes() == whole
-
-    def test_a_folder_of_which_nobody_wrote_down_the_content(self, tmp_path: Path, fetched: list[Path]):
-        target = vendor_assets.vendor(tmp_path)
-        target.with_suffix(".json").write_text("{", "utf-8")
-        vendor_assets.vendor(tmp_path)
-        assert len(fetched) == 2
-
-    def test_filling_that_was_killed(self, tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch):
-        """It fills a folder beside the target, on the same file system, and the next build clears it away."""
-        with monkeypatch.context() as patch:
-            patch.setattr(vendor_assets, "listing", lambda folder: os._exit(137))
-            killed = os.fork()
-            if not killed:
-                vendor_assets.vendor(tmp_path)
-            assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == 137
-        built = tmp_path / "_build"
-        (left,) = built.iterdir()
-        assert left.name.startswith("vendor-") and (left / "static/mathjax/tex-mml-chtml.js").is_file()
-        vendor_assets.vendor(tmp_path)
-        assert {path.name for path in built.iterdir()} == {"vendor", "vendor.json"}
 
 
 @pytest.mark.slow
