@@ -250,56 +250,34 @@ def test_an_editor_s_byte_order_mark_is_no_part_of_a_name(tiny):
     assert tiny_imagenet(tiny, "val").files == expected.files and tiny_imagenet(tiny, "train").classes == sorted(WNIDS)
 
 
-def damage(root: Path, how: str) -> None:
-    images, annotations = root / "val" / "images", root / "val" / "val_annotations.txt"
-    match how:
-        case "no train":
-            shutil.rmtree(root / "train")
-        case "no class folders":
-            shutil.rmtree(root / "train")
-            (root / "train").mkdir()
-        case "class without images":
-            shutil.rmtree(root / "train" / WNIDS[2] / "images")
-        case "class not unpacked":
-            shutil.rmtree(root / "train" / WNIDS[0])
-        case "empty wnids":
-            (root / "wnids.txt").write_text("\n")
-        case "binary wnids":
-            (root / "wnids.txt").write_bytes(b"\xff\xfe\x00")
-        case "missing val image":
-            (images / "val_4.JPEG").unlink()
-        case "unknown class":
-            annotations.write_text(annotations.read_text() + "val_0.JPEG\tn99999999\t0\t0\t1\t1\n")
-        case "short line":
-            annotations.write_text("val_0.JPEG\n")
-        case "no annotations":
-            annotations.unlink()
-        case "empty annotations":
-            annotations.write_text("")
-        case "no val images":
-            shutil.rmtree(images)
+IMAGES, ANNOTATIONS, OTHER = "val/images", "val/val_annotations.txt", "val_0.JPEG\tn99999999\t0\t0\t1\t1\n"
+NO_CLASSES = "has no class folders below train/"
 
 
 @pytest.mark.parametrize(
-    ("how", "split", "words"),
+    ("damage", "split", "words"),
     [
-        ("no train", "train", r"has no class folders below train/: expected train/<class>/ with images"),
-        ("no class folders", "train", r"has no class folders below train/"),
-        ("no train", "val", r"has no class folders below train/"),
-        ("class without images", "train", rf"There are no images in .*{WNIDS[2]}; put some there or take"),
-        ("class not unpacked", "train", rf"names the class {WNIDS[0]}, but there is no folder train/{WNIDS[0]}"),
-        ("empty wnids", "train", r"wnids\.txt names no class"),
-        ("binary wnids", "train", r"wnids\.txt cannot be read as text"),
-        ("missing val image", "val", r"names val_4\.JPEG, but there is no such image in .*images"),
-        ("unknown class", "val", r"gives val_0\.JPEG the class n99999999, which is not among the classes"),
-        ("short line", "val", r"gives val_0\.JPEG the class \(none\)"),
-        ("no annotations", "val", r"val_annotations\.txt is missing: get Tiny ImageNet with"),
-        ("empty annotations", "val", r"val_annotations\.txt names no image of a class: get"),
-        ("no val images", "val", r"There are no images in .*images"),
+        (lambda r: shutil.rmtree(r / "train"), "train", NO_CLASSES + ": expected train/<class>/ with images"),
+        (lambda r: (shutil.rmtree(r / "train"), (r / "train").mkdir()), "train", NO_CLASSES),
+        (lambda r: shutil.rmtree(r / "train"), "val", NO_CLASSES),
+        (lambda r: shutil.rmtree(r / "train" / WNIDS[2] / "images"), "train",
+         rf"There are no images in .*{WNIDS[2]}; put some there or take"),
+        (lambda r: shutil.rmtree(r / "train" / WNIDS[0]), "train",
+         rf"names the class {WNIDS[0]}, but there is no folder train/{WNIDS[0]}"),
+        (lambda r: (r / "wnids.txt").write_text("\n"), "train", r"wnids\.txt names no class"),
+        (lambda r: (r / "wnids.txt").write_bytes(b"\xff\xfe\x00"), "train", r"wnids\.txt cannot be read as text"),
+        (lambda r: (r / IMAGES / "val_4.JPEG").unlink(), "val",
+         r"names val_4\.JPEG, but there is no such image in .*images"),
+        (lambda r: (r / ANNOTATIONS).write_text((r / ANNOTATIONS).read_text() + OTHER), "val",
+         r"gives val_0\.JPEG the class n99999999, which is not among the classes"),
+        (lambda r: (r / ANNOTATIONS).write_text("val_0.JPEG\n"), "val", r"gives val_0\.JPEG the class \(none\)"),
+        (lambda r: (r / ANNOTATIONS).unlink(), "val", r"val_annotations\.txt is missing: get Tiny ImageNet with"),
+        (lambda r: (r / ANNOTATIONS).write_text(""), "val", r"val_annotations\.txt names no image of a class: get"),
+        (lambda r: shutil.rmtree(r / IMAGES), "val", r"There are no images in .*images"),
     ],
-)
-def test_wrong_layouts(tiny, how, split, words):
-    damage(tiny, how)
+)  # fmt: skip
+def test_wrong_layouts(tiny, damage, split, words):
+    damage(tiny)
     with pytest.raises(DataError, match=words) as raised:
         image_folder(tiny, split)
     assert "\n" not in str(raised.value)
