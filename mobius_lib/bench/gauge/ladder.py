@@ -21,22 +21,22 @@ from mobius_lib.gauge import RUNGS, WINDOWS, log_cooccurrence
 TERMS = 8
 """N, as in the note."""
 LEVELS = ("L1", "L2", "L3", "L4", "L5")
-COUNTED = 1_000_000
+COUNTED, QUICK_COUNTED = 1_000_000, 50_000
 """Tokens; the text is read again from its beginning until there are so many."""
 
 
-def measure(vocabulary: int | None, levels: tuple[str, ...] = LEVELS) -> dict[str, Any]:
+def measure(vocabulary: int | None, counted: int = COUNTED) -> dict[str, Any]:
     """Count the King James Bible at every window, then fit every rung to the co-occurrences at the narrowest.
 
     Args:
         vocabulary: the most frequent words; None takes all.
-        levels: which rungs.
+        counted: tokens.
     Returns:
         `vocabulary`, `tokens`, `counting_seconds` by window, `fit_seconds` by rung, and `peak_bytes` of this process
         (resident; None where the system does not tell).
     """
     tokens, names = words(king_james(), vocabulary)
-    many = tokens.repeat(-(-COUNTED // len(tokens)))[:COUNTED]
+    many = tokens.repeat(-(-counted // len(tokens)))[:counted]
     counting, fitting = {}, {}
     with torch.no_grad():
         for window in WINDOWS:
@@ -44,7 +44,7 @@ def measure(vocabulary: int | None, levels: tuple[str, ...] = LEVELS) -> dict[st
             log_cooccurrence(many, len(names), window)
             counting[str(window)] = time.perf_counter() - before
         d = log_cooccurrence(tokens, len(names), WINDOWS[0])
-        for level in levels:
+        for level in LEVELS:
             before = time.perf_counter()
             RUNGS[level].from_dense(d, TERMS)
             fitting[level] = time.perf_counter() - before
@@ -57,13 +57,13 @@ def measure(vocabulary: int | None, levels: tuple[str, ...] = LEVELS) -> dict[st
     }
 
 
-def measure_apart(vocabulary: int | None) -> dict[str, Any]:
+def measure_apart(vocabulary: int | None, counted: int = COUNTED) -> dict[str, Any]:
     """`measure` in a process of its own, with as many threads as this one.
 
     Raises:
         BenchError: when that process fails, with the last line of what it said.
     """
-    words_ = [sys.executable, "-m", __name__, str(vocabulary or "all"), str(torch.get_num_threads())]
+    words_ = [sys.executable, "-m", __name__, str(vocabulary or "all"), str(counted), str(torch.get_num_threads())]
     done = subprocess.run(words_, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
@@ -84,5 +84,7 @@ def _peak_bytes() -> int | None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[2]) if len(sys.argv) > 2 else torch.get_num_threads())
-    print(json.dumps(measure(None if sys.argv[1] == "all" else int(sys.argv[1]))))
+    words_in, *numbers = sys.argv[1:]
+    if len(numbers) > 1:
+        torch.set_num_threads(int(numbers[1]))
+    print(json.dumps(measure(None if words_in == "all" else int(words_in), *map(int, numbers[:1]))))

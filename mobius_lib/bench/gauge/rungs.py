@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.bench.base import Aim, Asked, bench_chapter, machine_of, print_chapter
-from mobius_lib.bench.gauge.ladder import LEVELS, TERMS, measure_apart
+from mobius_lib.bench.gauge.ladder import COUNTED, LEVELS, QUICK_COUNTED, TERMS, measure_apart
 from mobius_lib.bench.measure import paired_seconds, peak_bytes, ratio, summary
 from mobius_lib.gauge import RUNGS, CosmicLinear, MetaMobiusLinear, Rung, TriLevelHarmonicLinear
 
@@ -114,7 +114,7 @@ def measured(asked: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
     ladders = []
     for vocabulary in QUICK_VOCABULARIES if quick else VOCABULARIES:
         asked.say(f"the ladder on {vocabulary or 'all'} words")
-        ladders.append(measure_apart(vocabulary))
+        ladders.append(measure_apart(vocabulary, QUICK_COUNTED if quick else COUNTED))
     return {"size": size, "terms": TERMS, "batch": batch, "rounds": rounds}, {"forms": forms, "ladders": ladders}
 
 
