@@ -1,6 +1,6 @@
 """The built pages in a real browser: they ask nobody else, complain of nothing, and their widgets move."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,8 @@ def _open(context: Any, address: str, name: str = "") -> Visit:
 def visit(browser: Any) -> Iterator[Any]:
     contexts = []
 
-    def open_page(address: str, viewport: dict[str, int] = DESK, scheme: str = "light") -> Visit:
-        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
+    def open_page(address: str, viewport: dict[str, int] = DESK) -> Visit:
+        contexts.append(browser.new_context(viewport=viewport))
         return _open(contexts[-1], address)
 
     yield open_page
@@ -85,12 +85,22 @@ def visit(browser: Any) -> Iterator[Any]:
         context.close()
 
 
-@pytest.fixture(scope="module", params=PAGES)
-def read(request: pytest.FixtureRequest, browser: Any, site: str) -> Iterator[Visit]:
-    """Each page in turn, opened once for all tests that only look at it."""
-    context = browser.new_context(viewport=DESK)
-    yield _open(context, _address(site, request.param), request.param)
-    context.close()
+def _once(params: Iterable[Any], viewport: dict[str, int]) -> Any:
+    """A fixture: each page in turn, opened once for all tests of it, which find it as the one before has left it."""
+
+    @pytest.fixture(scope="module", params=params, ids=str)
+    def opened(request: pytest.FixtureRequest, browser: Any, site: str, book: Book) -> Iterator[Visit]:
+        name, _, way = request.param.partition(" ")
+        context = browser.new_context(viewport=viewport)
+        yield _open(context, _address(book.html.as_uri() if way else site, name), name)
+        context.close()
+
+    return opened
+
+
+read = _once(PAGES, DESK)
+phone = _once(PAGES, PHONE)
+chapter = _once([name + way for name in CHAPTERS for way in ("", " from a file")], DESK)
 
 
 def _address(site: str, name: str) -> str:
@@ -220,41 +230,56 @@ def test_a_dragged_slider_changes_the_picture(name: str, viewport: dict[str, int
     assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_the_widget_works_from_a_file(name: str, site: str, book: Book, visit: Any):
-    """`make book` prints an address that opens the page from disk, without a server."""
-    seen = visit((book.html / "book" / f"{name}.html").as_uri())
-    assert seen.page.locator(".cell_output .widget-subarea canvas").count() >= 1
-    assert seen.canvas()
-    first = visit((book.html / "index.html").as_uri())
-    first.page.wait_for_url("**/book/intro.html")
+def test_a_widget_is_drawn(chapter: Visit):
+    """Also where the page is opened from disk, without a server, as the address that `make book` prints does."""
+    assert chapter.page.locator(".cell_output .widget-subarea canvas").count() >= 1
+    assert chapter.canvas()
 
 
-@pytest.mark.parametrize("way", ["served", "file"])
-@pytest.mark.parametrize(
-    ("name", "pack", "says"),
-    [
-        ("1_waves", "waves-network", "It sees"),
-        ("2_cantor", "simplex-network", "It says"),
-        ("3_simplex", "simplex-network", "It says"),
-        ("4_gauge", "squeezed-network", "It sees"),
-        ("5_twistor", "twistor-readers", "Expected next"),
-    ],
-)
-def test_a_trained_network_runs_in_its_page(
-    name: str, pack: str, says: str, way: str, site: str, book: Book, visit: Any
-):
+def test_the_book_opens_from_a_file(book: Book, visit: Any):
+    visit((book.html / "index.html").as_uri()).page.wait_for_url("**/book/intro.html")
+
+
+def test_a_word_of_the_glossary_shows_its_entry(chapter: Visit):
+    """To the pointer and to the keyboard; Escape closes it."""
+    page = chapter.page
+    link = page.locator("article a[href*='glossary.html#']").first
+    box = page.locator("#glossary-entry")
+    link.hover()
+    box.wait_for(state="visible")
+    assert len(box.inner_text()) > 40 and link.get_attribute("aria-describedby") == "glossary-entry"
+    page.keyboard.press("Escape")
+    box.wait_for(state="hidden")
+    page.mouse.move(0, 0)
+    page.keyboard.press("Tab")  # from now on the focus is that of a keyboard
+    link.focus()
+    box.wait_for(state="visible")
+    page.keyboard.press("Escape")
+    box.wait_for(state="hidden")
+    assert not [text for text in chapter.complaints if KNOWN_MESSAGE not in text]
+
+
+PACKS = {
+    "1_waves": ("waves-network", "It sees"),
+    "2_cantor": ("simplex-network", "It says"),
+    "3_simplex": ("simplex-network", "It says"),
+    "4_gauge": ("squeezed-network", "It sees"),
+    "5_twistor": ("twistor-readers", "Expected next"),
+}
+"""The network of each chapter, and what its widget says."""
+
+
+def test_a_trained_network_runs_in_its_page(chapter: Visit):
     """Only once its reader asks for it, and without asking anybody else."""
-    seen = visit(_address(site, name) if way == "served" else (book.html / "book" / f"{name}.html").as_uri())
-    assert not [url for url in seen.requests if pack in url] and not seen.page.workers
-    seen.page.click("button:has-text('Load the trained network')")
-    seen.page.wait_for_selector("progress.done", timeout=120_000)  # seconds, on a quiet machine
-    fetched = [url for url in seen.requests if pack in url]
-    assert fetched == [f"{site if way == 'served' else book.html.as_uri()}/_static/{pack}.js"]
-    root = site if way == "served" else book.html.as_uri()
-    assert not [url for url in seen.requests if not url.startswith((root, "data:", "blob:"))]
-    assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
-    assert says in seen.page.inner_text("article")
+    pack, says = PACKS[chapter.name]
+    root = chapter.page.url.removesuffix(f"/book/{chapter.name}.html")
+    assert not [url for url in chapter.requests if pack in url] and not chapter.page.workers
+    chapter.page.click("button:has-text('Load the trained network')")
+    chapter.page.wait_for_selector("progress.done", timeout=120_000)  # seconds, on a quiet machine
+    assert [url for url in chapter.requests if pack in url] == [f"{root}/_static/{pack}.js"]
+    assert not [url for url in chapter.requests if not url.startswith((root, "data:", "blob:"))]
+    assert not [text for text in chapter.complaints if KNOWN_MESSAGE not in text]
+    assert says in chapter.page.inner_text("article")
 
 
 def test_every_figure_has_a_caption(read: Visit):
@@ -322,38 +347,19 @@ HANGING = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_phone_shows_figures_and_tables_that_can_be_read(name: str, site: str, visit: Any):
-    """Letters of 11 pixels, also where the screen lies on its side; tables of sentences as wide as the screen, or as
-    cards, and tables of numbers beside their first column."""
-    page = visit(_address(site, name), PHONE).page
-    assert page.evaluate("bench.shift") < AIMS["layout_shift"][1]
-    letters = page.evaluate(DRAWN)
-    assert name not in CHAPTERS or letters
-    assert min(letters, default=11) >= 11
-    assert not page.evaluate(WIDE), "a table scrolls"
-    assert not page.evaluate(LOST), "scrolled, its numbers have lost the names of their rows"
-    for cell in page.locator("table.cards td[data-name]").all()[:50]:
-        assert cell.evaluate("cell => getComputedStyle(cell, '::before').content.length > 2")
-    page.set_viewport_size(DESK)
-    page.wait_for_timeout(200)
-    assert page.locator("table.cards, table.numbers").count() == 0, "a table that has the room is a table again"
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_code_that_wraps_keeps_its_indentation(name: str, site: str, visit: Any):
-    wrapped = visit(_address(site, name), PHONE).page.evaluate(HANGING)
-    assert len(wrapped) > 20 and not [line for line, hangs in wrapped if not hangs]
+def test_a_page_holds_still_on_a_phone(phone: Visit):
+    assert phone.page.evaluate("bench.shift") < AIMS["layout_shift"][1]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_a_phone_needs_no_sideways_scrolling(name: str, scheme: str, site: str, visit: Any):
-    seen = visit(_address(site, name), PHONE, scheme)
-    width, inner = seen.page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
-    assert width <= inner, f"{name} is {width} px wide on a screen of {inner}"
+def test_a_phone_needs_no_sideways_scrolling(phone: Visit, scheme: str):
+    page = phone.page
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_timeout(200)  # widgets draw in other colours
+    width, inner = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+    assert width <= inner, f"{phone.name} is {width} px wide on a screen of {inner}"
     # Not merely cut off: what is wider than the screen must lie in something that scrolls.
-    cut = seen.page.evaluate(
+    cut = page.evaluate(
         """() => [...document.querySelectorAll(
             'article :is(p, li, h1, h2, img, table, pre, mjx-container[display=true], .widget-subarea)'
         )].filter(e => {
@@ -365,14 +371,36 @@ def test_a_phone_needs_no_sideways_scrolling(name: str, scheme: str, site: str, 
         }).map(e => e.outerHTML.slice(0, 120))"""
     )
     assert not cut
-    assert not seen.page.evaluate(CUT_CODE)
-    unseen = seen.page.evaluate(
+    assert not page.evaluate(CUT_CODE)
+    unseen = page.evaluate(
         """() => [...document.querySelectorAll(
             'article :is(mjx-container[display=true], .pst-scrollable-table-container)'
         )].filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).backgroundImage === 'none')
         .map(e => e.outerHTML.slice(0, 120))"""
     )
     assert not unseen, "nothing shows that it scrolls"
+
+
+def test_code_that_wraps_keeps_its_indentation(phone: Visit):
+    wrapped = phone.page.evaluate(HANGING)
+    assert phone.name not in CHAPTERS or len(wrapped) > 20
+    assert not [line for line, hangs in wrapped if not hangs]
+
+
+def test_a_phone_shows_figures_and_tables_that_can_be_read(phone: Visit):
+    """Letters of 11 pixels, also where the screen lies on its side; tables of sentences as wide as the screen, or as
+    cards, and tables of numbers beside their first column."""
+    page = phone.page
+    letters = page.evaluate(DRAWN)
+    assert phone.name not in CHAPTERS or letters
+    assert min(letters, default=11) >= 11
+    assert not page.evaluate(WIDE), "a table scrolls"
+    assert not page.evaluate(LOST), "scrolled, its numbers have lost the names of their rows"
+    for cell in page.locator("table.cards td[data-name]").all()[:50]:
+        assert cell.evaluate("cell => getComputedStyle(cell, '::before').content.length > 2")
+    page.set_viewport_size(DESK)  # in the last test of a phone
+    page.wait_for_timeout(200)
+    assert page.locator("table.cards, table.numbers").count() == 0, "a table that has the room is a table again"
 
 
 def test_links_and_pictures(read: Visit, site: str, book: Book):
@@ -394,25 +422,6 @@ def test_links_and_pictures(read: Visit, site: str, book: Book):
     for source, alternative, width in pictures:
         assert width > 0, f"{source} does not load"
         assert alternative.strip() and not Path(alternative).suffix, f"{source} has no description: {alternative!r}"
-
-
-@pytest.mark.parametrize("way", ["served", "file"])
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_a_word_of_the_glossary_shows_its_entry(name: str, way: str, site: str, book: Book, visit: Any):
-    """To the pointer and to the keyboard; Escape closes it."""
-    seen = visit(_address(site, name) if way == "served" else (book.html / "book" / f"{name}.html").as_uri())
-    link = seen.page.locator("article a[href*='glossary.html#']").first
-    box = seen.page.locator("#glossary-entry")
-    link.hover()
-    box.wait_for(state="visible")
-    assert len(box.inner_text()) > 40 and link.get_attribute("aria-describedby") == "glossary-entry"
-    seen.page.keyboard.press("Escape")
-    box.wait_for(state="hidden")
-    seen.page.mouse.move(0, 0)
-    seen.page.keyboard.press("Tab")  # from now on the focus is that of a keyboard
-    link.focus()
-    box.wait_for(state="visible")
-    assert not [text for text in seen.complaints if KNOWN_MESSAGE not in text]
 
 
 def test_the_search_finds_a_word(site: str, visit: Any):
