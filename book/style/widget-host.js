@@ -100,6 +100,7 @@
     }, { rootMargin: "100% 0px" });
     const areas = places.map(({ area }) => area);
     for (const area of areas) near.observe(area);
+    if (!areas.length) done(); // of a page that shows none of its widgets
   });
   if (location.search) upTo(places.length); // an address may bring values for any of them
   addEventListener("load", () => globalThis.widgetsDrawn.then(() => idle(rest)));

@@ -156,6 +156,13 @@ def test_what_is_folded_is_drawn_when_it_is_opened(shown: Any):
     assert page.evaluate("told") == ["initialize folded", "render folded"]
 
 
+@pytest.mark.parametrize("below", [False, True])
+def test_the_mathematics_waits_for_what_is_seen_alone(shown: Any, below: bool):
+    """Not for a widget that is far below, or for none."""
+    page = shown(BUSY, *([FAR, Probe()] if below else []))
+    assert page.evaluate("widgetsDrawn.then(() => told)") == []
+
+
 def test_an_address_with_values_draws_all(shown: Any):
     page = shown(BUSY, CantorExplorer(), FAR, CantorExplorer(), query="?cantor-2.alpha=0.75")
     area = _drawn(page, 2)
