@@ -22,6 +22,9 @@ the Transformer's window moves on by half of its length (`TransformerModel`). Dr
 
 At short scale a network reads a quarter of the training books, once: what counts there is who learns fast, and the
 n-grams, which count all of it, are far ahead.
+
+The work folder keeps of each trained arm and seed the checkpoints from which a stopped training goes on, curves, and
+`model.safetensors`, from which `mobius generate FOLDER "In the beginning"` writes; so do the other runs on text.
 """
 
 import math
