@@ -13,7 +13,10 @@ async ([name, names, patience]) => {
     each.scrollIntoView();
     await new Promise((next) => requestAnimationFrame(() => setTimeout(next, 50)));
   }
-  while (window.MathJax && !MathJax.startup?.promise) await new Promise((next) => setTimeout(next, 50)); // on its way
+  for (const begun = performance.now(); window.MathJax && !MathJax.startup?.promise; ) { // it comes after the widgets
+    if (performance.now() - begun > patience) throw new Error(`the mathematics of ${name} is not typeset`);
+    await new Promise((next) => setTimeout(next, 50));
+  }
   await window.MathJax?.startup.promise;
   await new Promise((next) => setTimeout(next, 500));
 
