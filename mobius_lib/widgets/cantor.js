@@ -100,11 +100,14 @@ export function zoomWindow(zoom) {
 // Over all of [0, 1], with both sides of every jump: arc length, range, and the distance to each of the exact functions
 // with a middle step of `exacts`, by the library's `error_points`.
 export function figures(s, exacts = [0.5]) {
-  const m = Math.max(7, s.levels + 1), depth = Math.max(6, s.levels), f = staircase(s), at = nearPoints(depth);
-  const mid = onGrid(s, m), after = onGrid(s, depth, 0), before = onGrid(s, depth, 1), near = at.map(f);
-  const n = mid.length, inside = n / after.length, all = [mid, after, before, near];
+  const m = Math.max(7, s.levels + 1), depth = Math.max(6, s.levels), f = staircase(s), at = near[depth] ??= nearPoints(depth);
+  const mid = onGrid(s, m), after = onGrid(s, depth, 0), before = onGrid(s, depth, 1);
+  const n = mid.length, inside = n / after.length, all = [mid, after, before, at.map(f)];
   let length = 0, low = Infinity, high = -Infinity;
-  for (const c of all) for (let i = 0; i < c.length; i++) [low, high] = [Math.min(low, c[i]), Math.max(high, c[i])];
+  for (const c of all) for (let i = 0; i < c.length; i++) {
+    low = Math.min(low, c[i]);
+    high = Math.max(high, c[i]);
+  }
   for (let i = 0; i < after.length; i++) { // across a jump the line goes straight up or down
     let last = after[i], dx = 0.5 / n;
     if (i) length += Math.abs(last - before[i - 1]);
@@ -118,8 +121,9 @@ export function figures(s, exacts = [0.5]) {
     const goals = goalsOf(alpha, m, depth, at);
     let sum = 0, worst = 0, where = 0;
     all.forEach((c, k) => {
+      const goal = goals[k];
       for (let i = 0; i < c.length; i++) {
-        const error = Math.abs(c[i] - goals[k][i]);
+        const error = Math.abs(c[i] - goal[i]);
         if (!k) sum += error;
         if (error > worst) [worst, where] = [error, k < 3 ? (i + [0.5, 0, 1][k]) / c.length : at[i]];
       }
@@ -129,6 +133,7 @@ export function figures(s, exacts = [0.5]) {
   return { length, low, high, distances };
 }
 
+const near = {}; // by depth
 let kept = {}; // Cantor's own values, of one depth and few alphas
 function goalsOf(alpha, m, depth, at) {
   const key = `${alpha} ${m} ${depth}`;
@@ -142,8 +147,10 @@ function goalsOf(alpha, m, depth, at) {
 
 // ---- drawing
 
-// Where a window is drawn: on both sides of the boundaries of five levels, and at three points between
-const PLACES = Array.from({ length: 243 }, (_, i) => [1e-6, 1 / 4, 1 / 2, 3 / 4, 1 - 1e-6].map((p) => (i + p) / 243)).flat();
+// Where a window is drawn: on both sides of the boundaries of some levels, and at three points between
+const places = (levels) => Array.from({ length: 3 ** levels }, (_, i) =>
+  [1e-6, 1 / 4, 1 / 2, 3 / 4, 1 - 1e-6].map((p) => (i + p) / 3 ** levels)).flat();
+const PLACES = places(5), FEWER = places(4); // of a slider on its way
 
 const DIGITS = 12, DEEPEST = 9, GLIDE = 350; // digits shown, digits of a zoom, ms
 const NAMES = { published: "One level", multilevel: "Many levels", halting: "Halting", convergent: "Convergent" };
@@ -163,31 +170,30 @@ function readable(state, trait) {
   return trait === "tau" ? String(+v.toPrecision(3)) : num(v, trait === "x" ? 6 : 3);
 }
 
-function build({ model, on, later, write, button, slider }) {
+function build({ model, on, later, write, button, slider, wide, setting }) {
   // -- elements
   const zoomTo = (zoom) => { // the marker keeps its place in the window
     const [x, w] = zoomWindow(model.get("zoom")), [x1, w1] = zoomWindow(zoom);
     write({ zoom, x: x1 + clamp((model.get("x") - x) / w, 0, 1) * w1 });
   };
-  const row = (kind, ariaLabel, list) => el("div.mw-" + kind, { role: "group", ariaLabel }, ...list);
-  const presets = (model.get("presets") || []).map(({ name, note, state }) =>
-    ({ b: button(() => write(state), name, el("small", {}, note)), state }));
+  const presets = model.get("presets").map(setting);
   const forms = Object.keys(FORMS).map((form) =>
     ({ b: button(() => write({ form }), NAMES[form], el("small", {}, SOURCES[form])), form }));
   const thirds = ["Left", "Middle", "Right"].map((name, d) =>
     button(() => zoomTo(model.get("zoom") + d), name, el("small", {}, "digit " + d)));
   const back = button(() => zoomTo(model.get("zoom").slice(0, -1)), "Back"), where = el("span");
   const canvas = el("canvas"), soft = el("canvas", { ariaHidden: "true" });
-  const readout = el("p.mw-read"), kind = el("strong"), rest = el("span");
+  const said = [el("span"), el("b"), el("span")], readout = el("p.mw-read", {}, ...said);
+  const kind = el("strong"), rest = el("span");
   const marker = slider(["x", null, "x", "marker", 0, 1]), thumb = marker.children[1];
   const nodes = [
-    row("row", "Presets", presets.map((p) => p.b)),
+    group("row", "Presets", presets),
     el("div.mw-grid", {},
       el("div.mw-plot", {},
-        el("div.mw-window", {}, where, back), canvas, row("thirds", "Zoom into a third", thirds)),
+        el("div.mw-window", {}, where, back), canvas, group("thirds", "Zoom into a third", thirds)),
       el("div.mw-below", {}, soft, readout),
       el("div", {},
-        el("p.mw-say", {}, kind, rest), row("row", "Form", forms.map((f) => f.b)), ...MAIN.map(slider), marker)),
+        el("p.mw-say", {}, kind, rest), group("row", "Form", forms), ...MAIN.map(slider), marker)),
     el("p.mw-note", {}, "Thin line: Cantor's function. Thick line: the staircase. Bars: the soft digits of the " +
       "marked x, one bar per level. The numbers in the " +
       "box are over all of [0, 1], whatever the window shows."),
@@ -195,12 +201,12 @@ function build({ model, on, later, write, button, slider }) {
 
   // -- picture
   let view = null, from = null, since = 0, goal = "", drag = false, box = null; // the window, and the pointer
-  const exactOf = keeper(), figuresOf = keeper();
+  const exactOf = keeper(), figuresOf = keeper(), thumbOf = keeper(), softOf = keeper();
   let made = null;
 
   function glide(zoom, now) { // the window, on its way to where it should be
     const to = zoomWindow(zoom);
-    if (!view || matchMedia("(prefers-reduced-motion: reduce)").matches) [goal, view, from] = [zoom, to, null];
+    if (!view || (goal !== zoom && matchMedia("(prefers-reduced-motion: reduce)").matches)) [goal, view, from] = [zoom, to, null];
     if (goal !== zoom) [goal, from, since] = [zoom, view, now];
     if (from) {
       const p = clamp((now - since) / GLIDE, 0, 1), e = p * p * (3 - 2 * p);
@@ -212,41 +218,42 @@ function build({ model, on, later, write, button, slider }) {
   }
 
   function paint(s, now, quick) {
-    const [x0, w] = zoomWindow(s.zoom), key = JSON.stringify([s.alpha, s.tau, s.levels, s.form]);
-    for (const { b, state } of presets) press(b, Object.keys(state).every((k) => s[k] === state[k]));
-    for (const { b, form } of forms) press(b, form === s.form);
-    for (const b of thirds) b.disabled = s.zoom.length >= DEEPEST;
-    back.disabled = !s.zoom;
-    Object.assign(thumb, { min: x0, max: x0 + w, step: w / 540 });
-    thumb.value = s.x;
+    const key = JSON.stringify([s.alpha, s.tau, s.levels, s.form]), W = wide(canvas);
     const times = s.zoom.length, how = `x \u00d7\u202f${3 ** times}, c \u00d7\u202f${2 ** times}`;
     const shown = times ? `x = 0.${s.zoom}\u2026 in base 3 (${how})` : "The whole staircase";
-    update(where, "textContent", shown);
-    const W = canvas.clientWidth;
     if (!W) return "";
     const limit = ["halting", "convergent"].includes(s.form) && s.alpha > 0 && s.alpha < 1 && s.alpha !== 0.5;
     // With many levels they take tens of thousands of points, so they wait until the slider rests.
     if (!made || !quick || s.levels < 7) made = figuresOf(key, false, () => figures(s, limit ? [0.5, s.alpha] : [0.5]));
     const { length, low, high, distances: [{ mean, worst, at }, own = made.distances[0]] } = made;
-    update(kind, "textContent", NAMES[s.form]);
-    update(rest, "textContent", `: arc length ${num(length)} (Cantor's: 2), values ${num(low)} to ${num(high)}. Error to ` +
+    draw(s, limit, glide(s.zoom, now), W, quick ? FEWER : PLACES);
+    softOf([s.x, s.tau, ruleOf(s).levels, wide(soft), finer, shade] + "", false, () => softDigits(s, wide(soft)));
+    for (const { b, state } of presets) press(b, shows(s, state));
+    for (const { b, form } of forms) press(b, form === s.form);
+    for (const b of thirds) update(b, "disabled", s.zoom.length >= DEEPEST);
+    update(back, "disabled", !s.zoom);
+    thumbOf(s.zoom + "/" + s.x, false, () => {
+      const [min, w] = zoomWindow(s.zoom);
+      Object.assign(thumb, { min, max: min + w, step: w / 540, value: s.x });
+    });
+    tell(where, shown);
+    tell(kind, NAMES[s.form]);
+    tell(rest, `: arc length ${num(length)} (Cantor's: 2), values ${num(low)} to ${num(high)}. Error to ` +
       `Cantor's function: mean ${small(mean)}, largest ${small(worst)} near x = ${num(at, 3)}.` + (limit ? " To the " +
       `exact staircase whose middle step is α (dotted): mean ${small(own.mean)}, largest ${small(own.worst)}.` : ""));
-    draw(s, limit, glide(s.zoom, now), W);
-    softDigits(s);
     return kind.textContent + rest.textContent + " " + readout.textContent;
   }
 
-  function draw(s, limit, [x0, w, y0, h], W) {
+  function draw(s, limit, [x0, w, y0, h], W, at) {
     const left = 52, right = 8, head = 8, high = clamp(0.58 * W, 170, 330), span = W - left - right;
     const f = staircase(s);
-    const X = PLACES.map((p) => Math.min(Math.max(x0 + p * w, 0), 1)), C = X.map(f);
+    const X = at.map((p) => Math.min(Math.max(x0 + p * w, 0), 1)), C = X.map(f);
     const low = clamp(Math.min(...C) - 0.02 * h, y0 - 0.5 * h, y0 - 0.06 * h);
     const top = clamp(Math.max(...C) + 0.02 * h, y0 + 1.06 * h, y0 + 1.5 * h);
-    const { g, color, style, path, line, text, dot } = pen(canvas, W, head + high + 20);
+    const { g, color, style, line, text, dot } = pen(canvas, W, head + high + 20);
     const px = (x) => left + ((x - x0) / w) * span, py = (c) => head + ((top - c) / (top - low)) * high;
     box = (p) => clamp(x0 + ((p - left) / span) * w, x0, Math.min(x0 + w, 1));
-    const exact = exactOf(x0 + "/" + w, false, () => X.map((x) => cantorFunction(x)));
+    const exact = exactOf([x0, w, at.length] + "", false, () => X.map((x) => cantorFunction(x)));
 
     g.fillStyle = color("soft");
     g.fillRect(left + span / 3, head, span / 3, high);
@@ -264,7 +271,8 @@ function build({ model, on, later, write, button, slider }) {
     g.clip();
     const curve = (v, ...stroke) => {
       style(...stroke);
-      path(X.map((x, i) => [px(x), py(v[i])]));
+      g.beginPath();
+      for (let i = 0; i < X.length; i++) g.lineTo(px(X[i]), py(v[i]));
       g.stroke();
     };
     curve(C, "l", 3);
@@ -280,13 +288,14 @@ function build({ model, on, later, write, button, slider }) {
     const digits = digitsOf(s.x, DIGITS), first = digits.indexOf(1), count = first < 0 ? DIGITS : first + 1;
     const read = digits.slice(0, count).join("");
     const halved = read.replaceAll("2", "1") + (first < 0 ? "\u2026" : "");
-    readout.replaceChildren(`x = ${num(s.x, 6)} = 0.`, el("b", {}, read), digits.slice(count).join("") +
+    const words = [`x = ${num(s.x, 6)} = 0.`, read, digits.slice(count).join("") +
       `\u2026 in base 3. Up to the first 1, each 2 a 1: 0.${halved} in base 2 = ${num(own, 4)}. ` +
-      `Staircase ${num(c, 4)}, error ${num(c - own, 4)}.`);
+      `Staircase ${num(c, 4)}, error ${num(c - own, 4)}.`];
+    words.forEach((part, i) => tell(said[i], part));
   }
 
-  function softDigits(s) {
-    const left = 52, bar = 10, W = soft.clientWidth, total = W - left - 8, { levels } = ruleOf(s);
+  function softDigits(s, W) {
+    const left = 52, bar = 10, total = W - left - 8, { levels } = ruleOf(s);
     const { g, color, text } = pen(soft, W, levels * (bar + 2) + 26);
     ["left", "middle", "right"].reduce((x, name, i) => {
       g.fillStyle = color(["l", "fill", "r"][i]);

@@ -234,13 +234,13 @@ function placesOf(s) {
 }
 
 function build(tools) {
-  const { model, on, later, write, button, slider, arrows } = tools;
+  const { model, on, later, write, button, slider, arrows, wide } = tools;
   const choice = (trait, names, kind) => {
     const list = Object.entries(names).map(([value, [name, note]]) => {
       const b = button(() => write({ [trait]: value }), name, el("small", {}, note));
       return { b, mark: (s) => press(b, s[trait] === value) };
     });
-    return { list, node: el("div.mw-" + kind, { role: "group", ariaLabel: trait }, ...list.map((each) => each.b)) };
+    return { list, node: group(kind, trait, list) };
   };
   const levels = Object.fromEntries(Object.keys(STORED).map((k) => [k, [k, times(REPORTED[k])]]));
   const part = choice("part", PARTS, "three"), order = choice("order", ORDERS, "three");
@@ -262,11 +262,11 @@ function build(tools) {
   function paint(s, now, quick) {
     for (const { mark } of marks) mark(s);
     for (const [name, box] of Object.entries(boxes)) box.hidden = name !== s.part;
-    update(note, "textContent", NOTES[s.part]);
-    const W = canvas.clientWidth;
+    tell(note, NOTES[s.part]);
+    const W = wide(canvas);
     if (!W) return "";
     const texts = { cascade, ladder, transport }[s.part](s, W, quick);
-    [kind, rest, readout].forEach((node, i) => update(node, "textContent", texts[i]));
+    [kind, rest, readout].forEach((node, i) => tell(node, texts[i]));
     return `${kind.textContent}${rest.textContent} ${readout.textContent}`;
   }
 

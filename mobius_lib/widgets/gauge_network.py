@@ -1,7 +1,6 @@
 """Chapter 4's second widget: a trained network, whose matrices one replaces by rungs and by plain compressors."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,9 @@ from mobius_lib.eight_bits import packed, unpacked
 from mobius_lib.gauge.baselines import dct, inverse_dct, quantised
 from mobius_lib.gauge.compress import replaced
 from mobius_lib.waves import MobiusNet
-from mobius_lib.widgets.pack import Packed
+from mobius_lib.widgets.pack import Pictured
 from mobius_lib.widgets.source import served
-from mobius_lib.widgets.traits import Float, Int, List
+from mobius_lib.widgets.traits import Int, List
 
 DENSE, ALL = "dense", "all"
 FORMS = (DENSE, "L1", "L2", "L3", "L4", "L5", "svd", "dct", "magnitude", "quantised")
@@ -71,7 +70,7 @@ def rebuilt(form: str, weight: Tensor, own: Mapping[str, Tensor], bits: int) -> 
     return found["matrix"] if "matrix" in found else found["left"].mT @ found["right"]
 
 
-class GaugeNetwork(Packed):
+class GaugeNetwork(Pictured):
     """A trained network in the page, with rungs or plain compressors in its matrices' place.
 
     The reader chooses the form, how many bits it may use for each weight, and which layers it replaces; workers of the
@@ -95,21 +94,15 @@ class GaugeNetwork(Packed):
         ours.
     """
 
-    _esm = served("shared.js", "pack.js", "pictures.js", "gauge_network.js")
+    _esm = served("shared.js", "pack.js", "pictures.js", "jury.js", "gauge_network.js")
     _css = served("shared.css", "pack.css", "gauge_network.css")
     engine = ("tensors.js", "mobiusnet.js", "squeezed.js")
 
     form = Unicode(DENSE).tag(sync=True)
     bits = Int(8).tag(sync=True)
     where = Unicode(ALL).tag(sync=True)
-    picture = Int(0).tag(sync=True)
     sizes = DictTrait(read_only=True).tag(sync=True)
     parts = List(Unicode(), read_only=True).tag(sync=True)
-    names = List(Unicode(), read_only=True).tag(sync=True)
-    rows = Int(read_only=True).tag(sync=True)
-    side = Int(read_only=True).tag(sync=True)
-    megabytes = Float(read_only=True).tag(sync=True)
-    pack = Unicode(read_only=True).tag(sync=True)
 
     def __init__(
         self,
@@ -126,26 +119,19 @@ class GaugeNetwork(Packed):
         pack: str = "",
         **traits: Any,
     ) -> None:
-        self._network = copy.deepcopy(network).cpu().half().float().eval()
-        self._kinds, self._stored = dict(kinds), dict(stored)
-        self._pictures, self._labels = pictures.cpu(), labels.cpu()
-        self._normal = {"mean": float(mean), "deviation": float(deviation)}
-        self._sizes = sizes
+        model = copy.deepcopy(network).cpu().half().float().eval()
+        self._kinds, self._stored, self._sizes = dict(kinds), dict(stored), sizes
         parts = [*dict.fromkeys(kinds.values())]
-        for name, value in {
+        told = {
             "parts": parts,
             "sizes": {
-                form: {bits: {part: self._size(of, part) for part in (ALL, *parts)} for bits, of in by.items()}
+                form: {bits: {part: self._size(model, of, part) for part in (ALL, *parts)} for bits, of in by.items()}
                 for form, by in sizes.items()
             },
             "names": list(names),
-            "rows": len(pictures),
-            "side": pictures.shape[1],
             "pack": pack,
-        }.items():
-            self.set_trait(name, value)
-        super().__init__(**traits)
-        self.set_trait("megabytes", len(self.page_script(pack)) / 1e6)
+        }
+        super().__init__(model, pictures, labels, {"mean": float(mean), "deviation": float(deviation)}, told, **traits)
 
     @validate("form", "bits", "where", "picture")
     def _check(self, proposal: dict[str, Any]) -> Any:
@@ -157,18 +143,14 @@ class GaugeNetwork(Packed):
             raise TraitError(f"picture is a row from 0 to {self.rows - 1}; got {value}.")
         return value
 
-    def _size(self, bits: Mapping[str, int], part: str) -> list[int]:
+    def _size(self, model: MobiusNet, bits: Mapping[str, int], part: str) -> list[int]:
         """Of the layers of a kind, or of all: bits in a form, their weights, and how many of them it replaces."""
-        chosen = {name: self._weight(name).numel() for name, own in self._kinds.items() if part in (ALL, own)}
+        chosen = {name: _weight(model, name).numel() for name, own in self._kinds.items() if part in (ALL, own)}
         return [
             sum(bits.get(name, 32 * numbers) for name, numbers in chosen.items()),
             sum(chosen.values()),
             sum(name in bits for name in chosen),
         ]
-
-    def _weight(self, name: str) -> Tensor:
-        weight: Any = self._network.get_submodule(name).weight
-        return weight.detach().flatten(1)
 
     def matrices(self) -> dict[str, Tensor]:
         """Those that replace others, by the layer's name: (out, in) each."""
@@ -179,7 +161,7 @@ class GaugeNetwork(Packed):
             if self.where in (ALL, self._kinds[name]):
                 at = f"{self.form}.{self.bits}.{name}."
                 own = {key.removeprefix(at): value for key, value in self._stored.items() if key.startswith(at)}
-                found[name] = rebuilt(self.form, self._weight(name), own, self.bits)
+                found[name] = rebuilt(self.form, _weight(self._network, name), own, self.bits)
         return found
 
     def network(self) -> MobiusNet:
@@ -187,30 +169,15 @@ class GaugeNetwork(Packed):
         model: Any = replaced(self._network, self.matrices())
         return model.eval()
 
-    @torch.no_grad()
-    def logits(self, rows: Sequence[int] | None = None) -> Tensor:
-        """What the network gives the held-out pictures (all, or those rows): (N, classes)."""
-        x = self._pictures if rows is None else self._pictures[list(rows)]
-        normal = (x.float() - self._normal["mean"]) / self._normal["deviation"]
-        network = self.network()
-        return torch.cat([network(part) for part in normal.unsqueeze(1).split(100)])
-
-    def accuracy(self) -> float:
-        """The share of the held-out pictures that the network classifies correctly."""
-        return (self.logits().argmax(1) == self._labels).double().mean().item()
-
     def files(self) -> dict[str, bytes]:
         """The network in half precision and what is kept of the matrices (safetensors), pictures, and facts (JSON)."""
         from safetensors.torch import save
 
         state = {k: v.half().contiguous() for k, v in self._network.state_dict().items() if v.is_floating_point()}
-        layers = {
-            form: {bits: [*of] for bits, of in by.items()} for form, by in self._sizes.items()
-        }  # fmt: skip
-        facts = self._normal | {"side": self.side, "labels": self._labels.tolist(), "kinds": self._kinds}
-        return {
-            "weights": save(state),
-            "matrices": save(self._stored),
-            "pictures": self._pictures.numpy().tobytes(),
-            "facts": json.dumps(facts | {"layers": layers}).encode(),
-        }
+        layers = {form: {bits: [*of] for bits, of in by.items()} for form, by in self._sizes.items()}
+        return self._files(state, kinds=self._kinds, layers=layers) | {"matrices": save(self._stored)}
+
+
+def _weight(model: MobiusNet, name: str) -> Tensor:
+    weight: Any = model.get_submodule(name).weight
+    return weight.detach().flatten(1)

@@ -43,7 +43,7 @@ function fetchPack(model, name) {
 function loader({ button }, model, ready, failed) {
   const b = button(() => {
     b.disabled = true;
-    update(b, "textContent", "Loading …");
+    tell(b, "Loading …");
     fetchPack(model, model.get("pack")).then((pack) => {
       ready(pack, JSON.parse(new TextDecoder().decode(pack.files.facts)));
       b.remove();

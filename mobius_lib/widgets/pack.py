@@ -2,23 +2,38 @@
 
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor
+from traitlets import Unicode
 
 from mobius_lib.widgets.explorer import Explorer
 from mobius_lib.widgets.source import served
+from mobius_lib.widgets.traits import Float, Int, List
 
 
 class Packed(Explorer):
     """A widget that has files, and a program for workers, which the page fetches when its reader asks for them.
 
     A page of the book finds them beside it, in the file that `page_script` makes; elsewhere Python sends them.
+
+    Args:
+        own: what the page is told and nobody may set later, by trait.
+        traits: further traits.
     """
 
     engine: tuple[str, ...] = ()
     """The JavaScript files of the workers' program."""
+    megabytes = Float(read_only=True).tag(sync=True)
+    pack = Unicode(read_only=True).tag(sync=True)
 
-    def __init__(self, **traits: Any) -> None:
+    def __init__(self, own: Mapping[str, Any], **traits: Any) -> None:
+        for name, value in own.items():
+            self.set_trait(name, value)
         super().__init__(**traits)
+        self.set_trait("megabytes", len(self.page_script(self.pack)) / 1e6)
         self.on_msg(self._answer)
 
     def files(self) -> dict[str, bytes]:
@@ -35,3 +50,75 @@ class Packed(Explorer):
         if content == {"ask": "files"}:
             files = self.files()
             self.send({"engine": served(*self.engine), "names": list(files)}, list(files.values()))
+
+
+class Pictured(Packed):
+    """A network that classifies pictures, in the page with some that it was not trained on.
+
+    Args:
+        network: in evaluation mode on the CPU; kept, not copied.
+        pictures: (N, side, side) uint8, held out; side at most 64.
+        labels: (N,) their classes.
+        normal: "mean" and "deviation", by which the network wants bytes normalised; empty where it reads no bytes.
+        own: as in `Packed`.
+        traits: further traits.
+    Raises:
+        ValueError: for pictures of another kind.
+    """
+
+    picture = Int(0).tag(sync=True)
+    names = List(Unicode(), read_only=True).tag(sync=True)
+    rows = Int(read_only=True).tag(sync=True)
+    side = Int(read_only=True).tag(sync=True)
+
+    def __init__(
+        self,
+        network: Any,
+        pictures: Tensor,
+        labels: Tensor,
+        normal: Mapping[str, float],
+        own: Mapping[str, Any],
+        **traits: Any,
+    ) -> None:
+        rows, side = square(pictures)
+        self._network, self._normal = network, dict(normal)
+        self._pictures, self._labels = pictures.cpu(), labels.cpu()
+        super().__init__({"rows": rows, "side": side, **own}, **traits)
+
+    def network(self) -> Any:
+        """The network as it is set in the page, in float32 and evaluation mode."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def logits(self, rows: Sequence[int] | None = None) -> Tensor:
+        """What the network, as it is set, gives the held-out pictures (all, or those rows): (N, classes)."""
+        x = self._pictures if rows is None else self._pictures[list(rows)]
+        normal = (x.float() - self._normal["mean"]) / self._normal["deviation"]
+        network = self.network()
+        return torch.cat([network(part) for part in normal.unsqueeze(1).split(100)])
+
+    def accuracy(self) -> float:
+        """The share of the held-out pictures that the network, as it is set, classifies correctly."""
+        return (self.logits().argmax(1) == self._labels).double().mean().item()
+
+    def _files(self, weights: Mapping[str, Tensor], **facts: Any) -> dict[str, bytes]:
+        """The weights (safetensors), the pictures' bytes, and what belongs to them (JSON)."""
+        from safetensors.torch import save
+
+        return {
+            "weights": save(dict(weights)),
+            "pictures": self._pictures.numpy().tobytes(),
+            "facts": json.dumps(self._normal | {"side": self.side, "labels": self._labels.tolist()} | facts).encode(),
+        }
+
+
+def square(pictures: Tensor) -> tuple[int, int]:
+    """How many pictures there are, and their side.
+
+    Raises:
+        ValueError: where they are not (N, side, side) uint8 with a side from 1 to 64.
+    """
+    shape = tuple(pictures.shape)
+    if pictures.dtype != torch.uint8 or len(shape) != 3 or shape[1] != shape[2] or not 1 <= shape[1] <= 64:
+        raise ValueError(f"pictures are (N, side, side) uint8 with side up to 64, not {pictures.dtype} of {shape}.")
+    return shape[0], shape[1]

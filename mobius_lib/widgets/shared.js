@@ -26,12 +26,19 @@ function el(kind, props = {}, ...children) { // kind: tag or tag.class
   return node;
 }
 
+// Buttons, or what has one as its b; and whether the traits have what a button would set.
+const group = (kind, ariaLabel, list) =>
+  el("div.mw-" + kind, { role: "group", ariaLabel }, ...list.map((each) => each.b ?? each));
+const shows = (s, state) => Object.keys(state).every((k) => String(s[k]) === String(state[k]));
+
 let finer = 0; // pixels for each CSS pixel in a picture that is to be kept; else as many as the screen has
+let shade = 0; // 1 in the dark theme
+const inks = [{}, {}]; // the colours of both, once read: a style that is read after something was written is made anew
 const pens = new WeakMap(); // the size that a canvas has: to set it anew would throw its memory away in every frame
 
-function pen(canvas, W, H) { // W x H CSS pixels, sharp on any screen; colours by their names in the style sheet
-  const css = getComputedStyle(canvas), g = canvas.getContext("2d"), dpr = finer || window.devicePixelRatio || 1;
-  const size = [W, H, dpr] + "", seen = {};
+// W x H CSS pixels, sharp on any screen; colours by their names in the style sheet, as they are where `of` is.
+function pen(canvas, W, H, of = canvas) {
+  const g = canvas.getContext("2d"), dpr = finer || window.devicePixelRatio || 1, size = [W, H, dpr] + "";
   if (pens.get(canvas) === size) g.clearRect(0, 0, W, H);
   else {
     pens.set(canvas, size);
@@ -39,11 +46,12 @@ function pen(canvas, W, H) { // W x H CSS pixels, sharp on any screen; colours b
     canvas.height = Math.round(H * dpr);
     canvas.style.height = H + "px";
     g.setTransform(canvas.width / W, 0, 0, canvas.height / H, 0, 0);
-    g.font = "12px " + css.fontFamily;
+    g.font = "12px " + getComputedStyle(of).fontFamily;
     g.textBaseline = "middle";
     g.lineJoin = "round"; // a mitre would overshoot a crest
   }
-  const color = (name) => (seen[name] ??= css.getPropertyValue("--" + name) || name);
+  const color = (name) => (name[0] === "#" ? name
+    : (inks[shade][name] ||= getComputedStyle(of).getPropertyValue("--" + name)) || name);
   const style = (c, width, dash = []) => { g.strokeStyle = color(c); g.lineWidth = width; g.setLineDash(dash); };
   const path = (points) => {
     g.beginPath();
@@ -71,6 +79,7 @@ function pen(canvas, W, H) { // W x H CSS pixels, sharp on any screen; colours b
 
 // To write what is there already would still cost a layout.
 const update = (node, key, value) => { if (node[key] !== value) node[key] = value; };
+const tell = (node, text) => update(node, "textContent", text);
 const press = (b, on) => update(b, "ariaPressed", String(on));
 
 // anywidget waits two seconds for a module, and where that was not enough it turns away all that Python sends, for good.
@@ -247,7 +256,7 @@ const REST = 160; // ms without a change, until what was drawn quickly is drawn 
 // and whether to be quick (a slider is on its way), draws, and returns the picture in words, or nothing where it is hidden.
 // `readable` says the value of a slider; `valid` is of `souvenirs`.
 function mount({ model, el: host }, traits, readable, build) {
-  const off = [], rows = []; // off: what has to be undone when the view goes
+  const off = [], rows = [], widths = new WeakMap(); // off: what has to be undone when the view goes
   let frame = 0, quiet = 0, moved = -REST, resting = 0;
   const later = () => { frame ||= requestAnimationFrame(show); };
   const on = (target, event, f) => {
@@ -260,6 +269,8 @@ function mount({ model, el: host }, traits, readable, build) {
     moved = performance.now();
     later();
   };
+  // The width of an element, as it was when it last changed: to ask for it after words were written costs a layout.
+  const wide = (node) => widths.get(node) ?? node.clientWidth;
   // What a pointer reads, the arrow keys read too: f gets a step, ten times as far with Shift, or on Escape nothing.
   const arrows = (node, f) => {
     node.tabIndex = 0;
@@ -279,6 +290,7 @@ function mount({ model, el: host }, traits, readable, build) {
     });
     return b;
   };
+  const setting = (of) => ({ ...of, b: button(() => write(of.state), of.name, el("small", {}, of.note)) });
   // trait, index, symbol, name, least, most, step, whether least and most are powers of ten; values outside widen it
   const slider = ([trait, i, symbol, name, low, high, step = 0.01, log = false]) => {
     const out = el("output"), ariaLabel = `${symbol}, ${name}`;
@@ -292,7 +304,7 @@ function mount({ model, el: host }, traits, readable, build) {
     return el("label", {}, el("span", {}, symbol + " ", el("small", {}, name)), input, out);
   };
 
-  const { nodes, canvas, paint, title, valid = {} } = build({ model, on, later, write, button, slider, arrows });
+  const { nodes, canvas, paint, title, valid = {} } = build({ model, on, later, write, button, slider, arrows, wide, setting });
   const live = el("div.mw-live", { role: "status" }), root = el("div.mw", {}, el("div.mw-card", {}, ...nodes), live);
   canvas.setAttribute("role", "img");
   host.replaceChildren(root);
@@ -309,35 +321,36 @@ function mount({ model, el: host }, traits, readable, build) {
   function show(now) {
     frame = 0;
     const s = Object.fromEntries(traits.map((k) => [k, model.get(k)]));
-    root.classList.toggle("dark", isDark());
-    for (const { input, out, trait, i, log } of rows) {
-      const own = i === null ? s[trait] : s[trait][i], v = log ? Math.log10(own) : own;
-      if (v < input.min) input.min = Math.floor(v); // widen, never shrink: a thumb being dragged must not jump
-      if (v > input.max) input.max = Math.ceil(v);
-      input.value = v;
-      const said = readable(s, trait, i);
-      update(input, "ariaValueText", said);
-      update(out, "textContent", said);
-    }
+    shade = +isDark();
+    root.classList.toggle("dark", !!shade);
     const quick = performance.now() - moved < REST;
     root.classList.toggle("quick", quick);
-    let said;
-    try { said = paint(s, now, quick); } catch (error) {
+    let words; // what is drawn comes before what is written: text in a canvas needs all styles as they then are
+    try { words = paint(s, now, quick); } catch (error) {
       if (!linked) throw error;
       linked = false;
       return kept.reset();
     }
+    for (const row of rows) {
+      const { input, out, trait, i, log } = row, own = i === null ? s[trait] : s[trait][i], v = log ? Math.log10(own) : own;
+      if (v < input.min) input.min = Math.floor(v); // widen, never shrink: a thumb being dragged must not jump
+      if (v > input.max) input.max = Math.ceil(v);
+      if (row.shown !== v) input.value = row.shown = v;
+      const said = readable(s, trait, i);
+      update(input, "ariaValueText", said);
+      tell(out, said);
+    }
     clearTimeout(resting);
     if (quick) resting = setTimeout(later, REST);
-    if (!said) return ""; // hidden: the resize observer calls again
+    if (!words) return ""; // hidden: the resize observer calls again
     if (linked && !location.hash && !globalThis.mobiusSeen) root.scrollIntoView();
     if (linked) linked = !(globalThis.mobiusSeen = true);
     clearTimeout(quiet);
     quiet = setTimeout(() => { // for screen readers: once the slider rests
-      live.textContent = said;
-      canvas.ariaLabel = `${title}: ${said}`;
+      live.textContent = words;
+      canvas.ariaLabel = `${title}: ${words}`;
     }, 500);
-    return said;
+    return words;
   }
 
   for (const k of traits) {
@@ -345,8 +358,13 @@ function mount({ model, el: host }, traits, readable, build) {
     off.push(() => model.off("change:" + k, later));
   }
   on(matchMedia("(prefers-color-scheme: dark)"), "change", later);
-  const size = new ResizeObserver(later), theme = new MutationObserver(later);
-  size.observe(canvas);
+  const theme = new MutationObserver(later), size = new ResizeObserver((all) => {
+    for (const { target } of all) if (widths.get(target) !== target.clientWidth) {
+      widths.set(target, target.clientWidth);
+      later();
+    }
+  });
+  for (const node of [root, ...root.querySelectorAll("canvas")]) size.observe(node);
   for (const node of [document.documentElement, document.body])
     theme.observe(node, { attributes: true, attributeFilter: ["data-theme", "theme", "data-jp-theme-light"] });
   later();

@@ -9,19 +9,11 @@ export const centroid = (v) => v[0].map((_, i) => mean(v.map((p) => p[i])));
 
 const unit = (a) => a.map((v) => v / Math.max(length(a), SMALLEST_NORM));
 
-export function vertexDistance(q, v) {
-  let least = Infinity;
-  for (const p of v) {
-    let sum = 0;
-    for (let i = 0; i < q.length; i++) sum += (q[i] - p[i]) ** 2;
-    if (sum < least) least = sum;
-  }
-  return Math.sqrt(least);
-}
+const between = (a, b) => length(a.map((v, i) => v - b[i]));
 
 export function cayleyMengerVolume(v) { // from the edges alone; the determinant by elimination
   const n = v.length + 1, k = v.length - 1, corners = [null, ...v];
-  const m = corners.map((a, i) => corners.map((b, j) => (i && j ? vertexDistance(a, [b]) ** 2 : +(i !== j))));
+  const m = corners.map((a, i) => corners.map((b, j) => (i && j ? between(a, b) ** 2 : +(i !== j))));
   let det = 1, factorial = 1;
   for (let c = 0; c < n; c++) {
     let best = c;
@@ -39,20 +31,26 @@ export function cayleyMengerVolume(v) { // from the edges alone; the determinant
 }
 
 // What the classes make of a point (x, y) of the plane: c, the staircase of one level along the direction d in degrees,
-// of sigmoid(STEEP q.d); the terms of every class as [cosine, squared gap, distance]; and the logits.
+// of sigmoid(STEEP q.d); the terms of every class as [cosine, squared gap, distance]; and the logits. The next point
+// overwrites what this one has got: a map asks ten thousand times.
 export function fit(s) {
   const [feature, cantor, crystal] = softmax(s.geo_weights), directions = s.vertices.map((v) => unit(centroid(v)));
   const angle = (s.direction * Math.PI) / 180, dx = Math.cos(angle), dy = Math.sin(angle);
+  const flat = s.vertices.map((v) => Float64Array.from(v.flat()));
+  const found = { c: 0, terms: directions.map(() => [0, 0, 0]), logits: directions.map(() => 0) };
   return (x, y) => {
     const size = Math.sqrt(x * x + y * y) || 1, p = thirds(sigmoid(STEEP * (x * dx + y * dy)), s.tau);
-    const c = s.alpha * p[1] + p[2], q = [x, y], terms = [], logits = [];
-    for (let i = 0; i < s.vertices.length; i++) {
-      const cosine = (x * directions[i][0] + y * directions[i][1]) / size, gap = (c - s.cantor_prototypes[i]) ** 2;
-      const distance = vertexDistance(q, s.vertices[i]);
-      terms.push([cosine, gap, distance]);
-      logits.push(feature * cosine - cantor * gap - crystal * distance);
+    const c = found.c = s.alpha * p[1] + p[2];
+    for (let i = 0; i < directions.length; i++) {
+      const term = found.terms[i], gap = c - s.cantor_prototypes[i], v = flat[i];
+      let least = Infinity;
+      for (let k = 0; k < v.length; k += 2) least = Math.min(least, (x - v[k]) * (x - v[k]) + (y - v[k + 1]) * (y - v[k + 1]));
+      term[0] = (x * directions[i][0] + y * directions[i][1]) / size;
+      term[1] = gap * gap;
+      term[2] = Math.sqrt(least);
+      found.logits[i] = feature * term[0] - cantor * term[1] - crystal * term[2];
     }
-    return { c, terms, logits };
+    return found;
   };
 }
 
@@ -107,11 +105,14 @@ function readable(s, trait, i) {
 
 const GOLDEN = Math.PI * (3 - Math.sqrt(5));
 
-function raster(size, pixel) { // from pixel(x, y), x and y from -1 to 1, upwards
-  const c = el("canvas", { width: size, height: size }), g = c.getContext("2d"), img = g.createImageData(size, size);
-  const pixels = new Uint32Array(img.data.buffer);
-  for (let n = 0; n < size * size; n++)
-    pixels[n] = pixel((2 * (n % size) + 1) / size - 1, 1 - (2 * Math.floor(n / size) + 1) / size);
+function raster(made, size, pixel) { // from pixel(x, y), x and y from -1 to 1, upwards; `made` keeps one of each size
+  const fresh = () => {
+    const c = el("canvas", { width: size, height: size }), g = c.getContext("2d"), img = g.createImageData(size, size);
+    return { c, g, img, pixels: new Uint32Array(img.data.buffer) };
+  };
+  const { c, g, img, pixels } = made[size] ??= fresh();
+  for (let row = 0, n = 0; row < size; row++) for (let i = 0; i < size; i++, n++)
+    pixels[n] = pixel((2 * i + 1) / size - 1, 1 - (2 * row + 1) / size);
   g.putImageData(img, 0, 0);
   return c;
 }
@@ -119,12 +120,9 @@ function raster(size, pixel) { // from pixel(x, y), x and y from -1 to 1, upward
 const shares = (counts) => counts.map((n) => n / counts.reduce((a, b) => a + b));
 const said = (names, v) => names.map((name, i) => `${name}\u00a0${pct(v[i])}`).join(", ");
 
-function build({ model, on, later, write, button, slider, arrows }) {
+function build({ model, on, later, write, button, slider, arrows, wide, setting }) {
   // -- elements
-  const row = (kind, ariaLabel, list) => el("div.mw-" + kind, { role: "group", ariaLabel }, ...list);
-  const presets = (model.get("presets") || []).map(({ group, name, note, state }) =>
-    ({ group, b: button(() => write(state), name, el("small", {}, note)), state }));
-  const group = (name, ariaLabel) => row(name, ariaLabel, presets.filter((p) => p.group === name).map((p) => p.b));
+  const presets = model.get("presets").map(setting), of = (name) => presets.filter((p) => p.group === name);
   const canvas = el("canvas"), ball = el("canvas", { role: "img" }), stage = el("div.mw-stage", {}, canvas);
   const pins = CLASSES.flatMap((name, i) => [0, 1, 2, null].map((j) => {
     const b = el("button.mw-pin", { type: "button" }, el("span", {}, j === null ? name : ""));
@@ -142,8 +140,8 @@ function build({ model, on, later, write, button, slider, arrows }) {
   const nodes = [
     el("div.mw-grid", {},
       el("div.mw-plot", {}, stage, readout),
-      el("div", {}, el("p.mw-say", {}, kind, rest), group("place", "Place the triangles"), ...MIX.map(slider),
-        el("p.mw-note", {}, "What the five scales of the published David had learned"), group("mix", "Mixing weights"),
+      el("div", {}, el("p.mw-say", {}, kind, rest), group("place", "Place the triangles", of("place")), ...MIX.map(slider),
+        el("p.mw-note", {}, "What the five scales of the published David had learned"), group("mix", "Mixing weights", of("mix")),
         ...PROTOTYPES.map(slider),
         el("details", {}, el("summary", {}, "The staircase"), ...STAIRS.map(slider)))),
     el("p.mw-note", {}, "The plane stands for one scale of two dimensions, with three classes of three vertices. The " +
@@ -165,32 +163,32 @@ function build({ model, on, later, write, button, slider, arrows }) {
   }
 
   // -- picture
-  const mapOf = keeper(), ballOf = keeper();
+  const mapOf = keeper(), ballOf = keeper(), pinsOf = keeper(), maps = {}, balls = {};
   let hover = null, map = null, drag = null, spin = null;
 
   function regions(s, paper, hues, cells) {
     const f = fit(s), count = [0, 0, 0], circle = [0, 0, 0], ink = hues.map((hue) => tones(paper, hue, 0.2, 0.65));
-    const c = raster(cells, (x, y) => {
+    const c = raster(maps, cells, (x, y) => {
       const { logits } = f(SPAN * x, SPAN * y), i = best(logits);
       const lead = logits[i] - Math.max(logits[(i + 1) % 3], logits[(i + 2) % 3]);
       count[i]++;
       return ink[i][Math.floor((TONES - 1) * Math.min(4 * lead, 1))];
     });
-    for (let n = 0, turn = Math.PI / 360; n < 720; n++)
+    for (let n = 0, turn = Math.PI / (4 * cells); n < 8 * cells; n++)
       circle[best(f(Math.cos(n * turn), Math.sin(n * turn)).logits)]++;
     return { c, count: shares(count), circle: shares(circle) };
   }
 
   function paint(s, now, quick) {
-    for (const { b, state } of presets) press(b, Object.keys(state).every((k) => String(s[k]) === String(state[k])));
-    const W = canvas.clientWidth;
+    const W = wide(canvas), width = wide(ball);
     if (!W) return "";
     const drawn = pen(canvas, W, W), { g, style, path, line, text, outlined } = drawn;
     const hues = HUES.map((name) => rgb(drawn, name)), paper = rgb(drawn, "bg");
     const key = JSON.stringify([s.vertices, s.geo_weights, s.cantor_prototypes, s.alpha, s.tau, s.direction, paper]);
-    map = mapOf(key, quick, () => regions(s, paper, hues, CELLS / (quick ? 2 : 1)));
+    map = mapOf(key, quick, () => regions(s, paper, hues, CELLS / (quick ? 2.5 : 1)));
 
     const px = (x) => (W * (x / SPAN + 1)) / 2, py = (y) => (W * (1 - y / SPAN)) / 2, at = (p) => [px(p[0]), py(p[1])];
+    g.imageSmoothingEnabled = !quick; // which costs as much as the map
     g.drawImage(map.c, 0, 0, W, W);
     const a = (s.direction * Math.PI) / 180, far = [1.38 * Math.cos(a), 1.38 * Math.sin(a)];
     style("fg", 1, [4, 4]);
@@ -202,16 +200,17 @@ function build({ model, on, later, write, button, slider, arrows }) {
       path([...v, v[0]].map(at));
       g.stroke();
     });
-    for (const { b, pin } of pins) {
+    pinsOf(W + String(s.vertices), false, () => pins.forEach(({ b, pin }) => {
       const p = place(pin), [x, y] = at(p);
       Object.assign(b.style, { left: x + "px", top: y + "px" });
-      b.ariaLabel = `${pin[1] === null ? "Triangle" : `Vertex ${pin[1] + 1} of`} ${CLASSES[pin[0]]} at ${num(p[0])}, ` +
-        `${num(p[1])}; arrow keys move it`;
-    }
+      b.ariaLabel = `${pin[1] === null ? "Triangle" : `Vertex ${pin[1] + 1} of`} ${CLASSES[pin[0]]} at ` +
+        `${num(p[0])}, ${num(p[1])}; arrow keys move it`;
+    }));
 
+    for (const { b, state } of presets) press(b, shows(s, state));
     const sizes = s.vertices.map((v) => length(centroid(v))), none = [0, 1, 2].filter((i) => sizes[i] < 1e-6);
-    update(kind, "textContent", said(CLASSES, map.count));
-    update(rest, "textContent", ` of the picture; ${said(CLASSES, map.circle)} of the circle. ` + (none.length
+    tell(kind, said(CLASSES, map.count));
+    tell(rest, ` of the picture; ${said(CLASSES, map.circle)} of the circle. ` + (none.length
       ? `The centroids of ${none.map((i) => CLASSES[i]).join(", ")} are 0 up to rounding ` +
         `(${none.map((i) => sizes[i].toExponential(0).replace("-", "\u2212")).join(", ")}): the cosine to them reads ` +
         "the direction of a rounding error."
@@ -225,8 +224,8 @@ function build({ model, on, later, write, button, slider, arrows }) {
         `${CLASSES[k]} cos ${num(cos)}, gap² ${num(gap)}, dist ${num(d)} → ${num(logits[k])}`).join("; ") +
         `. Class ${CLASSES[i]}.`;
     }
-    update(readout, "textContent", read);
-    const width = ball.clientWidth, turn = JSON.stringify([s.turn, s.pull, paper, width]);
+    tell(readout, read);
+    const turn = JSON.stringify([s.turn, s.pull, paper, width]);
     ballOf(turn, quick, () => solid(s, hues, paper, width, BALL / (quick ? 2 : 1)));
     return kind.textContent + rest.textContent;
   }
@@ -236,7 +235,7 @@ function build({ model, on, later, write, button, slider, arrows }) {
     const seen = v.map((p) => turned(p, s.turn)), half = W / 2 - 8, owner = nearest(seen);
     const at = ([x, y]) => [W / 2 + half * x, W / 2 - half * y];
     const ink = hues.map((hue) => tones(paper, hue, 0.15, 0.55)), count = [0, 0, 0, 0];
-    g.drawImage(raster(cells, (x, y) => {
+    g.drawImage(raster(balls, cells, (x, y) => {
       const z = Math.sqrt(1 - x * x - y * y);
       return z >= 0 ? ink[owner(x, y, z)][Math.floor((TONES - 1) * z)] : 0;
     }), 8, 8, 2 * half, 2 * half);
@@ -260,7 +259,7 @@ function build({ model, on, later, write, button, slider, arrows }) {
       count[owner(r * Math.cos(GOLDEN * n), r * Math.sin(GOLDEN * n), z)]++;
     }
     body.textContent = `Volume ${num(cayleyMengerVolume(v), 4)} by Cayley and Menger, from its edges: three of ` +
-      `1.41, three of ${num(vertexDistance(v[3], [v[0]]))}. Share of the sphere: ${said([1, 2, 3, 4], shares(count))}.`;
+      `1.41, three of ${num(between(v[3], v[0]))}. Share of the sphere: ${said([1, 2, 3, 4], shares(count))}.`;
     ball.ariaLabel = `Tetrahedron in a sphere. ${body.textContent}`;
   }
 

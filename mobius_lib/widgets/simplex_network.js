@@ -13,7 +13,7 @@ const SLIDERS = {
     MIX[1],
   ],
 };
-const SLICE = 50, CELLS = 140, FACE = 72, LINE = 15, BINS = 60; // rows a job; pixels of the map and of the picture
+const ROWS = 50, CELLS = 140, FACE = 72, LINE = 15, BINS = 60; // rows a job; pixels of the map and of the picture
 
 export const climb = (x, { alpha, tau }) => { const p = thirds(x, tau); return alpha * p[1] + p[2]; };
 
@@ -82,100 +82,78 @@ function readable(s, trait, i) {
 }
 
 function build(tools, ends) {
-  const { model, later, write, button, slider } = tools, names = model.get("names"), trained = model.get("trained");
-  const total = model.get("rows"), side = model.get("side"), size = side * side;
+  const { model, later, slider, wide, setting } = tools, trained = model.get("trained"), it = gallery(tools, model, {
+    before: "A David of one space, trained on the features of pictures.", instead: "The text below says what it would do.",
+  }, start), { names, total } = it;
 
   // -- elements
-  const group = (kind, ariaLabel, list) => el("div." + kind, { role: "group", ariaLabel }, ...list);
-  const intro = el("p.mw-note"), load = loader(tools, model, start, fail), canvas = el("canvas"), said = el("p.mw-read");
-  const kind = el("strong"), rest = el("span"), bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" });
+  const canvas = el("canvas"), said = el("p.mw-read");
   const presets = [], panels = Object.entries(SLIDERS).map(([view, list]) => {
-    const own = model.get("presets")[view].map(({ name, note, state }) =>
-      ({ b: button(() => write({ ...state }), name, el("small", {}, note)), state }));
+    const own = model.get("presets")[view].map(setting);
     presets.push(...own);
-    return { view, panel: el("div", {}, ...list.map(slider), group("mw-pair", "Settings", own.map((p) => p.b))) };
+    return { view, panel: el("div", {}, ...list.map(slider), group("pair", "Settings", own)) };
   });
-  const thumbs = group("mw-thumbs", "Held-out pictures", []);
-  const wrong = button(() => write({ picture: nextWrong(answers, facts.labels, model.get("picture")) }),
-    "One it gets wrong");
-  const body = el("div", { hidden: true }, el("p.mw-say", {}, kind, rest), bar, ...panels.map((p) => p.panel), thumbs,
-    group("mw-pair", "Further pictures", [wrong]));
-  const nodes = [intro, load, el("div.mw-grid", {}, el("div.mw-plot", {}, canvas, said), body)];
+  it.body.append(it.say, it.bar, ...panels.map((p) => p.panel), it.thumbs, it.further);
+  const nodes = [it.intro, it.load, el("div.mw-grid", {}, el("div.mw-plot", {}, canvas, said), it.body)];
 
   // -- what the workers say
-  let workers = null, facts = null, pixels = null, choices = [], failure = "", done = 0, own = null, seen = null;
-  let before = [], answers = []; // as trained, and now
+  let own = null, seen = null, before = [], answers = []; // as trained, and now
 
-  function start(pack, its) {
-    facts = its;
-    pixels = new Uint8Array(pack.files.pictures);
-    workers = pool(pack, fail);
-    choices = thumbnails(tools, names, facts.labels, (row) => grey(pixels.subarray(row * size, (row + 1) * size), side));
-    thumbs.append(...choices.map(({ b }) => b));
-    body.hidden = false;
-    workers.ask({}).then((classes) => {
+  function start() {
+    it.workers.ask({}).then((classes) => {
       own = classes;
       const room = { x: 1, q: own.D, cosine: own.C, distance: own.C };
       const all = Object.fromEntries(Object.entries(room).map(([k, width]) => [k, new Float64Array(total * width)]));
-      for (let from = 0; from < total; from += SLICE)
-        workers.ask({ from, to: Math.min(from + SLICE, total) }).then((found) => {
+      for (let from = 0; from < total; from += ROWS)
+        it.workers.ask({ from, to: Math.min(from + ROWS, total) }).then((found) => {
           for (const [k, width] of Object.entries(room)) all[k].set(found[k], from * width);
-          done += found.x.length;
-          if (done === total) {
-            workers.close();
+          it.done += found.x.length;
+          if (it.done === total) {
+            it.workers.close();
             seen = all;
             before = judge(own, seen, trained);
           }
           later();
         });
     });
-    later();
-  }
-
-  function fail(why) {
-    failure = `This browser cannot run the network here: ${why} The text below says what it would do.`;
-    later();
   }
 
   // -- picture
   const answersOf = keeper(), sliceOf = keeper(), mapOf = keeper();
-  const correct = (classes) => num((100 * classes.filter((c, i) => c === facts.labels[i]).length) / total, 1) + "\u202f%";
+  const correct = (classes) => share(it.right(classes) / total);
 
   function paint(s, now, quick) {
-    const W = canvas.clientWidth;
+    const W = wide(canvas);
     if (!W) return "";
     for (const { view, panel } of panels) update(panel, "hidden", view !== s.view);
-    for (const { b, state } of presets) press(b, Object.keys(state).every((k) => String(s[k]) === String(state[k])));
-    for (const { b, row } of choices) press(b, row === s.picture);
-    update(intro, "textContent", failure || (seen ? "" : "A David of one space, trained on the features of pictures. " +
-      "Once loaded, it runs in this page, on your own device."));
-    bar.value = done;
-    bar.classList.toggle("done", done === total);
+    for (const { b, state } of presets) press(b, shows(s, state));
     if (!seen) {
+      it.mark(s.picture, []);
       legend(pen(canvas, W, LINE), 0);
-      update(kind, "textContent", "…");
-      return intro.textContent;
+      tell(it.kind, "…");
+      return it.intro.textContent;
     }
-    const w = shares(s.mix), c = climb(seen.x[s.picture], s), label = facts.labels[s.picture];
+    const w = shares(s.mix), c = climb(seen.x[s.picture], s), label = it.facts.labels[s.picture];
     answers = answersOf(JSON.stringify(TURNED.map((k) => s[k])), false, () => judge(own, seen, s));
     const changed = answers.filter((a, i) => a !== before[i]).length;
-    update(kind, "textContent", correct(answers));
-    update(rest, "textContent", ` of ${total} held-out pictures classified correctly; as trained ${correct(before)}. ` +
+    tell(it.kind, correct(answers));
+    tell(it.rest, ` of ${total} held-out pictures classified correctly; as trained ${correct(before)}. ` +
       `${changed || "No"} answer${changed === 1 ? " differs" : "s differ"}.`);
+    it.mark(s.picture, answers);
     const answer = answers[s.picture];
-    update(said, "textContent", `It says: ${names[answer]}` + (answer === label ? ", and that is right."
+    tell(said, `It says: ${names[answer]}` + (answer === label ? ", and that is right."
       : `; it is: ${names[label]}.`) + ` Picture ${s.picture}.` + (s.view === "basins" ? ""
       : ` Position x = ${num(seen.x[s.picture], 3)}, height c = ${num(c, 3)}.`));
     const map = s.view === "basins", tall = map ? Math.min(innerWidth < 600 ? 0.6 * W : W, 380) : clamp(0.6 * W, 180, 280);
     const drawn = pen(canvas, W, tall + 12 + LINE * (own.C + 1));
     (map ? basins : staircase)(drawn, s, W, tall, c, w, quick);
     bars(drawn, terms(own, seen, s.picture * own.C, c, w), W, tall + 12, label, answer);
-    return `${said.textContent} ${kind.textContent}${rest.textContent}`;
+    return `${said.textContent} ${it.say.textContent}`;
   }
 
   function face({ g, style }, x, y, row) {
     g.imageSmoothingEnabled = false;
-    g.drawImage(grey(pixels.subarray(row * size, (row + 1) * size), side), x, y, FACE, FACE);
+    g.drawImage(it.face(row), x, y, FACE, FACE);
     g.imageSmoothingEnabled = true;
     style("fg", 1);
     g.strokeRect(x, y, FACE, FACE);
@@ -240,13 +218,13 @@ function build(tools, ends) {
     path(Array.from({ length: 301 }, (_, i) => [px(i / 300), py(climb(i / 300, s))]));
     g.stroke();
     own.prototypes.forEach((v, y) => { // the place of each class
-      const chosen = y === facts.labels[s.picture];
+      const chosen = y === it.facts.labels[s.picture];
       style(chosen ? "m" : "dim", chosen ? 3 : 1.5);
       line(W - right + 4, py(clamp(v, low, high)), W - right + (chosen ? 22 : 14), py(clamp(v, low, high)));
     });
-    text("π", W - right + 28, py(own.prototypes[facts.labels[s.picture]]), "left", "fg");
+    text("π", W - right + 28, py(own.prototypes[it.facts.labels[s.picture]]), "left", "fg");
     const counts = [0, 1].map((own) => seen.x.reduce((sums, v, row) => { // of all rows, and of this class
-      if (!own || facts.labels[row] === facts.labels[s.picture]) sums[Math.min(Math.floor(BINS * v), BINS - 1)]++;
+      if (!own || it.facts.labels[row] === it.facts.labels[s.picture]) sums[Math.min(Math.floor(BINS * v), BINS - 1)]++;
       return sums;
     }, new Float64Array(BINS)));
     const most = Math.max(...counts[0]);
@@ -295,7 +273,7 @@ function build(tools, ends) {
     line(zero, y + LINE, zero, y + LINE * (parts.length + 1));
   }
 
-  ends.push(() => workers?.close());
+  ends.push(it.close);
   const valid = { picture: (v) => Number.isInteger(v) && v >= 0 && v < total };
   return { nodes, canvas, paint, title: "Where the picture lies, and what each term says of the classes", valid };
 }

@@ -1,7 +1,6 @@
 """The trained David of chapters 2 and 3: its basins around a picture or its staircase, and the mix of its terms."""
 
 import copy
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +13,9 @@ from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.simplex import TERMS, GeoFractalDavid
 from mobius_lib.simplex.david import DavidHead
-from mobius_lib.widgets.pack import Packed
+from mobius_lib.widgets.pack import Pictured, square
 from mobius_lib.widgets.source import served
-from mobius_lib.widgets.traits import Float, Int, List
+from mobius_lib.widgets.traits import Float, List
 
 TURNED = ("mix", "alpha", "tau")
 """What the sliders turn: the mixing weights, the height of the middle third, the temperature."""
@@ -57,7 +56,7 @@ def presets(trained: dict[str, Any], view: str) -> list[dict[str, Any]]:
     ]
 
 
-class SimplexNetwork(Packed):
+class SimplexNetwork(Pictured):
     """A trained David of one scale in the page: where a picture lies among the basins, and what each term says of it.
 
     The reader mixes the three terms, moves the staircase and chooses a picture; the answers to many held-out pictures
@@ -90,15 +89,9 @@ class SimplexNetwork(Packed):
     mix = List(Float()).tag(sync=True)
     alpha = Float().tag(sync=True)
     tau = Float().tag(sync=True)
-    picture = Int(0).tag(sync=True)
     view = Unicode("basins").tag(sync=True)
     trained = DictTrait(read_only=True).tag(sync=True)
     presets = DictTrait(read_only=True).tag(sync=True)
-    names = List(Unicode(), read_only=True).tag(sync=True)
-    rows = Int(read_only=True).tag(sync=True)
-    side = Int(read_only=True).tag(sync=True)
-    megabytes = Float(read_only=True).tag(sync=True)
-    pack = Unicode(read_only=True).tag(sync=True)
 
     def __init__(
         self,
@@ -113,7 +106,7 @@ class SimplexNetwork(Packed):
     ) -> None:
         if not isinstance(network, GeoFractalDavid):
             raise TypeError(f"SimplexNetwork takes a GeoFractalDavid, got a {type(network).__name__}.")
-        config, shape = network.config, tuple(pictures.shape)
+        config = network.config
         kind = (len(config.scales), set(config.terms), config.form, config.position)
         if kind != (1, set(TERMS), "published", "features"):
             raise ValueError(
@@ -121,30 +114,24 @@ class SimplexNetwork(Packed):
                 f"one has scales {config.scales}, terms {config.terms}, form {config.form!r}, position "
                 f"{config.position!r}."
             )
-        if pictures.dtype != torch.uint8 or len(shape) != 3 or shape[1] != shape[2] or not 1 <= shape[1] <= 64:
-            raise ValueError(f"pictures are (N, side, side) uint8 with side up to 64, not {pictures.dtype} of {shape}.")
-        wanted = (shape[0], config.feature_dim)
-        if features.shape != wanted or labels.shape != shape[:1] or len(names) != config.num_classes:
+        rows, _ = square(pictures)
+        wanted = (rows, config.feature_dim)
+        if features.shape != wanted or labels.shape != (rows,) or len(names) != config.num_classes:
             raise ValueError(
-                f"{shape[0]} pictures need features of {wanted} and as many labels, and {config.num_classes} classes "
+                f"{rows} pictures need features of {wanted} and as many labels, and {config.num_classes} classes "
                 f"as many names; there are features of {tuple(features.shape)}, {len(labels)} labels and "
                 f"{len(names)} names."
             )
-        self._network = copy.deepcopy(network).cpu().float().eval()
-        self._pictures, self._features, self._labels = pictures.cpu(), features.cpu().float(), labels.cpu()
-        own = learned(self._network)
-        for name, value in {
+        model = copy.deepcopy(network).cpu().float().eval()
+        self._features, own = features.cpu().float(), learned(model)
+        told = {
             "trained": own,
             "presets": {view: presets(own, view) for view in VIEWS},
             "names": list(names),
-            "rows": shape[0],
-            "side": shape[1],
             "pack": pack,
             **own,
-        }.items():
-            self.set_trait(name, value)
-        super().__init__(**traits)
-        self.set_trait("megabytes", len(self.page_script(pack)) / 1e6)
+        }
+        super().__init__(model, pictures, labels, {}, told, **traits)
 
     @validate(*TURNED, "picture", "view")
     def _check(self, proposal: dict[str, Any]) -> Any:
@@ -182,20 +169,10 @@ class SimplexNetwork(Packed):
         features = self._features if rows is None else self._features[list(rows)]
         return self.network().double()(features.double())
 
-    def accuracy(self) -> float:
-        """The share of the held-out pictures that the network with the sliders' values classifies correctly."""
-        return (self.logits().argmax(1) == self._labels).double().mean().item()
-
     def files(self) -> dict[str, bytes]:
         """Weights and features (safetensors, in half precision where that loses nothing), pictures, labels (JSON)."""
-        from safetensors.torch import save
-
         tensors = self._network.state_dict() | {"features": self._features}
         halves = {name: value.half().contiguous() for name, value in tensors.items()}
         exact = {name: half if torch.equal(half.float(), tensors[name]) else tensors[name].contiguous()
                  for name, half in halves.items()}  # fmt: skip
-        return {
-            "weights": save(exact),
-            "pictures": self._pictures.numpy().tobytes(),
-            "facts": json.dumps({"labels": self._labels.tolist()}).encode(),
-        }
+        return self._files(exact)

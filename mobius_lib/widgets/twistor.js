@@ -89,10 +89,8 @@ const readable = (s, trait, i) => (trait === "at" ? String(s.at + 1) : num(i ===
   (trait === "turn" ? " rad" : ""));
 
 function build(tools) {
-  const { model, on, later, write, button, slider, arrows } = tools;
-  const row = (list) => el("div.mw-kinds", { role: "group", ariaLabel: "Class of the map" }, ...list);
-  const presets = (model.get("presets") || []).map(({ name, note, state }) =>
-    ({ b: button(() => write(state), name, el("small", {}, note)), state }));
+  const { model, on, later, write, button, slider, arrows, wide, setting } = tools;
+  const presets = model.get("presets").map(setting);
   const canvas = el("canvas"), ball = el("canvas.mw-ball", { role: "img" }), stage = el("div.mw-stage", {}, canvas);
   const pins = LETTERS.map((name, i) => {
     const b = el("button.mw-pin", { type: "button" }, el("span", {}, i < 4 ? name : ""));
@@ -107,11 +105,11 @@ function build(tools) {
     return b;
   });
   const readout = el("p.mw-read"), kind = el("strong"), rest = el("span"), along = slider(ALONG), thumb = along.children[1];
-  const text = el("p.mw-text"), play = button(() => { since = since === null ? -1 : null; later(); }, "Play");
+  const words = [el("span"), el("mark"), el("span")], text = el("p.mw-text", {}, ...words), play = button(() => { since = since === null ? -1 : null; later(); }, "Play");
   const nodes = [
     el("div.mw-grid", {},
       el("div.mw-plot", {}, stage, readout, text, along),
-      el("div", {}, row([...presets.map((p) => p.b), play]), el("p.mw-say", {}, kind, rest), ...MAIN.map(slider), ball,
+      el("div", {}, group("kinds", "Class of the map", [...presets, play]), el("p.mw-say", {}, kind, rest), ...MAIN.map(slider), ball,
         el("details", {}, el("summary", {}, "Turn the sphere"), ...VIEW.map(slider)))),
     el("p.mw-note", {}, "Dots flow along their orbits, one step of the map for each unit of t. Orange: a circle, and its " +
       "images under 1, 2, 3 … steps, all of them circles or lines. Full and hollow ring: the fixed points to which and from " +
@@ -127,17 +125,19 @@ function build(tools) {
     if (abs2(det(matrix)) > 1e-6) write({ matrix });
   }
 
-  const flowOf = keeper(), planeOf = keeper(), ballOf = keeper();
+  const flowOf = keeper(), planeOf = keeper(), ballOf = keeper(), underlays = [el("canvas"), el("canvas")];
   let drag = null, hover = null, since = null, from = 0;
 
   function paint(s, now, quick) {
-    const m = normalised(s.matrix), key = JSON.stringify(m), W = canvas.clientWidth;
-    for (const { b, state } of presets) press(b, String(state.matrix) === String(s.matrix));
-    update(play, "textContent", since === null ? "Play" : "Stop");
+    const m = normalised(s.matrix), key = JSON.stringify(m), W = wide(canvas);
+    for (const { b, state } of presets) press(b, shows(s, state));
+    tell(play, since === null ? "Play" : "Stop");
     press(play, since !== null);
-    text.hidden = along.hidden = !s.trajectory.length;
-    thumb.max = Math.max(s.trajectory.length - 1, 1);
-    thumb.value = s.at;
+    for (const node of [text, along]) update(node, "hidden", !s.trajectory.length);
+    if (+thumb.max !== Math.max(s.trajectory.length - 1, 1)) {
+      thumb.max = Math.max(s.trajectory.length - 1, 1);
+      thumb.value = s.at;
+    }
     if (!W) return "";
     if (since !== null) { // the clock starts where the slider stands
       if (since < 0) [since, from] = [now, s.time >= 4 ? 0 : s.time];
@@ -151,13 +151,14 @@ function build(tools) {
     });
     const type = classify(m), fixed = fixedPoints(m), k = multiplier(m), now_ = power(m, s.time);
     const images = [0, 1, 2, 3, 4, 5].map((n) => compose(now_, power(m, n)));
-    const points = s.trajectory.map(([, x, y]) => [[x, y], I]), at = Math.min(s.at, points.length - 1);
-    const tail = points.slice(Math.max(at - TAIL, 0), at + 1), shown = { key, quick, flow, type, fixed, images, now_, tail };
+    const at = Math.min(s.at, s.trajectory.length - 1);
+    const tail = s.trajectory.slice(Math.max(at - TAIL, 0), at + 1).map(([, x, y]) => [[x, y], I]);
+    const shown = { key: [key, finer, shade, devicePixelRatio] + "", quick, flow, type, fixed, images, now_, tail };
     plane(s, W, shown);
     globe(s, shown);
 
-    update(kind, "textContent", type[0].toUpperCase() + type.slice(1));
-    update(rest, "textContent", ` map: trace ${complex(trace(m))}. ` + (type === "identity" ? "Every point is fixed." :
+    tell(kind, type[0].toUpperCase() + type.slice(1));
+    tell(rest, ` map: trace ${complex(trace(m))}. ` + (type === "identity" ? "Every point is fixed." :
       type === "parabolic" ? `One fixed point, ${named(fixed[0])}, from which and to which all flows.` :
       `Fixed points ${fixed.map(named).join(" and ")}. Multiplier ${complex(k)}: each step ` +
       `stretches by ${num(abs(k))} and turns by ${num((Math.atan2(k[1], k[0]) * 180) / Math.PI, 0)}° around the latter.`));
@@ -166,16 +167,15 @@ function build(tools) {
       const p = [scale(hover, SPAN), I], z = complex(p[0]);
       read = `z = ${z} goes to ${named(move(m, p))}, and comes from ${named(move(inverse(m), p))}.`;
     }
-    update(readout, "textContent", read);
-    if (points.length) {
-      const chars = s.trajectory.map(([char]) => char), low = Math.max(0, at - 30);
-      text.replaceChildren(chars.slice(low, at).join(""), el("mark", {}, chars[at]), chars.slice(at + 1, at + 31).join(""));
-    }
+    tell(readout, read);
+    if (at < 0) return kind.textContent + rest.textContent;
+    [[at - 30, at], [at, at + 1], [at + 1, at + 31]].forEach(([low, end], i) => tell(words[i],
+      s.trajectory.slice(Math.max(low, 0), end).map(([char]) => char).join("")));
     return kind.textContent + rest.textContent;
   }
 
   function plane(s, W, { key, quick, flow, fixed, type, images, now_, tail }) {
-    const { g, color, style, line, text: write_, dot } = pen(canvas, W, W), u = W / (2 * SPAN);
+    const { g, color, style, line, dot } = pen(canvas, W, W), u = W / (2 * SPAN);
     const px = ([x, y]) => [W / 2 + u * clamp(x, -1e3, 1e3), W / 2 - u * clamp(y, -1e3, 1e3)];
     const broken = (lists) => { // a line that leaves the picture through the pole comes back elsewhere
       const path = new Path2D();
@@ -190,21 +190,25 @@ function build(tools) {
       }
       return path;
     };
-    style("line", 1);
-    line(W / 2, 0, W / 2, W);
-    line(0, W / 2, W, W / 2);
-    for (const n of [-2, -1, 1, 2]) {
-      write_(num(n, 0), W / 2 + u * n, W / 2 + 10, "center");
-      write_(num(n, 0) + "i", W / 2 - 4, W / 2 - u * n, "right");
-    }
-    style("line", 1);
-    g.beginPath();
-    g.arc(W / 2, W / 2, u, 0, 7);
-    g.stroke();
-    g.globalAlpha = 0.45;
-    style("l", 1);
-    g.stroke(planeOf(key + W, quick, () => broken(flow)));
-    g.globalAlpha = 1;
+    g.drawImage(planeOf(key + W, quick, () => {
+      const { g, style, line, text: write_ } = pen(underlays[0], W, W, canvas);
+      style("line", 1);
+      line(W / 2, 0, W / 2, W);
+      line(0, W / 2, W, W / 2);
+      for (const n of [-2, -1, 1, 2]) {
+        write_(num(n, 0), W / 2 + u * n, W / 2 + 10, "center");
+        write_(num(n, 0) + "i", W / 2 - 4, W / 2 - u * n, "right");
+      }
+      style("line", 1);
+      g.beginPath();
+      g.arc(W / 2, W / 2, u, 0, 7);
+      g.stroke();
+      g.globalAlpha = 0.45;
+      style("l", 1);
+      g.stroke(broken(flow));
+      g.globalAlpha = 1;
+      return underlays[0];
+    }), 0, 0, W, W);
     dots(g, color("l"), 2.6, SEEDS.map((p) => px(affine(move(now_, p)))));
     images.forEach((step, n) => {
       const [A, B, D] = image(step, circle(s.circle, s.circle[2])), size = Math.sqrt(Math.max(abs2(B) - A * D, 0));
@@ -261,19 +265,13 @@ function build(tools) {
   }
 
   function globe(s, { key, quick, flow, fixed, type, images, now_, tail }) {
-    const W = ball.clientWidth;
+    const W = wide(ball);
     if (!W) return;
-    const { g, color, style, line, text: write_, dot } = pen(ball, W, W), R = W / 2 - 10;
+    const { g, color, style, text: write_, dot } = pen(ball, W, W), R = W / 2 - 10;
     const seen = (p) => { // north is up
       const [x, y, z] = sphere(p), [a, b, c] = turned([x, z, -y], s.turn);
       return [W / 2 + R * a, W / 2 - R * b, c];
     };
-    g.beginPath();
-    g.arc(W / 2, W / 2, R, 0, 7);
-    g.fillStyle = color("soft");
-    g.fill();
-    style("dim", 1);
-    g.stroke();
     const threads = (lists) => { // what lies behind, and what before
       const sides = [new Path2D(), new Path2D()];
       for (const list of lists) {
@@ -287,7 +285,7 @@ function build(tools) {
       }
       return sides;
     };
-    const draw = (sides, ...alphas) => {
+    const draw = (g, sides, ...alphas) => {
       sides.forEach((side, i) => {
         g.globalAlpha = alphas[i];
         g.stroke(side);
@@ -298,14 +296,23 @@ function build(tools) {
       const t = (2 * i * Math.PI) / corners;
       return [[x + r * Math.cos(t), y + r * Math.sin(t)], I];
     });
-    style("dim", 1);
-    draw(threads([round(0, 0, 1)]), 0.25, 0.8);
-    style("l", 1);
-    draw(ballOf(key + s.turn + W, quick, () => threads(flow)), 0.12, 0.5);
+    g.drawImage(ballOf([key, s.turn, W] + "", quick, () => {
+      const { g, color, style } = pen(underlays[1], W, W, ball);
+      g.beginPath();
+      g.arc(W / 2, W / 2, R, 0, 7);
+      g.fillStyle = color("soft");
+      g.fill();
+      style("dim", 1);
+      g.stroke();
+      draw(g, threads([round(0, 0, 1)]), 0.25, 0.8);
+      style("l", 1);
+      draw(g, threads(flow), 0.12, 0.5);
+      return underlays[1];
+    }), 0, 0, W, W);
     dots(g, color("l"), 2.2, SEEDS.map((p) => seen(move(now_, p))).filter(([, , z]) => z > 0));
     images.forEach((step, n) => {
       style("r", n ? 1.3 : 2.5);
-      draw(threads([round(...s.circle).map((p) => move(step, p))]), 0.2, 1 - n / 7);
+      draw(g, threads([round(...s.circle).map((p) => move(step, p))]), 0.2, 1 - n / 7);
     });
     if (type !== "identity") for (const [i, p] of fixed.entries()) {
       const [x, y, z] = seen(p);
@@ -316,7 +323,7 @@ function build(tools) {
     style("m", 2);
     tail.forEach((p, i) => {
       const pale = (i + 1) / tail.length, [x, y, z] = seen(p);
-      if (i) draw(threads([[tail[i - 1], p]]), 0.3 * pale, pale);
+      if (i) draw(g, threads([[tail[i - 1], p]]), 0.3 * pale, pale);
       g.globalAlpha = z > 0 ? pale : 0.3 * pale;
       dot(x, y, i === tail.length - 1 ? 6 : 2.5, "m");
     });

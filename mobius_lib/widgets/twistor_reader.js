@@ -45,9 +45,8 @@ const readable = (s, trait, i) => (trait === "turn" ? num(s.turn[i]) + " rad" : 
   : s.temperature ? num(s.temperature) : "0, greedy");
 
 function build(tools, ends) {
-  const { model, on, later, write, button, slider, arrows } = tools;
+  const { model, on, later, write, button, slider, arrows, wide } = tools;
   const letters = model.get("letters"), plain = model.get("plain"), most = model.get("most");
-  const group = (kind, ariaLabel, list) => el("div." + kind, { role: "group", ariaLabel }, ...list);
   const cut = () => model.get("off").split(" ").filter((name) => name);
   const counts = model.get("parameters"), intro = el("p.mw-note"), load = loader(tools, model, start, fail);
   const area = el("textarea", { maxLength: most, rows: 3, spellcheck: false, ariaLabel: "Text that the models read" });
@@ -63,8 +62,8 @@ function build(tools, ends) {
   const along = slider(ALONG), thumb = along.children[1], place = along.children[2];
   const hidden = true, typing = el("div", { hidden }, el("p", {}, "Type here:"), area, lostNote);
   const side = el("div", { hidden }, el("p.mw-say", {}, kind, rest), bar,
-    group("mw-pair", "Write on", pens.map((p) => p.b)), ...SLIDERS.map(slider),
-    group("mw-two", "Parts of the twistor", parts.map((p) => p.b)), ball,
+    group("pair", "Write on", pens), ...SLIDERS.map(slider),
+    group("two", "Parts of the twistor", parts), ball,
     el("details", {}, el("summary", {}, "Turn the spheres"), ...VIEW.map(slider)));
   const legend = el("p.mw-note", { hidden }, "Blue: the twistor. Orange: the LSTM. Above a letter: by how many bits " +
     `it came as a surprise (drawn up to ${TALLEST}). Green rows: how much of each memory slot was read there. ` +
@@ -139,9 +138,9 @@ function build(tools, ends) {
 
   function paint(s) {
     const [own, other] = [counts.twistor, counts.lstm].map((n) => n.toLocaleString("en"));
-    update(intro, "textContent", failure || (worker ? "" : `Two models of characters, a twistor of ${own} parameters ` +
+    tell(intro, failure || (worker ? "" : `Two models of characters, a twistor of ${own} parameters ` +
       `and an LSTM of ${other}, trained on the same text. Once loaded, they run in this page, on your own device.`));
-    const W = canvas.clientWidth;
+    const W = wide(canvas);
     if (!worker || failure) {
       const state = now();
       if (W) strip(W, state, { twistor: [], lstm: [] }, state.tokens.length - 1);
@@ -158,32 +157,32 @@ function build(tools, ends) {
     const { tokens, lost, off } = state, last = tokens.length - 1;
     const at = s.at < 0 ? Math.min(last, Math.max(rows.twistor.length - 1, 0)) : Math.min(s.at, last);
     const strange = [...lost].join(" ");
-    update(lostNote, "textContent", lost ? `Left out, for the models have never seen them: ${strange}` : "");
+    tell(lostNote, lost ? `Left out, for the models have never seen them: ${strange}` : "");
     for (const { name, b } of parts) press(b, off.includes(name));
     for (const { name, word, b } of pens) {
-      update(b, "textContent", writer === name ? "Stop" : writes(word));
+      tell(b, writer === name ? "Stop" : writes(word));
       press(b, writer === name);
     }
     [thumb.min, thumb.max, thumb.value] = [0, Math.max(last, 1), at];
     update(thumb, "ariaValueText", at < 0 ? "none" : `${at + 1} of ${last + 1}, ${state.text[at]}`);
-    update(place, "textContent", at < 0 ? "" : `${at + 1} of ${last + 1}`);
+    tell(place, at < 0 ? "" : `${at + 1} of ${last + 1}`);
     const shares = Object.entries(rows).filter(([who]) => who !== "whole" || off.length).map(([, r]) => r.length);
     bar.value = last < 0 ? 1 : Math.min(...shares) / tokens.length;
     bar.classList.toggle("done", bar.value === 1);
-    update(kind, "textContent", `${told(rows.twistor, state)} bits`);
+    tell(kind, `${told(rows.twistor, state)} bits`);
     const whole = off.length ? ` (whole: ${told(rows.whole, state)})` : "";
-    update(rest, "textContent", ` per character by the twistor${whole}, ${told(rows.lstm, state)} by the LSTM.`);
+    tell(rest, ` per character by the twistor${whole}, ${told(rows.lstm, state)} by the LSTM.`);
     if (!W) return "";
     strip(W, state, rows, at);
     spheres(s, rows.twistor, at);
     const here = rows.twistor[at];
-    if (last < 0) update(seen, "textContent", "Type something.");
+    if (last < 0) tell(seen, "Type something.");
     if (!here || (s.at < 0 && at < last)) return kind.textContent + rest.textContent; // words come at the end
     const p = softmax(here.logits), best = order(p).slice(0, 3).filter((i, n) => !n || p[i] > 0.005)
       .map((i) => `${shown(letters[i])} ${pct(p[i])}`);
     const memory = here.read ? ` Memory: read ${here.read.map(pct).join(", ")}, rewritten ` +
       `${here.written.map((w) => num(100 * w, 1) + "\u202f%").join(", ")}.` : "";
-    update(seen, "textContent", (at ? `“${shown(state.text[at])}”: a surprise of ${num(here.bits)} bits. ` : "") +
+    tell(seen, (at ? `“${shown(state.text[at])}”: a surprise of ${num(here.bits)} bits. ` : "") +
       `Expected next: ${best.join(", ")}.${memory}`);
     return `${kind.textContent}${rest.textContent} ${seen.textContent}`;
   }
@@ -240,7 +239,7 @@ function build(tools, ends) {
   }
 
   function spheres(s, rows, at) {
-    const W = ball.clientWidth, here = rows[at];
+    const W = wide(ball), here = rows[at];
     if (!W) return;
     const count = here?.points.length ?? 2, gap = 12, size = Math.min((W - gap * (count - 1)) / count, 190);
     const R = size / 2 - 6;

@@ -98,8 +98,6 @@ class TwistorReader(Packed):
     most = Int(MOST, read_only=True).tag(sync=True)
     parameters = DictTrait(read_only=True).tag(sync=True)
     parts = List(Unicode(), read_only=True).tag(sync=True)
-    megabytes = Float(read_only=True).tag(sync=True)
-    pack = Unicode(read_only=True).tag(sync=True)
 
     def __init__(
         self,
@@ -124,16 +122,14 @@ class TwistorReader(Packed):
             )
         self._models = {name: _rounded(each) for name, each in (("twistor", twistor), ("lstm", lstm))}
         has = [twistor.config.use_mobius, twistor.memory is not None, twistor.nested is not None, bool(config.scales)]
-        for name, value in {
+        told = {
             "letters": letters,
             "parameters": {name: sum(p.numel() for p in each.parameters()) for name, each in self._models.items()},
             "parts": [part for part, there in zip(PARTS, has, strict=True) if there],
             "pack": pack,
             "text": first,
-        }.items():
-            self.set_trait(name, value)
-        super().__init__(**traits)
-        self.set_trait("megabytes", len(self.page_script(pack)) / 1e6)
+        }
+        super().__init__(told, **traits)
 
     @validate("text", "at", "temperature", "off", "turn")
     def _check(self, proposal: dict[str, Any]) -> Any:

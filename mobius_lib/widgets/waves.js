@@ -95,19 +95,18 @@ function words(t, f, share) {
     `means ${means([f.L, f.M, f.R].map(mean))}.`];
 }
 
-function build({ model, on, later, write, button, slider, arrows }) {
+function build({ model, on, later, write, button, slider, arrows, wide, setting }) {
   // -- elements
-  const presets = model.get("presets") || [];
-  const buttons = presets.map((p) => {
-    const state = { ...presets[0].state, ...p.state };
-    return { b: button(() => write(state), p.name, el("small", {}, `α ${num(state.alpha)}`)), p, state };
+  const initial = model.get("presets")[0].state, presets = model.get("presets").map((p) => {
+    const state = { ...initial, ...p.state };
+    return setting({ ...p, state, note: `α ${num(state.alpha)}` });
   });
   const canvas = el("canvas");
   const readout = el("p.mw-read"), kind = el("strong"), rest = el("span");
   const reported = el("p.mw-note");
   const nodes = [
     el("p.mw-note", {}, "A lens before training, and six trained ones, first to last"),
-    el("div.mw-presets", { role: "group", ariaLabel: "Presets" }, ...buttons.map((x) => x.b)),
+    group("presets", "Presets", presets),
     el("div.mw-grid", {},
       el("div.mw-plot", {}, canvas, readout),
       el("div", {}, el("p.mw-say", {}, kind, rest), ...MAIN.map(slider),
@@ -127,27 +126,27 @@ function build({ model, on, later, write, button, slider, arrows }) {
   function paint(s, now, quick) {
     const { t, ...shape } = s, f = lens(s, U, t), key = JSON.stringify(shape);
     let note = "";
-    for (const { b, p, state } of buttons) {
-      const same = Object.keys(state).every((k) => String(s[k]) === String(state[k]));
-      press(b, same);
+    for (const p of presets) {
+      const same = shows(s, p.state);
+      press(p.b, same);
       if (same && p.means)
         note = `${p.name}: ω, α, v as published. Its drifts, phases and path weights are not; ` +
           `they are initial. Its means on its own data: ${means(p.means)}.`;
     }
-    update(reported, "textContent", note);
-    const width = canvas.clientWidth;
+    tell(reported, note);
+    const width = wide(canvas);
     if (!width) return "";
     image = imageOf(key, quick, () => map(s, quick));
     const [a, b] = words(t, f, image.share);
-    update(kind, "textContent", a);
-    update(rest, "textContent", b);
+    tell(kind, a);
+    tell(rest, b);
     draw(s, f, width);
     return a + b;
   }
 
   function draw(s, f, W) {
     const left = 26, right = 6, head = 22, foot = 34, gap = 8;
-    const h = canvas.closest(".mw").clientWidth < 600 ? Math.max(70, W / 5) : 128, w = W - left - right;
+    const h = wide(canvas.closest(".mw")) < 600 ? Math.max(70, W / 5) : 128, w = W - left - right;
     const { g, color, style, line, text, dot, outlined } = pen(canvas, W, 3 * (head + h + gap) - gap + foot);
     const px = (x) => left + (x + SPAN) / (2 * SPAN) * w, top = (k) => head + k * (head + h + gap);
     const py = (k, v) => top(k) + (1 - v) * h;
@@ -205,7 +204,7 @@ function build({ model, on, later, write, button, slider, arrows }) {
     text("1", x0 + bar + 5, top(2) - 10);
     outlined(() => { g.moveTo(left, py(2, s.t)); g.lineTo(left + w, py(2, s.t)); });
 
-    if (!hover) return update(readout, "textContent", "Point, or use the arrow keys, to read values. Click the map to set t.");
+    if (!hover) return tell(readout, "Point, or use the arrow keys, to read values. Click the map to set t.");
     const i = Math.round((Math.min(Math.max((hover.x - left) / w, 0), 1)) * (N - 1));
     const own = box.t(hover.y), t = own >= 0 && own < 1 ? own : s.t, q = t === s.t ? f : lens(s, U, t);
     style("dim", 1, [3, 3]);
@@ -214,7 +213,7 @@ function build({ model, on, later, write, button, slider, arrows }) {
       dot(px(X[i]), py(k, v[i]), 3.5, c);
     outlined(() => g.arc(px(X[i]), py(2, t), 5, 0, 7));
     const l = q.L[i], r = q.R[i];
-    update(readout, "textContent", `x ${num(X[i])}, t ${num(t)}: L ${num(l)}, M ${num(q.M[i])}, R ${num(r)}, xor ` +
+    tell(readout, `x ${num(X[i])}, t ${num(t)}: L ${num(l)}, M ${num(q.M[i])}, R ${num(r)}, xor ` +
       `${num(softXor(l, r))}, and ${num(softAnd(l, r))}, pattern ${num(q.pattern[i])}, gate ${num(q.gate[i])}`);
   }
 

@@ -8,7 +8,7 @@ const SLIDERS = [
   ["alpha", null, "α", "sharpness", 0, 6],
   ["xor_weight", null, "v", "xor weight", -6, 6],
 ];
-const DRAWN = -1, ALL = -1, SLICE = 5; // rows a job
+const DRAWN = -1, ALL = -1;
 const RAMP = [[0, 32, 77], [65, 77, 107], [124, 123, 120], [188, 175, 111], [255, 234, 70]]; // after cividis
 const PATHS = [["l", []], ["m", [4, 3]], ["r", [7, 2, 2, 2]]];
 
@@ -46,160 +46,100 @@ function facade(model) {
 const readable = (s, trait) => num(trait === "xor_weight" ? sigmoid(s[trait]) : s[trait]);
 
 function build(tools, real, ends) {
-  const { model, on, later, write, button, slider, arrows } = tools;
-  const names = model.get("names"), trained = model.get("trained"), count = trained.omega.length;
-  const total = model.get("rows"), side = model.get("side"), size = side * side;
+  const { model, on, later, write, button, slider, arrows, wide, setting } = tools;
+  const trained = model.get("trained"), count = trained.omega.length, it = gallery(tools, real, {
+    before: `The ${count} blocks of the trained network, each with its ω, α and xor weight v.`,
+    instead: "The figure below shows what it would do.",
+  });
+  const { names, total, side, size } = it, judge = jury(it, later);
   const settings = () => Object.fromEntries(NUMBERS.map((k) => [k, real.get(k)]));
   const keyOf = (state) => NUMBERS.map((k) => state[k].join()).join(";");
   const same = ({ state }) => keyOf(state) === keyOf(settings());
 
   // -- elements
-  const group = (kind, ariaLabel, list) => el("div." + kind, { role: "group", ariaLabel }, ...list);
-  const intro = el("p.mw-note"), load = loader(tools, real, start, fail);
   const blocks = Array.from({ length: count + 1 }, (_, i) => button(() => write({ block: i - 1 }), i ? i - 1 : "All"));
   const off = button(() => {
     const flat = model.get("omega") === 0, own = model.get("block");
     write({ omega: real.get("omega").map((v, i) => (own !== ALL && own !== i ? v : flat ? trained.omega[i] : 0)) });
   }, "Waves off");
   const presets = [
-    { name: "The trained lens", note: "reset", state: trained },
-    { name: "The author\u2019s table", note: "learned values", state: model.get("table") },
+    setting({ name: "The trained lens", note: "reset", state: trained }),
+    setting({ name: "The author\u2019s table", note: "learned values", state: model.get("table") }),
   ];
-  const stops = model.get("tour");
-  for (const p of [...presets, ...stops]) // a stop of the tour chooses the block that it turns
-    p.b = button(() => write({ ...p.state, block: p.block ?? model.get("block") }), p.name, el("small", {}, p.note));
-  const canvas = el("canvas"), kind = el("strong"), rest = el("span"), stop = el("p.mw-note"), seen = el("p.mw-read");
-  const bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" });
-  const thumbs = group("mw-thumbs", "Held-out pictures", []), pad = el("canvas.mw-pad", { width: side, height: side });
-  const wrong = button(() => { seek(model.get("picture")); later(); });
-  const body = el("div", { hidden: true },
-    el("div.mw-grid", {},
-      el("div", {}, el("p.mw-say", {}, kind, rest), bar,
-        group("mw-blocks", "Blocks that the sliders turn", blocks), ...SLIDERS.map(slider),
-        group("mw-pair", "Settings", [off, ...presets.map((p) => p.b)]),
-        group("mw-tour", "Tour", stops.map((p) => p.b)), stop),
-      el("div", {}, thumbs, group("mw-pair", "Further pictures", [wrong]),
-        el("details", {}, el("summary", {}, "Draw one"),
-          el("p.mw-note", {}, "With pointer, finger or arrow keys, white on black."),
-          pad, button(() => write({ drawn: [], picture: 0 }), "Clear")))));
-  const nodes = [intro, load, canvas, seen, body];
+  const stops = model.get("tour").map((p) => ({ ...p, // a stop chooses the block that it turns
+    b: button(() => write({ ...p.state, block: p.block ?? model.get("block") }), p.name, el("small", {}, p.note)) }));
+  const canvas = el("canvas"), stop = el("p.mw-note"), seen = el("p.mw-read");
+  const pad = el("canvas.mw-pad", { width: side, height: side });
+  it.body.append(el("div.mw-grid", {},
+    el("div", {}, it.say, it.bar,
+      group("blocks", "Blocks that the sliders turn", blocks), ...SLIDERS.map(slider),
+      group("pair", "Settings", [off, ...presets]), group("tour", "Tour", stops), stop),
+    el("div", {}, it.thumbs, it.further,
+      el("details", {}, el("summary", {}, "Draw one"),
+        el("p.mw-note", {}, "With pointer, finger or arrow keys, white on black."),
+        pad, button(() => write({ drawn: [], picture: 0 }), "Clear")))));
+  const nodes = [it.intro, it.load, canvas, seen, it.body];
 
   // -- what the workers say
-  const known = new Map(), padOf = keeper(); // known: the classes of all held-out pictures, by settings
-  let workers = null, facts = null, pixels = null, choices = [], failure = "";
-  let asked = "", busy = false, reply = null, tiles = [], judged = "", classes = [], done = 0, right = 0;
-  let seeking = null; // the picture from which a wrong one is looked for, as long as none is found
+  const padOf = keeper(), drawnOf = keeper();
+  let asked = "", busy = false, reply = null, tiles = [];
 
-  function start(pack, its) {
-    facts = its;
-    pixels = new Uint8Array(pack.files.pictures);
-    workers = pool(pack, fail);
-    choices = thumbnails(tools, names, facts.labels, (row) => grey(rowOf(row), side));
-    thumbs.append(...choices.map(({ b }) => b));
-    body.hidden = false;
-    later();
-  }
-
-  function fail(why) {
-    failure = `This browser cannot run the network here: ${why} The figure below shows what it would do.`;
-    later();
-  }
-
-  const rowOf = (row) => pixels.subarray(row * size, (row + 1) * size);
   const drawing = () => { const v = real.get("drawn"); return v.length ? v : new Array(size).fill(0); };
-  const chosenPicture = () => (real.get("picture") === DRAWN ? drawing() : rowOf(real.get("picture")));
+  const chosen = () => (real.get("picture") === DRAWN ? drawing() : it.row(real.get("picture")));
 
-  function seek(from) {
-    const row = nextWrong(classes, facts.labels, from);
-    seeking = row === from && done < total ? from : null;
-    if (row !== from) write({ picture: row });
-  }
-
-  function ask() { // the picture first; then, where the settings are new, all that is held out
-    const own = settings(), key = keyOf(own), row = real.get("picture");
-    const wanted = key + row + (row === DRAWN ? real.get("drawn") : "");
+  function ask(key, quick) { // the picture first; then, where the settings are new, all that is held out
+    const own = settings(), row = real.get("picture"), wanted = key + row + (row === DRAWN ? real.get("drawn") : "");
     if (wanted !== asked && !busy) { // one at a time: what a drag passes by is not computed
       busy = true;
       asked = wanted;
       const job = { settings: own, rows: [row], drawn: row === DRAWN ? drawing() : null, read: true };
-      workers.ask(job, true).then((r) => {
+      it.workers.ask(job, true).then((r) => {
         busy = false;
         reply = r;
         tiles = r.blocks.map(mosaic);
         later();
       });
     }
-    if (key === judged) return;
-    judged = key;
-    workers.drop();
-    [done, right] = [0, 0];
-    if (known.has(key)) {
-      classes = known.get(key);
-      done = total;
-      right = classes.filter((c, i) => c === facts.labels[i]).length;
-      return;
-    }
-    const found = classes = new Array(total);
-    for (let from = 0; from < total; from += SLICE) {
-      const rows = Array.from({ length: Math.min(SLICE, total - from) }, (_, i) => from + i);
-      workers.ask({ settings: own, rows }).then(({ classes: those }) => {
-        if (judged !== key) return;
-        those.forEach((c, i) => { found[rows[i]] = c; right += c === facts.labels[rows[i]]; });
-        done += rows.length;
-        if (done === total) known.set(key, found);
-        later();
-      });
-    }
+    judge.see(key, own, quick);
   }
 
   // -- picture
-  function paint(s) {
-    const W = canvas.clientWidth;
+  function paint(s, now, quick) {
+    const W = wide(canvas), key = keyOf(settings()), running = it.workers && !it.failure;
     if (!W) return "";
-    if (workers && !failure) ask();
-    if (seeking !== null) seeking === s.picture ? seek(seeking) : seeking = null;
-    update(wrong, "textContent", seeking === null ? "One it gets wrong" : "Searching …");
-    update(intro, "textContent", failure || (workers ? "" : `The ${count} blocks of the trained network, each with ` +
-      "its ω, α and xor weight v. Once loaded, it runs in this page, on your own device."));
+    if (running) ask(key, quick);
+    drawnOf([W, finer, shade, devicePixelRatio, key, s.block, s.picture, s.drawn, it.done === total, asked, busy] + "", false,
+      () => draw(W, s));
+    padOf(String(s.drawn), false, () => { pad.getContext("2d").drawImage(grey(drawing(), side), 0, 0); });
+    it.mark(s.picture, judge.of(key));
     blocks.forEach((b, i) => press(b, s.block === i - 1));
     press(off, s.omega === 0);
     for (const p of [...presets, ...stops]) press(p.b, same(p));
-    for (const { b, row } of choices) press(b, row === s.picture);
     const here = stops.find(same);
-    update(stop, "textContent", here ? `${here.say} ${here.ask}` : "Four settings worth seeing; or turn the sliders.");
-    padOf(String(s.drawn), false, () => { pad.getContext("2d").drawImage(grey(drawing(), side), 0, 0); });
-    draw(W, s);
-    if (!workers || failure) return intro.textContent;
-    bar.value = done;
-    bar.classList.toggle("done", done === total);
-    const start = known.get(keyOf(trained));
-    const share = (n) => num(100 * n, 1) + "\u202f%";
-    const whole = done === total, soFar = done ? share(right / done) : "…";
-    update(kind, "textContent", whole ? soFar : "");
-    rest.classList.toggle("mw-note", !whole);
-    update(rest, "textContent", (whole ? ` of ${total} held-out pictures classified correctly`
-      : `Classified correctly so far: ${soFar} (${done} of ${total} held-out pictures judged)`) +
-      (start ? `; the trained lens ${share(start.filter((c, i) => c === facts.labels[i]).length / total)}.` : "."));
+    tell(stop, here ? `${here.say} ${here.ask}` : "Four settings worth seeing; or turn the sliders.");
+    if (!running) return it.intro.textContent;
+    const start = judge.known.get(keyOf(trained));
+    judge.tell(key, start ? `; the trained lens ${share(it.right(start) / total)}.` : ".");
     if (!reply) return "";
     const p = softmax(reply.logits), top = p.indexOf(Math.max(...p));
-    const label = s.picture === DRAWN ? null : facts.labels[s.picture];
-    update(seen, "textContent", `It sees: ${names[top]}, ${pct(p[top])}` + (label === null ? "; you drew it."
+    const label = s.picture === DRAWN ? null : it.facts.labels[s.picture];
+    tell(seen, `It sees: ${names[top]}, ${pct(p[top])}` + (label === null ? "; you drew it."
       : top === label ? ", and that is right." : `; it is: ${names[label]}, to which it gives ${pct(p[label])}.`));
-    return `${seen.textContent} ${kind.textContent}${rest.textContent}`;
+    return `${seen.textContent} ${it.say.textContent}`;
   }
 
   function draw(W, s) {
     const gap = 8, columns = W >= 560 ? count + 1 : 4, tile = (W - gap * (columns - 1)) / columns;
-    const face = workers ? tile : 0, wave = 0.45 * face, head = 16;
+    const face = it.workers ? tile : 0, wave = 0.45 * face, head = 16;
     const narrow = tile < 100, cell = head + face + 4 + wave + (narrow ? 44 : 30); // α and v side by side are 80 wide
     const rows = Math.ceil((count + 1) / columns);
-    const line = 17, top = rows * (cell + gap), H = top + (workers ? names.length * line : 0);
+    const line = 17, top = rows * (cell + gap), H = top + (it.workers ? names.length * line : 0);
     const { g, color, style, text } = pen(canvas, W, H);
     g.imageSmoothingEnabled = false;
-    for (let i = workers ? 0 : 1; i <= count; i++) {
+    for (let i = it.workers ? 0 : 1; i <= count; i++) {
       const x = (i % columns) * (tile + gap), y = Math.floor(i / columns) * (cell + gap), b = i - 1, own = settings();
       text(i ? `block ${b}` : "picture", x, y + 7, "left", i && s.block === b ? "l" : "fg");
-      const shown = workers && (i ? tiles[b] : grey(chosenPicture(), side));
+      const shown = it.workers && (i ? tiles[b] : grey(chosen(), side));
       if (shown) g.drawImage(shown, x, y + head, face, face);
       style(i && s.block === b ? "l" : "line", i && s.block === b ? 2 : 1);
       g.strokeRect(x + 1, y + head, tile - 2, face);
@@ -216,8 +156,8 @@ function build(tools, real, ends) {
         g.stroke();
       }
     }
-    if (!workers || !reply) return;
-    const p = softmax(reply.logits), left = 78, label = s.picture === DRAWN ? -1 : facts.labels[s.picture];
+    if (!it.workers || !reply) return;
+    const p = softmax(reply.logits), left = 78, label = s.picture === DRAWN ? -1 : it.facts.labels[s.picture];
     names.forEach((name, c) => {
       const y = top + c * line + line / 2;
       text(name, left - 6, y, "right", c === label ? "fg" : "dim");
@@ -254,7 +194,7 @@ function build(tools, real, ends) {
     if (brush) stroke(...brush);
   });
   pad.ariaLabel = "A garment of your own; arrow keys draw";
-  ends.push(() => workers?.close());
+  ends.push(it.close);
   const whole = (v, least, end) => Number.isInteger(v) && v >= least && v < end;
   const valid = {
     block: (v) => whole(v, ALL, count), picture: (v) => whole(v, DRAWN, total),

@@ -1,7 +1,6 @@
 """Chapter 1's second widget: a trained network, whose lenses one turns while it looks at pictures."""
 
 import copy
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.waves import MobiusLens, MobiusNet
 from mobius_lib.waves.fast.fold import fold
-from mobius_lib.widgets.pack import Packed
+from mobius_lib.widgets.pack import Pictured, square
 from mobius_lib.widgets.source import served
 from mobius_lib.widgets.traits import Float, Int, List
 from mobius_lib.widgets.waves import PRESETS_TABLE
@@ -46,7 +45,7 @@ def authors_table(blocks: int) -> dict[str, list[float]]:
     }
 
 
-class WavesNetwork(Packed):
+class WavesNetwork(Pictured):
     """A trained network in the page: a picture's way through its gates, its classes, and the accuracy on many pictures.
 
     The reader sets omega, alpha and xor weight of one block or of all, chooses a picture or draws one; workers of the
@@ -72,7 +71,7 @@ class WavesNetwork(Packed):
         ours; the author's table is the distillation card's.
     """
 
-    _esm = served("shared.js", "pack.js", "pictures.js", "waves_network.js")
+    _esm = served("shared.js", "pack.js", "pictures.js", "jury.js", "waves_network.js")
     _css = served("shared.css", "pack.css", "waves_network.css")
     recipe = Unicode(OWN).tag(sync=True)
     engine = ("tensors.js", "mobiusnet.js", "waves_answers.js")
@@ -81,16 +80,10 @@ class WavesNetwork(Packed):
     alpha = List(Float()).tag(sync=True)
     xor_weight = List(Float()).tag(sync=True)
     block = Int(ALL_BLOCKS).tag(sync=True)
-    picture = Int(0).tag(sync=True)
     drawn = List(Int()).tag(sync=True)
     trained = DictTrait(read_only=True).tag(sync=True)
     table = DictTrait(read_only=True).tag(sync=True)
     tour = List(read_only=True).tag(sync=True)
-    names = List(Unicode(), read_only=True).tag(sync=True)
-    rows = Int(read_only=True).tag(sync=True)
-    side = Int(read_only=True).tag(sync=True)
-    megabytes = Float(read_only=True).tag(sync=True)
-    pack = Unicode(read_only=True).tag(sync=True)
 
     def __init__(
         self,
@@ -108,32 +101,24 @@ class WavesNetwork(Packed):
         if not isinstance(network, MobiusNet) or not all(isinstance(b.lens, MobiusLens) for b in network.blocks):
             kind = type(network).__name__
             raise TypeError(f"WavesNetwork takes a MobiusNet with a MobiusLens in each block, got a {kind}.")
-        shape = tuple(pictures.shape)
-        if pictures.dtype != torch.uint8 or len(shape) != 3 or shape[1] != shape[2] or not 1 <= shape[1] <= 64:
-            raise ValueError(f"pictures are (N, side, side) uint8 with side up to 64, not {pictures.dtype} of {shape}.")
+        rows, _ = square(pictures)
         outputs, channels = network.head.out_features, network.stem[0].in_channels
-        if labels.shape != shape[:1] or len(names) != outputs or channels != 1:
+        if labels.shape != (rows,) or len(names) != outputs or channels != 1:
             raise ValueError(
-                f"{shape[0]} pictures need as many labels, {outputs} outputs as many names, and the network one "
+                f"{rows} pictures need as many labels, {outputs} outputs as many names, and the network one "
                 f"channel to read; there are {len(labels)} labels, {len(names)} names and {channels} channels."
             )
-        self._network = copy.deepcopy(network).cpu().float().eval()
-        self._pictures, self._labels = pictures.cpu(), labels.cpu()
-        self._normal = {"mean": float(mean), "deviation": float(deviation)}
-        own = learned(self._network)
-        for name, value in {
+        model = copy.deepcopy(network).cpu().float().eval()
+        own = learned(model)
+        told = {
             "trained": own,
-            "table": authors_table(len(self._network.blocks)),
+            "table": authors_table(len(model.blocks)),
             "tour": [dict(stop) for stop in tour],
             "names": list(names),
-            "rows": shape[0],
-            "side": shape[1],
             "pack": pack,
             **own,
-        }.items():
-            self.set_trait(name, value)
-        super().__init__(**traits)
-        self.set_trait("megabytes", len(self.page_script(pack)) / 1e6)
+        }
+        super().__init__(model, pictures, labels, {"mean": float(mean), "deviation": float(deviation)}, told, **traits)
 
     @validate(*TURNED, "block", "picture", "drawn")
     def _check(self, proposal: dict[str, Any]) -> Any:
@@ -160,26 +145,7 @@ class WavesNetwork(Packed):
                     getattr(block.lens, name).fill_(value)
         return network
 
-    @torch.no_grad()
-    def logits(self, rows: Sequence[int] | None = None) -> Tensor:
-        """What the network with the sliders' values gives the held-out pictures (all, or those rows): (N, classes)."""
-        x = self._pictures if rows is None else self._pictures[list(rows)]
-        normal = (x.float() - self._normal["mean"]) / self._normal["deviation"]
-        network = self.network()
-        return torch.cat([network(part) for part in normal.unsqueeze(1).split(100)])
-
-    def accuracy(self) -> float:
-        """The share of the held-out pictures that the network with the sliders' values classifies correctly."""
-        return (self.logits().argmax(1) == self._labels).double().mean().item()
-
     def files(self) -> dict[str, bytes]:
         """The folded network in float32 (safetensors), the pictures' bytes, and what belongs to them (JSON)."""
-        from safetensors.torch import save
-
-        facts = self._normal | {"side": self.side, "labels": self._labels.tolist()}
-        weights = {name: value for name, value in fold(self._network).state_dict().items() if value.is_floating_point()}
-        return {
-            "weights": save(weights),
-            "pictures": self._pictures.numpy().tobytes(),
-            "facts": json.dumps(facts).encode(),
-        }
+        state = fold(self._network).state_dict()
+        return self._files({name: value for name, value in state.items() if value.is_floating_point()})

@@ -143,7 +143,7 @@ def test_loaded_it_fits_every_width_and_a_thumb(opened: Any, width: int) -> None
     page = opened(width, phone, "book.html")
     page.click("#one button:has-text('Load')")
     page.wait_for_selector(READ, timeout=PATIENCE)
-    page.click("#one button:has-text('Pruned')")
+    page.click("#one button:has-text('Magnitude')")
     heights = page.fits(width)
     # forms, bits, layers, pictures, a wrong one, and what one takes along
     assert len(heights) == 10 + 3 + 4 + 20 + 1 + 4

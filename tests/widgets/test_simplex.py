@@ -44,7 +44,7 @@ def test_terms_and_logits_equal_the_library(in_node, parameters) -> None:
     generator = torch.Generator().manual_seed(3)
     explorers = [drawn(i, generator) for i in range(60)]
     q = torch.cat((torch.zeros(1, 2, dtype=torch.float64), 1.5 * torch.randn(80, 2, generator=generator).double()))
-    script = f"const f = w.fit(c); return {q.tolist()}.map((p) => f(...p));"
+    script = f"const f = w.fit(c); return {q.tolist()}.map((p) => structuredClone(f(...p)));"
     answers = in_node(BasinExplorer, script, [parameters(each) for each in explorers])
     for explorer, points in zip(explorers, answers, strict=True):
         expected = explorer.geometry(q)
