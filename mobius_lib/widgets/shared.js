@@ -359,9 +359,10 @@ function mount({ model, el: host }, traits, readable, build) {
   }
   on(matchMedia("(prefers-color-scheme: dark)"), "change", later);
   const theme = new MutationObserver(later), size = new ResizeObserver((all) => {
-    for (const { target } of all) if (widths.get(target) !== target.clientWidth) {
-      widths.set(target, target.clientWidth);
-      later();
+    for (const { target, contentRect } of all) {
+      const width = Math.round(contentRect.width); // neither has a border
+      if (widths.get(target) !== width) later();
+      widths.set(target, width);
     }
   });
   for (const node of [root, ...root.querySelectorAll("canvas")]) size.observe(node);

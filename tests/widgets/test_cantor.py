@@ -252,8 +252,8 @@ def test_forms_presets_and_what_they_say(opened) -> None:
     assert "values −0.0" in page.inner_text("#one .mw-say")  # a negative alpha takes c below 0
     assert page.get_attribute("#one button:has-text('Published, end')", "aria-pressed") == "true"
     assert page.locator("#one button[aria-pressed=true]").count() == 2
-    page.wait_for_timeout(600)  # the summary for screen readers follows half a second after the last change
-    assert page.inner_text("#one [role=status]").startswith("One level: arc length")
+    # the summary for screen readers follows half a second after the last change
+    page.wait_for_selector("#one [role=status]:has-text('One level: arc length')", state="attached")
     assert "arc length" in page.get_attribute("#one canvas[role=img]", "aria-label")
 
 

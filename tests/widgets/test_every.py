@@ -190,6 +190,31 @@ def test_a_dragged_slider_redraws_its_own_widget_alone(
     assert low <= page.get(trait) < high
 
 
+@pytest.mark.parametrize("chapter", ["waves", "cantor", "simplex", "gauge", "twistor"])
+def test_a_frame_asks_for_no_layout(opened, chapter: str) -> None:
+    """To ask for a width after something was written costs a layout more, which is most of what a frame would cost."""
+    page = opened()
+    page.picture()
+    asked = page.evaluate("""async () => {
+        let asked = 0;
+        for (const name of ["clientWidth", "clientHeight"]) {
+            const { get } = Object.getOwnPropertyDescriptor(Element.prototype, name);
+            Object.defineProperty(Element.prototype, name, { get() { asked++; return get.call(this); } });
+        }
+        const slider = document.querySelector("#one input[type=range]:not([data-trait=at])"); // at is hidden
+        const canvas = document.querySelector("#one canvas");
+        const before = canvas.toDataURL();
+        for (let step = 0; step < 5; step++) {
+            slider.value = +slider.min + (step + 1) * 0.07 * (slider.max - slider.min);
+            slider.dispatchEvent(new Event("input"));
+            await new Promise(requestAnimationFrame);
+            await new Promise(requestAnimationFrame);
+        }
+        return [asked, canvas.toDataURL() !== before];
+    }""")
+    assert asked == [0, True]
+
+
 @pytest.mark.parametrize(
     ("chapter", "slider", "key", "value", "names"),
     [

@@ -360,7 +360,31 @@ def test_before_all_are_judged_it_says_so_and_knows_the_wrong_ones_found(loaded)
     assert 0 < judged < 500 and page.locator(LOADED).count() == 0
     words = page.inner_text("#one .mw-say .mw-note")
     assert words.startswith("Classified correctly so far: ") and f"({judged} of 500 held-out pictures judged)" in words
+    assert "95\u202f% interval" in words
     assert page.inner_text("#one .mw-say strong") == "", "bold is a result alone"
+
+
+def test_a_slider_on_its_way_is_judged_where_it_rests(loaded) -> None:
+    page = loaded()
+    judged = page.evaluate("""async () => {
+        const post = Worker.prototype.postMessage, judged = new Set();
+        Worker.prototype.postMessage = function (job) {
+            if (job.rows && !job.read) judged.add(String(job.settings.omega));
+            post.call(this, job);
+        };
+        const slider = document.querySelector("#one input[data-trait=omega]");
+        const frame = () => new Promise(requestAnimationFrame);
+        for (let step = 0; step < 20; step++) {
+            slider.value = 1 + step / 10;
+            slider.dispatchEvent(new Event("input"));
+            await frame();
+            await frame();
+        }
+        const last = String(one.get("omega"));
+        while (!judged.has(last)) await frame();
+        return [...judged].map((omega) => omega === last);
+    }""")
+    assert judged[-1:] == [True] and len(judged) <= 2  # beside it the trained lens, which was being judged
 
 
 @pytest.mark.parametrize("width", [320, 390, 620, 1280])
