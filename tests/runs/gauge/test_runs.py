@@ -208,11 +208,11 @@ def test_scales_differ_in_their_words(monkeypatch):
 
 @pytest.fixture(scope="module")
 def network_record() -> dict:
-    """Five blobs in 24 dimensions, far enough apart that a trained network knows them all but for a few."""
+    """Five blobs in 16 dimensions, far enough apart that a trained network knows them all but for a few."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(2_200) % 5
-    x = 4 * torch.eye(5, 24)[y] + torch.randn(2_200, 24, generator=generator)
-    sizes = gauge_network.Sizes(epochs=50, rows=None, terms=(8, 24))
+    x = 4 * torch.eye(5, 16)[y] + torch.randn(2_200, 16, generator=generator)
+    sizes = gauge_network.Sizes(epochs=50, rows=None, terms=(8, 16))
     data = Data((x[:2_000], y[:2_000]), (x[2_000:], y[2_000:]))
     return two_seeds("gauge-network", gauge_network.compute, sizes, data=lambda: data)
 
@@ -231,17 +231,17 @@ def test_record_of_the_network(network_record):
     assert set(network_record["arms"]) == set(gauge_network.ARMS)
     arms = {name: rows[0] for name, rows in network_record["arms"].items()}
     assert arms["dense"]["final_accuracy"] > 0.9 and arms["dense"]["relative_error"] == 0  # chance is 0.2
-    assert arms["dense"]["bits"] == 3 * 24 * 24 * 32
+    assert arms["dense"]["bits"] == 3 * 16 * 16 * 32
     for name, row in arms.items():
         assert 0 <= row["final_accuracy"] <= 1 and row["relative_error"] <= 1 + 1e-6, name
         if name in ("L1", "L2", "L3", "L4", "L5"):
-            assert [each["terms"] for each in row["rows"]] == [8, 24] and row["terms"] == 8
+            assert [each["terms"] for each in row["rows"]] == [8, 16] and row["terms"] == 8
             # more Gaussians leave less; both fits are greedy, so with some room
             assert row["rows"][1]["relative_error"] < row["relative_error"] + 0.05
     l5 = {row["terms"]: row["bits"] for row in arms["L5"]["rows"]}
     assert all(row["bits"] <= l5[row["terms"]] for name in ("SVD", "DCT", "magnitude") for row in arms[name]["rows"])
-    # at 24 terms L5 would use more bits than the matrices have: it keeps them, and so does everybody beside it
-    assert l5[24] == arms["dense"]["bits"] and arms["L5"]["rows"][-1]["layers_kept"] == 3
+    # at 16 terms L5 would use more bits than the matrices have: it keeps them, and so does everybody beside it
+    assert l5[16] == arms["dense"]["bits"] and arms["L5"]["rows"][-1]["layers_kept"] == 3
     for name in ("L5", "SVD", "DCT", "magnitude"):
         assert arms[name]["rows"][-1]["final_accuracy"] == arms["dense"]["final_accuracy"]
 
