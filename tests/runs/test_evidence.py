@@ -420,3 +420,27 @@ def test_a_computed_record_that_contradicts_itself_is_named(name: str, tmp_path:
     (tmp_path / name).write_text(json.dumps(content))
     with pytest.raises(RunError, match=r"is not what its parts come to|stand in none of its rows"):
         read_record(tmp_path / name)
+
+
+def test_the_rate_of_a_computed_arm_is_the_best_of_the_last_comparison(tmp_path: Path) -> None:
+    """Rates that are close with one seed are judged over several, and that comparison counts."""
+    name = "twistor-maps.short.json"
+    content = json.loads((data_dir() / "results" / name).read_text("utf-8"))
+    row = content["arms"]["lstm"][0]
+    best, worse = row["lr"], next(float(rate) for rate in row["held_out"] if float(rate) != row["lr"])
+
+    def refused(judged: dict[str, list[float]]) -> bool:
+        for each in content["arms"]["lstm"]:
+            each["held_out"] = {f"{best:g}": 2.0, f"{worse:g}": 1.99}
+            each["compared"] = judged
+        (tmp_path / name).write_text(json.dumps(content))
+        try:
+            read_record(tmp_path / name)
+        except RunError as error:
+            assert "the rate" in str(error) and "not the best of its search" in str(error)
+            return True
+        return False
+
+    assert refused({})
+    assert not refused({f"{best:g}": [2.0, 1.9, 1.9], f"{worse:g}": [1.99, 2.0, 2.0]})
+    assert refused({f"{best:g}": [2.0, 2.0, 2.0], f"{worse:g}": [1.99, 2.0, 2.0]})
