@@ -181,8 +181,8 @@ def _kept(record: dict[str, Any], work: Path, arm: str, seed: int) -> Path:
             f"to {record['configuration']['seeds'] - 1}."
         )
     wanted = (record["run"], record["scale"], arm, record["fingerprint"]["data"])
-    if _of_language(record, arm) and (found := _kept_language(wanted, row, work)):
-        return found
+    if _of_language(record, arm) and (kept := _kept_language(wanted, row, work)):
+        return kept
     for path in sorted(
         (work / record["run"]).glob(f"*/{_label(arm, seed)}.*/config.json"), key=os.path.getmtime, reverse=True
     ):

@@ -15,6 +15,7 @@ from mobius_lib.widgets.cantor import MAX_LEVELS, MAX_ZOOM
 # least 1e-4, so by less than 60,000 * 1e-16 where it is not 0; a position loses a factor 3 per level, 3^8 in all.
 SAME = {"rtol": 0.0, "atol": 1e-9}
 
+
 def settings() -> list[dict]:
     """Every form at every depth and at temperatures over the slider's range, with alpha in and outside of [0, 1]."""
     taus, alphas = (1e-4, 1e-3, 0.02, 0.25, 1.0), (-0.0764, 0.0, 0.329, 0.5, 1.0, 1.3)
