@@ -82,7 +82,7 @@ function build(tools, real, ends) {
 
   // -- what the workers say
   const padOf = keeper(), drawnOf = keeper();
-  let asked = "", busy = false, reply = null, tiles = [];
+  let asked = "", busy = false, reply = null, replies = 0, tiles = [];
 
   const drawing = () => { const v = real.get("drawn"); return v.length ? v : new Array(size).fill(0); };
   const chosen = () => (real.get("picture") === DRAWN ? drawing() : it.row(real.get("picture")));
@@ -96,6 +96,7 @@ function build(tools, real, ends) {
       it.workers.ask(job, true).then((r) => {
         busy = false;
         reply = r;
+        replies++;
         tiles = r.blocks.map(mosaic);
         later();
       });
@@ -108,8 +109,8 @@ function build(tools, real, ends) {
     const W = wide(canvas), key = keyOf(settings()), running = it.workers && !it.failure;
     if (!W) return "";
     if (running) ask(key, quick);
-    drawnOf([W, finer, shade, devicePixelRatio, key, s.block, s.picture, s.drawn, it.done === total, asked, busy] + "", false,
-      () => draw(W, s));
+    drawnOf([W, finer, shade, devicePixelRatio, !!it.workers, replies || key, s.block, s.picture, s.drawn] + "", false,
+      () => draw(W, s)); // once there are replies, it shows nothing else of the settings
     padOf(String(s.drawn), false, () => { pad.getContext("2d").drawImage(grey(drawing(), side), 0, 0); });
     it.mark(s.picture, judge.of(key));
     blocks.forEach((b, i) => press(b, s.block === i - 1));
