@@ -50,6 +50,20 @@
     }).join("");
   };
 
+  // About how wide a formula will be, in em: until it is typeset it takes that much room.
+  const roomOf = (tex) => {
+    const named = tex.replace(/\\[()]/g, "")
+      .replace(/\\(?:le|ge|in|to|cdot|times|approx|ne|mapsto|pm)(?![a-zA-Z])/g, "=")
+      .replace(/\\(?:b?mod|max|min|log|exp|sin|cos|tanh|arg|det)/g, (name) => `${name.replace(/\\b?/, "")}.`)
+      .replace(/\\(?:text|math[a-z]+|operatorname|left|right|hat|bar|tilde|sqrt|t?frac|[,;! ])/g, "")
+      .replace(/\\[a-zA-Z]+/g, "x");
+    let em = 0;
+    for (const [, sign, text] of named.matchAll(/([_^])?(\{[^{}]*\}|.)/g))
+      for (const letter of text.replace(/[{}\\\s&]/g, ""))
+        em += (sign ? 0.7 : 1) * (/[=<>+-]/.test(letter) ? (sign ? 0.9 : 1.47) : /[A-Z]/.test(letter) ? 0.86
+          : /[a-z0-9/]/.test(letter) ? 0.59 : 0.46);
+    return em;
+  };
   const whole = (node) => // what was read to its end has something after it
     document.readyState !== "loading" || (node && (node.nextSibling !== null || whole(node.parentElement)));
   const seen = new Set();
@@ -63,6 +77,7 @@
   };
   const look = () => {
     dressed("article div.highlight pre", lines);
+    dressed("article span.math", (math) => math.style.setProperty("--room", `${roomOf(math.textContent)}em`));
     const found = dressed("article .pst-scrollable-table-container > table", dress);
     for (const table of found) tables.add(table);
     if (found.length && innerWidth < 600) fit(found); // else there is time until the page is there
