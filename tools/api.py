@@ -19,8 +19,17 @@ KINDS = ("Classes", "Functions", "Errors", "Constants and types", "Modules")
 SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Shape|Source|Yields):$")
 
 
+STRONG = re.compile(r"(?<![\w*])\*\*(?=[^\s*])([^*]+?)(?<=\S)\*\*(?![\w*])")
+"""What is said with weight, over the ends of lines too; ** between numbers is a power."""
+WEIGHT = "\0"
+
+
 def restructured(lines: list[str]) -> list[str]:
     """The lines of a docstring, in reStructuredText and what napoleon reads."""
+    # code, and another paragraph, cannot be within what is strong: there it loses its weight
+    lines = STRONG.sub(
+        lambda said: said[1] if "`" in said[1] or "\n\n" in said[1] else f"{WEIGHT}{said[1]}{WEIGHT}", "\n".join(lines)
+    ).split("\n")
     found: list[str] = []
     literal: int | None = None  # the indentation below which a block that stands as it was typed has ended
     section: int | None = None  # that of the section's head
@@ -46,8 +55,8 @@ def restructured(lines: list[str]) -> list[str]:
         if SECTION.match(text):
             section = depth
         parts = re.split(r"(`+[^`]*`+)", line)
-        found.append(line if literal is not None else "".join(map(_plain, parts)))
-    return found
+        found.append(line.replace(WEIGHT, "") if literal is not None else "".join(map(_plain, parts)))
+    return [line.replace(WEIGHT, "**") for line in found]
 
 
 def _plain(part: str) -> str:

@@ -28,13 +28,12 @@ class CantorStaircase(nn.Module):
 
     The position is one of
 
-        features  x = sigmoid(w.f + b). Ours and the default: a row's number does not depend on its neighbours. w is
-                  drawn with standard deviation 1.7, so that rows of length 1 start out nearly evenly spread.
-        batch     x = clamp(row / (B - 1) + 0.3 tanh(w.f + b), 1e-6, 1 - 1e-6). As published, for published weights:
-                  **row is the index in the batch, so the same features give another number in another order**. A
-                  batch of one stands at row 0.
-        mean      x = sigmoid(mean of f). The published earlier variant; w and b are kept for the layout, frozen and
-                  unused.
+    - features: x = sigmoid(w.f + b). Ours and the default: a row's number does not depend on its neighbours. w is drawn
+      with standard deviation 1.7, so that rows of length 1 start out nearly evenly spread.
+    - batch: x = clamp(row / (B - 1) + 0.3 tanh(w.f + b), 1e-6, 1 - 1e-6). As published, for published weights: **row is
+      the index in the batch, so the same features give another number in another order**. A batch of one stands at
+      row 0.
+    - mean: x = sigmoid(mean of f). The published earlier variant; w and b are kept for the layout, frozen and unused.
 
     Args:
         features: width d of a row.

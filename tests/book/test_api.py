@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from docutils.core import publish_doctree
-from docutils.nodes import literal_block, system_message
+from docutils.nodes import literal_block, strong, system_message
 from sphinx.pycode import ModuleAnalyzer
 
 from mobius_lib.ledger.sources import Source
@@ -28,6 +28,12 @@ def read(text: str) -> Any:
 def test_mathematics_is_no_markup():
     tree = read("The mean of |tanh x|, at most |x| * |y|; and `a * b|c` stands as it is.")
     assert tree.astext() == "The mean of |tanh x|, at most |x| * |y|; and a * b|c stands as it is."
+
+
+def test_what_has_weight_is_strong_and_a_power_is_not():
+    tree = read("It **always\nholds**, for 2**3 and n**-0.5; **not `x`**.\n\nSo:\n    a **b** c")
+    assert [each.astext() for each in tree.findall(strong)] == ["always\nholds"]
+    assert tree.astext() == "It always\nholds, for 2**3 and n**-0.5; not x.\n\nSo:\n\na b c"
 
 
 def test_what_begins_with_a_dot_leads_nowhere():
