@@ -106,6 +106,7 @@ function build(tools) {
   });
   const readout = el("p.mw-read"), kind = el("strong"), rest = el("span"), along = slider(ALONG), thumb = along.children[1];
   const words = [el("span"), el("mark"), el("span")], text = el("p.mw-text", {}, ...words), play = button(() => { since = since === null ? -1 : null; later(); }, "Play");
+  const green = el("span", {}, ` Green: where the state stood after each of the last ${TAIL} characters.`);
   const nodes = [
     el("div.mw-grid", {},
       el("div.mw-plot", {}, stage, readout, text, along),
@@ -113,8 +114,7 @@ function build(tools) {
         el("details", {}, el("summary", {}, "Turn the sphere"), ...VIEW.map(slider)))),
     el("p.mw-note", {}, "Dots flow along their orbits, one step of the map for each unit of t. Orange: a circle, and its " +
       "images under 1, 2, 3 … steps, all of them circles or lines. Full and hollow ring: the fixed points to which and from " +
-      "which all flows. Drag a, b, c, d or the circle; drag the sphere to turn it: 0 is below, ∞ above. Green: where the state " +
-      `stood after each of the last ${TAIL} characters.`),
+      "which all flows. Drag a, b, c, d or the circle; drag the sphere to turn it: 0 is below, ∞ above.", green),
   ];
 
   const place = (i) => (i < 4 ? model.get("matrix")[i] : model.get("circle").slice(0, 2));
@@ -133,7 +133,7 @@ function build(tools) {
     for (const { b, state } of presets) press(b, shows(s, state));
     tell(play, since === null ? "Play" : "Stop");
     press(play, since !== null);
-    for (const node of [text, along]) update(node, "hidden", !s.trajectory.length);
+    for (const node of [text, along, green]) update(node, "hidden", !s.trajectory.length);
     if (+thumb.max !== Math.max(s.trajectory.length - 1, 1)) {
       thumb.max = Math.max(s.trajectory.length - 1, 1);
       thumb.value = s.at;
