@@ -146,8 +146,9 @@ def test_a_cell_that_does_not_come_to_an_end(tmp_path: Path, used: Path, rate: f
 @pytest.mark.slow
 def test_a_slow_machine_fails_no_cell(tmp_path: Path, used: Path, capfd):
     """Four times the limit by the clock, but never idle, and less than the limit of all processors."""
-    run = Execution(tmp_path / "page.ipynb", "a page", limit=1.5, beat=0.5)
-    run.path.write_text(notebook_of("import time; time.sleep(6); print('done')"), "utf-8")
+    path = tmp_path / "page.ipynb"
+    path.write_text(notebook_of("import time; time.sleep(6); print('done')"), "utf-8")
+    run = Execution(path, "a page", limit=1.5, beat=0.5)
     asyncio.run(run.run())
     assert run.reason == ""
     assert nbformat.read(run.path, nbformat.NO_CONVERT).cells[1].outputs[0].text == "done\n"
