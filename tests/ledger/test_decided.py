@@ -54,6 +54,7 @@ DECIDED = {
     },
     (5,): {
         "reproduced": """
+            optimisers-equal
             twistor-params-small fits-4gb twistor-shapes separate-parts mobius-circles three-cycles no-attention
             linear-cost nested-levels gradient-clipping amp-auto accumulation-equals accumulation-memory hope-paper
             script-options performance-test chirality nan-skipped mobius-formula-uncoupled self-modifying-here

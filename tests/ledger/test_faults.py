@@ -25,7 +25,15 @@ from mobius_lib.ledger.checks import simplex as of_simplex
 from mobius_lib.ledger.checks import twistor as of_twistor
 from mobius_lib.ledger.checks import waves as of_waves
 from mobius_lib.simplex import GeoFractalDavid, loss
-from mobius_lib.twistor import ContinuumMemory, MobiusLayer, PhaseCompression, SelfModifyingMemory, laws, public
+from mobius_lib.twistor import (
+    ContinuumMemory,
+    MobiusLayer,
+    OmegaNestedOptimizer,
+    PhaseCompression,
+    SelfModifyingMemory,
+    laws,
+    public,
+)
 from mobius_lib.twistor import math as twistor
 from mobius_lib.waves import MobiusConvBlock, MobiusLens, MobiusNet
 from mobius_lib.waves import math as waves
@@ -276,6 +284,13 @@ FAULTS: list[tuple[str, Any, str, Any, str | dict[str, str]]] = [
     ("constraint-pins", twistor, "pairing", one_length, "reproduced"),
     ("constraint-degeneration", twistor, "hold_pairing", lambda z, value: z, "reproduced"),
     ("accumulation-equals accumulation-memory", laws, "in_parts", in_parts, "refuted"),
+    (
+        "optimisers-equal",
+        of_twistor,
+        "OmegaNestedOptimizer",
+        lambda net, lr: OmegaNestedOptimizer(net, lr / 2),
+        "refuted",
+    ),
     ("random-tokens", F, "embedding", lambda tokens, table: 2 * table[tokens], "reproduced"),
 ]
 

@@ -51,7 +51,8 @@ def test_bad_input(kept, tmp_path):
     damaged, foreign, altered = (tmp_path / f"{name}.safetensors" for name in ("damaged", "foreign", "altered"))
     damaged.write_bytes(path.read_bytes()[:100])
     save_file({"x": torch.zeros(2)}, foreign)
-    save_file({"x": torch.zeros(2)}, altered, {"format": generate.FORMAT, "config": '{"dim": 7}', "letters": "ab"})
+    about = {"format": "mobius_lib language model 1", "config": '{"dim": 7}', "letters": "ab"}
+    save_file({"x": torch.zeros(2)}, altered, about)
     for file, message in (
         (tmp_path / "none", "no weights file"), (damaged, "cannot be read"), (foreign, "holds no language model"),
         (altered, "describes no model .*dim must be even"),
