@@ -102,6 +102,10 @@ class Page:
             self.wait_for_timeout(300)
         self.evaluate("rested(6, 3000)")
 
+    def hear(self, words: str) -> None:
+        """Wait until screen readers are told these words of the first widget: half a second after its last change."""
+        self.wait_for_selector(f"#one .mw-live:has-text('{words}')", state="attached")
+
     def get(self, trait: str) -> Any:
         """A trait of the first widget."""
         return self.evaluate(f"one.get('{trait}')")

@@ -253,8 +253,7 @@ def test_forms_presets_and_what_they_say(opened) -> None:
     assert "values −0.0" in page.inner_text("#one .mw-say")  # a negative alpha takes c below 0
     assert page.get_attribute("#one button:has-text('Published, end')", "aria-pressed") == "true"
     assert page.locator("#one button[aria-pressed=true]").count() == 2
-    # the summary for screen readers follows half a second after the last change
-    page.wait_for_selector("#one [role=status]:has-text('One level: arc length')", state="attached")
+    page.hear("One level: arc length")
     assert "arc length" in page.get_attribute("#one canvas[role=img]", "aria-label")
 
 

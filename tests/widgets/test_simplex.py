@@ -218,8 +218,7 @@ def test_starts_and_mixing_weights(opened) -> None:
     page.click("#one button:has-text('Spread')")
     seen.add(page.picture())
     assert len(seen) == 4
-    page.wait_for_timeout(600)  # the summary for screen readers follows half a second after the last change
-    assert "of the picture" in page.inner_text("#one [role=status]")
+    page.hear("of the picture")
     assert "of the circle" in page.get_attribute("#one canvas[role=img] >> nth=0", "aria-label")
 
 
