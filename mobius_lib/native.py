@@ -292,6 +292,19 @@ def march() -> str:
     return AVX2 if os.environ.get("ATEN_CPU_CAPABILITY", "").lower() == "avx2" else NATIVE
 
 
+def torch_compile(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+    """`torch.compile` with that limit.
+
+    Inductor keeps its graphs by its settings, not by the variable: one kept for AVX-512 and built for AVX2 writes beyond
+    its arrays.
+    """
+    if march() == AVX2:
+        import torch._inductor.config as inductor
+
+        inductor.cpp.simdlen = 256
+    return torch.compile(function, **how)
+
+
 def _recipe(source: Path) -> tuple[list[str], Path]:
     """The compiler's command, without its output, and the file that it makes."""
     before, after = [*compiler(), *FLAGS, march()], one_openmp()

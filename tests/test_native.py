@@ -341,3 +341,18 @@ def test_a_processor_is_told_by_what_it_can(monkeypatch):
         monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
         names.add(native.kept_as("twice", b"", "c++").name)
     assert len(names) == len(texts)
+
+
+@pytest.mark.compiler
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="has no registers to switch off")
+def test_what_torch_compiled_for_wide_registers_is_not_taken_for_narrow_ones(tmp_path):
+    """Two processes keep their graphs in one folder: the second had half of its numbers, or crashed."""
+    code = (
+        "import torch\nfrom mobius_lib.native import torch_compile\nx = torch.arange(1.0, 1000)\n"
+        "print(torch.equal(torch_compile(lambda x: x * x + 1)(x), x * x + 1))"
+    )
+    for limit in ({}, {"ATEN_CPU_CAPABILITY": "avx2"}):
+        own = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
+        own |= {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), **limit}
+        done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True)
+        assert done.stdout == "True\n", done.stderr

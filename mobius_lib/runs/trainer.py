@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets.paths import fetch
 from mobius_lib.fingerprint import fingerprint
+from mobius_lib.native import torch_compile
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Arm, Data, Run, seeded_subset
 from mobius_lib.runs.made_by import kept_name, tell_of_others
@@ -264,7 +265,7 @@ class Trainer:
         kept = None if self.work is None else self._kept(self.work, name, folder, model, data, recipe)
         if self.compiled:
             mode = "reduce-overhead" if self.place.type == "cuda" else None
-            trained = cast(nn.Module, torch.compile(model.to(self.place), mode=mode))
+            trained = cast(nn.Module, torch_compile(model.to(self.place), mode=mode))
         else:
             trained = model
         about = {"run": self.run.name, "scale": self.scale, "arm": name}

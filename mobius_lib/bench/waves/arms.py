@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobius_lib.bench.measure import Step, training
+from mobius_lib.native import torch_compile
 from mobius_lib.waves import GELUTwin, MobiusLens, MobiusNet, use_backend
 from mobius_lib.waves.fast.fold import fold
 from mobius_lib.waves.lens import GELULens, MobiusConvBlock
@@ -141,7 +142,7 @@ def _formed(module: nn.Module, setting: Setting, form: str) -> nn.Module:
 
 
 def _maybe_compiled(function: Callable, form: str) -> Callable:
-    return torch.compile(function, dynamic=False) if form.endswith("compiled") else function
+    return torch_compile(function, dynamic=False) if form.endswith("compiled") else function
 
 
 def _random(setting: Setting, *shape: int, seed: int = 1) -> Tensor:

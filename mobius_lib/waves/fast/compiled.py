@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobius_lib.native import torch_compile
 from mobius_lib.waves.fast import function
 from mobius_lib.waves.fast.function import Kernel
 
@@ -54,4 +55,4 @@ def graph(stage: str, channels: int, dtype: torch.dtype, device: str) -> Callabl
     plain = getattr(function, stage)
     name = f"{stage}_{channels}_{str(dtype).removeprefix('torch.')}_{device}"
     code = plain.__code__.replace(co_name=name)
-    return torch.compile(types.FunctionType(code, plain.__globals__, name, plain.__defaults__), fullgraph=True)
+    return torch_compile(types.FunctionType(code, plain.__globals__, name, plain.__defaults__), fullgraph=True)
