@@ -1,8 +1,9 @@
-"""Matrix products of float32 on a CPU by oneDNN, where PyTorch has it: the same numbers as `F.linear`, faster.
+"""Matrix products of float32 on a CPU by oneDNN, where that is faster: the same numbers as `F.linear`.
 
-PyTorch takes MKL for these products, which is not at its best on processors that are not Intel's; `mobius bench --what
-twistor` measures what oneDNN's are worth in a training step. What is called is an operation that PyTorch's own compiler
-uses; where it is missing, or anything else does not fit, `F.linear` does the work.
+PyTorch takes MKL for these products, which does not use all of an AVX-512 processor that is not Intel's. Where there is
+AVX2 alone MKL's are the faster ones: `mobius bench` and `mobius bench --what twistor` measure it, and `data/bench` has
+both kinds. What is called is an operation that PyTorch's own compiler uses; where it is missing, or anything else does
+not fit, `F.linear` does the work.
 """
 
 import functools
@@ -91,11 +92,16 @@ def by_torch() -> Iterator[None]:
         _by_torch = before
 
 
+def pays() -> bool:
+    """Whether oneDNN's products are the faster ones on this processor, with the instructions that torch uses."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def works(x: Tensor) -> bool:
-    """Whether oneDNN can take products of such tensors here."""
+    """Whether oneDNN can take products of such tensors here, and is the faster one."""
     if _by_torch:
         return False
-    return x.device.type == "cpu" and x.dtype == torch.float32 and concrete(x) and _there()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and concrete(x) and pays() and _there()
 
 
 @functools.cache

@@ -16,6 +16,12 @@ SHAPES = [(1, 1, 1), (2, 3, 5), (16, 256, 1024), (130, 96, 128), (2048, 128, 128
 CLOSE = {"rtol": 1e-5, "atol": 3e-4}
 
 
+@pytest.fixture(autouse=True)
+def by_one_dnn(monkeypatch):
+    """As on a processor where it pays, whichever this is."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+
 def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
@@ -72,7 +78,7 @@ def test_only_what_is_asked_for_gets_a_gradient():
         assert products.linear(x, weight, bias).grad_fn is None
 
 
-@pytest.mark.parametrize("how", ["float64", "autocast", "missing"])
+@pytest.mark.parametrize("how", ["float64", "autocast", "missing", "AVX2"])
 def test_others_are_served_by_torch(how, monkeypatch):
     def refuse(*_):
         raise AssertionError("oneDNN was called")
@@ -80,6 +86,8 @@ def test_others_are_served_by_torch(how, monkeypatch):
     monkeypatch.setattr(products, "_call", lambda: refuse)
     if how == "missing":
         monkeypatch.setattr(products, "_there", lambda: False)
+    if how == "AVX2":
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: how)
     layer, x = products.Linear(96, 128), drawn(512, 96)
     if how == "float64":
         layer, x = layer.double(), x.double()
@@ -87,7 +95,8 @@ def test_others_are_served_by_torch(how, monkeypatch):
         y = layer(x)
         assert y.dtype == (torch.bfloat16 if how == "autocast" else x.dtype)
     y.sum().backward()
-    assert products.packed(layer.weight.double(), 64, 99).is_mkldnn is False
+    weight = layer.weight if how == "AVX2" else layer.weight.double()
+    assert products.packed(weight, 64, 99).is_mkldnn is False
 
 
 def outcome(function, *given):

@@ -19,6 +19,13 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(autouse=True, params=["AVX512", "AVX2"])
+def capability(request, monkeypatch):
+    """By oneDNN and by MKL, whichever pays here."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_matrix_is_linear_with_its_gradients(shape, dtype):
@@ -45,6 +52,13 @@ def test_matrix_copies_no_picture_that_lies_channels_last():
     w = torch.randn(3, 6)
     torch.testing.assert_close(products.matrix(x, w), F.linear(x, w), rtol=1e-5, atol=1e-5)  # six products in float32
     assert products.matrix(x.contiguous(), w).is_contiguous()
+
+
+def test_a_convolution_takes_the_place_where_it_is_the_faster_one(capability, monkeypatch):
+    taken = []
+    monkeypatch.setattr(F, "conv2d", lambda *given, own=F.conv2d: taken.append(1) or own(*given))
+    products.matrix(torch.randn(2, 6), torch.randn(3, 6))
+    assert len(taken) == (capability == "AVX512")
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
