@@ -295,8 +295,8 @@ def march() -> str:
 def torch_compile(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     """`torch.compile` with that limit.
 
-    Inductor keeps its graphs by its settings, not by the variable: one kept for AVX-512 and built for AVX2 writes beyond
-    its arrays.
+    Inductor keeps its graphs by its settings, not by the variable: what it kept for AVX-512 and builds for AVX2 writes
+    beyond its arrays.
     """
     if march() == AVX2:
         import torch._inductor.config as inductor
