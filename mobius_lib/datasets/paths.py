@@ -5,13 +5,16 @@ import gzip
 import hashlib
 import os
 import re
+import shutil
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from mobius_lib.errors import DataError
+from mobius_lib.files import reason
 
 PACKAGE = Path(__file__).resolve().parent.parent
+CACHE_ADVICE = "make room there, or name another folder in the environment variable MOBIUS_CACHE"
 
 
 def data_dir() -> Path:
@@ -29,6 +32,17 @@ def cache_dir() -> Path:
     import pooch
 
     return Path(pooch.os_cache("mobius"))
+
+
+def no_room(folder: Path, error: OSError) -> DataError:
+    """The sentence for a cache that cannot be written."""
+    free = ""
+    with contextlib.suppress(OSError):
+        free = f", {shutil.disk_usage(folder.parent).free / 1e9:.1f} GB free"
+    return DataError(
+        f"{error.filename or folder} cannot be written ({reason(error)}{free}); {CACHE_ADVICE}: the same command goes "
+        "on where it was."
+    )
 
 
 def available_memory() -> int | None:
@@ -151,9 +165,12 @@ def _download(name: str, digest: str) -> Path:
     try:
         return Path(store.fetch(name))
     except Exception as error:  # pooch lets through whatever its transport raised
-        reason = " ".join(str(error).split())
+        # what the disk says has a number; pooch says it again in words of its own
+        system = error if getattr(error, "errno", None) else error.__cause__
+        if isinstance(system, OSError) and system.errno and not isinstance(system, ConnectionError | TimeoutError):
+            raise no_room(cache_dir(), system) from error
         raise DataError(
-            f"{name} is not in {data_dir()} and could not be fetched from {address} ({reason}); "
+            f"{name} is not in {data_dir()} and could not be fetched from {address} ({' '.join(str(error).split())}); "
             "connect to the network, or point MOBIUS_DATA at the data folder of a checkout."
         ) from error
 

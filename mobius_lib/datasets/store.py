@@ -21,13 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib.datasets.paths import cache_dir
+from mobius_lib.datasets.paths import CACHE_ADVICE, cache_dir, no_room
 from mobius_lib.errors import DataError
-from mobius_lib.files import reason, write_json
+from mobius_lib.files import write_json
 from mobius_lib.fingerprint import fingerprint, known_by
 
 log = logging.getLogger(__name__)
-_ADVICE = "make room there, or name another folder in the environment variable MOBIUS_CACHE"
 _HEADER = 128
 """Bytes before the numbers of a .npy file, which hold the header of any shape."""
 
@@ -125,17 +124,6 @@ def make_store(
     return found
 
 
-def no_room(folder: Path, error: OSError) -> DataError:
-    """The sentence for a cache that cannot be written."""
-    free = ""
-    with contextlib.suppress(OSError):
-        free = f", {shutil.disk_usage(folder.parent).free / 1e9:.1f} GB free"
-    return DataError(
-        f"{error.filename or folder} cannot be written ({reason(error)}{free}); {_ADVICE}: the same command goes on "
-        "where it was."
-    )
-
-
 def check_room(folder: Path, needed: int) -> None:
     """That so many bytes are free where the folder will be, less those that it holds already.
 
@@ -148,7 +136,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(there).free
     needed -= sum(path.stat().st_size for path in folder.with_name(f"{folder.name}.part").glob("*"))
     if free < needed:
-        raise DataError(f"{folder} needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free; {_ADVICE}.")
+        told = f"{needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free"
+        raise DataError(f"{folder} needs {told}; {CACHE_ADVICE}.")
 
 
 def feature_cache() -> Path:
@@ -185,7 +174,7 @@ def _make(
                 raise DataError(f"{part.name} holds the same bytes as {twin}; take one of them away.")
             _sync(x_file, y_file)
             state = {"asked": asked, "shape": [count, dim], "shards": state["shards"] | {part.name: digest}}
-            write_json(place / "state.json", state, error=DataError, advice=_ADVICE)
+            write_json(place / "state.json", state, error=DataError, advice=CACHE_ADVICE)
             part.done()
         count, dim = state["shape"]
         if rows not in (None, count):
@@ -194,7 +183,7 @@ def _make(
         for file, shape, dtype in ((x_file, (count, dim), kind), (y_file, (count,), torch.int64)):
             _write_header(file, shape, dtype)
         _sync(x_file, y_file)
-    write_json(place / "about.json", state, error=DataError, advice=_ADVICE)
+    write_json(place / "about.json", state, error=DataError, advice=CACHE_ADVICE)
     shutil.rmtree(folder, ignore_errors=True)  # of another request, or damaged
     os.rename(place, folder)
 

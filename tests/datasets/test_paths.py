@@ -1,5 +1,6 @@
 """Where data comes from: checked on disk, fetched when absent, and one sentence when neither works."""
 
+import errno
 import gc
 import http.server
 import os
@@ -225,6 +226,21 @@ def test_what_is_fetched_wrong_is_refused_and_not_kept(folder, server, cache, ch
     assert server.requests == [LABELS] and files(cache) == []
     server.altered.clear()
     assert fetch(LABELS).read_bytes() == content
+
+
+@pytest.mark.parametrize("where", ["os.makedirs", "tempfile.NamedTemporaryFile", "shutil.move"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_a_cache_that_takes_nothing(folder, server, cache, monkeypatch, where, number):
+    (folder / FEATURES).unlink()
+    (cache.parent if where == "os.makedirs" else cache).mkdir(parents=True)
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(where, refuse)
+    with pytest.raises(DataError) as error:
+        fetch(FEATURES)
+    sentence(error, "cannot be written", os.strerror(number).lower(), "GB free", "make room there", "MOBIUS_CACHE")
 
 
 def test_fetched_and_damaged_later(folder, server, cache):

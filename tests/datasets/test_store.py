@@ -87,6 +87,15 @@ def test_it_is_converted_once(mapped, tmp_path, monkeypatch):
     assert all(map(torch.equal, load_features(folder), first))
 
 
+def test_what_is_converted_takes_no_room_and_no_lock(mapped, tmp_path, monkeypatch):
+    folder = write(tmp_path / "data", 66)
+    first = load_features(folder)
+    for name in ("disk_usage", "rmtree"):
+        monkeypatch.setattr(store.shutil, name, lambda *_: pytest.fail("nothing is to be written"))
+    monkeypatch.setattr("filelock.FileLock", lambda *_: pytest.fail("a folder that is not ours takes no lock"))
+    assert all(map(torch.equal, load_features(folder), first))
+
+
 def test_other_files_columns_or_settings_are_converted_anew(mapped, tmp_path):
     folder = write(tmp_path / "data", 66)
     scaled = load_features(folder)[0]
