@@ -2,20 +2,25 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mobius_lib import progress
-from mobius_lib.datasets import paths
-from mobius_lib.datasets.feature_files import published_bytes
+from mobius_lib.datasets import feature_files, paths
+from mobius_lib.datasets.feature_files import load_features, published_bytes
 from mobius_lib.errors import DataError
 from mobius_lib.runs import RUNS, RunError, execute, room, trainer
-from mobius_lib.runs.base import Arm
+from mobius_lib.runs.base import Arm, Data
+from mobius_lib.runs.peak import peak_bytes
 from mobius_lib.runs.replay import Enough
 from mobius_lib.runs.room import Needs, check_machine
+from mobius_lib.runs.simplex.arms import size_of
+from mobius_lib.runs.simplex.imagenet import PUBLISHED
 from mobius_lib.training.checkpoint import RunFolder
 
 CPU = torch.device("cpu")
@@ -139,3 +144,31 @@ def test_published_rows_in_bytes(monkeypatch, tmp_path):
     assert published_bytes("train", "clip_vit_l14") == (1_967_872_512, 1_967_872_512)
     assert published_bytes("validation", "clip_vit_l14", 10) == (10 * 768 * 4, 50_000 * 768 * 4)
     assert re.fullmatch(r"2\.0 GB", room._gb(1_967_872_512))
+
+
+def test_three_seeds_of_the_published_david_fit_on_a_free_colab():
+    """Of its 63 million parameters all moments of a training in 2 GB of memory, all checkpoints in 5 GB of disk."""
+    run, size = RUNS["simplex-imagenet"], size_of(PUBLISHED)
+    sizes = {"published": size, "david": size, "linear": 513 * 1000}
+    assert run.arms.keys() == sizes.keys() and size > 63_000_000
+    assert room._checkpoints(run, sizes, 3) < 5e9 and room.TRAINED * size < 2e9
+
+
+def test_a_training_holds_no_more_of_rows_on_the_disk_when_they_are_more(tiny, tmp_path, monkeypatch):
+    """Whatever torch allocates from loading to the record: of each further row its label and its place in the order,
+    two whole numbers, and no eighth of its 512 bytes."""
+    monkeypatch.setenv("MOBIUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_files, "RESIDENT", 0)
+    peaks = {}
+    for count in (2_000, 2_000, 20_000):  # the first time, what is allocated once and for all
+        path = tmp_path / f"{count}.npy"
+        np.save(path, np.random.default_rng(0).standard_normal((count, 128), dtype=np.float32))
+        np.save(path.with_suffix(".labels.npy"), np.arange(count) % 3)
+        x, y = load_features(path)
+        run = replace(
+            tiny, arms={"linear": lambda: nn.Linear(128, 3)}, data=lambda x=x, y=y: Data((x, y), (x[:90], y[:90])),
+            state=None, readings=None, extra=None, baseline="linear", timed=("linear",),
+        )  # fmt: skip
+        sizes = {"epochs": 1, "batch_size": 500, "work": tmp_path / f"work {len(list(tmp_path.iterdir()))}"}
+        peaks[count] = peak_bytes(partial(execute, run, "quick", device="cpu", progress=False, **sizes), CPU)
+    assert 0 < peaks[20_000] - peaks[2_000] < 18_000 * 512 / 8, peaks

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from mobius_lib.progress import Progress, one_bar
+from mobius_lib.progress import Bar, Progress, one_bar
 from mobius_lib.runs.trainer import _judge
 
 
@@ -91,6 +91,18 @@ def test_bar_in_a_notebook(task, page, capfd):
     assert len(page) == 1
 
 
+def test_what_is_fetched_converted_or_judged_has_a_bar_in_a_notebook(page, capfd):
+    with Bar("converting", 40, "rows") as bar:
+        for _ in range(4):
+            bar.add(10)
+    with Bar("decoding", 3, "pictures"):
+        pass  # nothing was to be done, and nothing is shown
+    ((*bars, last),) = page
+    for part, each in zip((0.25, 0.5, 0.75, 1), bars, strict=True):
+        assert each.startswith(f'<progress value="{part:.4f}"') and f"> converting: {40 * part:.0f} of 40 rows" in each
+    assert re.fullmatch(r"converting: 40 rows in \d:\d\d\.", last) and capfd.readouterr() == ("", "")
+
+
 def test_one_bar_for_several_models(task, page, tmp_path):
     with one_bar(2):
         task.fit(tmp_path, progress=True)
@@ -116,3 +128,7 @@ def test_bar_on_a_terminal(task, capsys, monkeypatch):
     task.fit(progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "24/24" in err and "loss" in err and "accuracy" in err and "epoch 4/4" in err
+    with Bar("fetching", 4 * 10**9, "B") as bar:
+        bar.add(10**9, "fetching shard 1 of 4")
+    out, err = capsys.readouterr()
+    assert out == "" and "fetching shard 1 of 4:  25%" in err and "1.00G/4.00G" in err
