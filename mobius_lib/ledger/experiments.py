@@ -5,11 +5,12 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from mobius_lib.ledger.page import Html, framed, head, values
 from mobius_lib.ledger.results import RunFile, read, results_folder
 from mobius_lib.ledger.sources import our_sources
-from mobius_lib.ledger.values import short
+from mobius_lib.ledger.values import format_value, short
 from mobius_lib.ledger.verdicts import Verdict, judge
 from mobius_lib.ledger.words import OUTCOME, outcome_text, sources_of, word
 from mobius_lib.runs.about import About
@@ -37,7 +38,7 @@ def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | s
         files = {scale: read(path) for scale, path in paths.items() if path.is_file()}
         for scale, file in files.items():
             mine = [v for v in verdicts if file.source in v.sources]
-            done += _row(f"<code>{about.name}</code> · {scale}", about, _size(file, mine), mine)
+            done += _row(f"<code>{about.name}</code> · {scale}", about, _size(file, mine), mine, _reached(file))
         if not files:
             asked = [v for v in verdicts if re.search(rf"mobius run {about.name}(?!\S)", v.command or "")]
             waiting += _row(f"<code>{about.name}</code>", about, _scales(about), asked)
@@ -72,14 +73,24 @@ def _size(file: RunFile, verdicts: Sequence[Verdict]) -> str:
     return "; ".join(filter(None, (saw, each, hours)))
 
 
+def _reached(file: RunFile) -> str:
+    """Of made data, whose best possible accuracy is known: how near each arm came. Else nothing."""
+    best = file.extra.get("Bayes' rule")
+    if best is None:
+        return ""
+    means = {arm: fmean(row["final_accuracy"] for row in rows.values()) for arm, rows in file.arms.items()}
+    found = ", ".join(f"{arm} {format_value(mean, 'accuracy')}" for arm, mean in means.items())
+    return f"no claim; of the {format_value(best['accuracy'], 'accuracy')} that Bayes' rule gets right: {found}"
+
+
 def _scales(about: About) -> str:
     return "; ".join(f"{name}: {scale.note}" for name, scale in about.scales.items() if scale.note)
 
 
-def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict]) -> str:
+def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict], reached: str = "") -> str:
     decided = [v for v in verdicts if v.outcome not in OPEN]
     left = [v for v in verdicts if v.outcome in OPEN]
-    none = "nothing" if verdicts else f"no claim; its tables stand in chapter {about.chapter}"
+    none = "nothing" if verdicts else html.escape(reached) or f"no claim; its tables stand in chapter {about.chapter}"
     found = {"one run saw": html.escape(size), "decides": _listed(decided) or none}
     inside = values(found | {"leaves open": _listed(left) or "nothing"})
     first = f'<th scope="row" role="rowheader" class="ledger-claim">{name}<br>{html.escape(about.summary)}</th>'

@@ -3,7 +3,7 @@
 1,000 classes on the sphere, as many rows as ImageNet has, and a concentration at which Bayes' rule gets about as many
 right as the distillation card reports of its network: the most that any classifier can get. `waves-made` and
 `simplex-made` train on it by the recipes of `waves-clip` and `simplex-imagenet`, at full scale on all rows, at short on
-a hundredth of them.
+a hundredth of them; at the scale "few" on a hundredth of the classes, each with as many rows as at full scale.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ class Sizes:
 
 SIZES = {
     "quick": Sizes(20, 400, 200, {512: 64.0, 768: 79.0}),
+    "few": Sizes(10, 12_810, 2_000, {512: 57.0, 768: 70.0}),
     "short": Sizes(1000, 12_812, 2_000, {512: 96.0, 768: 117.0}),
     "full": Sizes(1000, 1_281_167, 50_000, {512: 96.0, 768: 117.0}),
 }

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mobius_lib.datasets.paths import data_dir
+from mobius_lib.ledger import experiments as of_runs
 from mobius_lib.ledger import judge
+from mobius_lib.ledger import results as records
 from mobius_lib.ledger.experiments import OPEN, experiments, steps
 from mobius_lib.ledger.results import read
 from mobius_lib.runs import ABOUT
@@ -60,6 +62,17 @@ def test_a_claim_stands_in_the_row_of_each_record_on_which_it_rests(rows, verdic
             decides, leaves = row.split('data-label="leaves open"')
             assert (f'"ledger.html#{v.claim.id}"' in leaves) == (v.outcome in OPEN)
             assert (f'"ledger.html#{v.claim.id}"' in decides) == (v.outcome not in OPEN)
+
+
+def test_of_made_data_it_says_how_near_to_the_best_each_arm_came(tmp_path, without_results, write_run, monkeypatch):
+    accuracies = {"lens": [0.5, 0.75], "gelu": [0.7104, 0.7104]}
+    arms = {arm: [{"final_accuracy": each} for each in found] for arm, found in accuracies.items()}
+    write_run("waves-made", {"extra": {"Bayes' rule": {"accuracy": 0.8066}}}, **arms)
+    write_run("waves-clip", {"extra": {}}, scale="full", **arms)
+    monkeypatch.setattr(of_runs, "read", records.read)
+    rows = by_id(experiments(without_results, tmp_path))
+    told = "no claim; of the 80.7 % that Bayes' rule gets right: lens 62.5 %, gelu 71.0 %"
+    assert told in rows["waves-madeshort"] and "Bayes" not in rows["waves-clipfull"]
 
 
 def test_where_nothing_was_run_everything_waits(tmp_path: Path, without_results):

@@ -54,13 +54,16 @@ def test_it_is_the_recipe_of_the_real_run(pair):
     sizes = made.SIZES["full"]
     assert (sizes.train, sizes.test, sizes.classes) == (1_281_167, 50_000, 1000)
     assert made.SIZES["short"].train == round(sizes.train / 100)
+    few = made.SIZES["few"]
+    assert few.train // few.classes == sizes.train // sizes.classes
+    assert ours.scales["few"].train_samples == few.train  # so that its record names them
     for arm, make in ours.arms.items():
         shapes = [{n: p.shape for n, p in each().named_parameters()} for each in (make, real.arms[arm])]
         assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("dim", [512, 768])
-@pytest.mark.parametrize("scale", ["quick", "short"])
+@pytest.mark.parametrize("scale", ["quick", "few", "short"])
 def test_the_best_rule_gets_as_many_right_as_is_reported(scale, dim):
     """The distillation card: 80.8 %. Of 4,000 draws the standard error is below 0.005."""
     accuracy, error = made.mixture(scale, dim).bayes_accuracy(4_000)
