@@ -1,17 +1,26 @@
 """For Sphinx: docstrings as the library writes them, on the pages of the API (`book/api_*.md`).
 
 The library writes for who reads the source: |x| is a size, x * y a product, and what is indented under a colon stands
-as it was typed. reStructuredText has marks of its own for all of these.
+as it was typed. reStructuredText has marks of its own for all of these. And a name that is plain in the source, where
+the next line has it, leads on a page to its entry, or where it has none to its file.
 """
 
+import ast
 import inspect
 import re
 import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
+from docutils import nodes
 from sphinx.ext.autodoc import ModuleDocumenter
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.nodes import split_explicit_title
+
+from tools.house import ROOT, repository
 
 ITEM = re.compile(r"(\d+\.|-) ")
 KINDS = ("Classes", "Functions", "Errors", "Constants and types", "Modules")
@@ -24,8 +33,55 @@ STRONG = re.compile(r"(?<![\w*])\*\*(?=[^\s*])([^*]+?)(?<=\S)\*\*(?![\w*])")
 WEIGHT = "\0"
 
 
-def restructured(lines: list[str]) -> list[str]:
-    """The lines of a docstring, in reStructuredText and what napoleon reads."""
+@cache
+def library() -> dict[str, list[str]]:
+    """The names that the library's modules define: each with the modules that do; and its files, as `math.py`."""
+    found = defaultdict(list)
+    for path in sorted((ROOT / "mobius_lib").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[path.name].append(module)
+        for each in ast.parse(path.read_text("utf-8")).body:
+            names = getattr(each, "targets", [getattr(each, "target", each)])
+            for name in (getattr(one, "id", getattr(one, "name", None)) for one in names):
+                found[name].append(module)
+    return found
+
+
+def place(name: str, home: str, own: Collection[str] = ()) -> str | None:
+    """Where a name leads that stands in backticks in a docstring.
+
+    Args:
+        name: as it stands there: `FORMS`, `math.FORMS`, `Rung.storage`, `gauge.bits`, `gauge/bits.py`.
+        home: the module of the docstring; of several that define the name the nearest is meant.
+        own: what is meant otherwise there: the parameters of a function, the attributes of a class.
+    Returns:
+        the full name of its entry; or the path of its file, where it has no entry; None, where it is none of the
+        library's.
+    """
+    file = name.endswith(".py")
+    *before, last = name.split("/") if file else name.split(".")
+    if before and before[-1][:1].isupper():  # a class, and what it has
+        last = before.pop()
+    if not before and not file and last in own:
+        return None
+    tail, package = "".join(f".{each}" for each in before), home.split(".")[:2]
+    fit = [module for module in library()[last] if f".{module.rpartition('.')[0] if file else module}".endswith(tail)]
+    near = [each for each in fit if each == home] or [each for each in fit if each.split(".")[:2] == package]
+    if before and fit and not near:  # of several the one that stands in no inner folder
+        near = [each for each in fit if each.count(".") == min(other.count(".") for other in fit)]
+        near = near if len(near) == 1 else []
+    if not near and (len(fit) != 1 or (last.islower() and not before)):
+        # of nobody, of several, or a word that has its plain meaning here; or a module
+        return place(f"{name.replace('.', '/')}.py", home) if before and not file else None
+    module = min(near or fit, key=len)
+    public = import_module(".".join(module.split(".")[:2]))
+    if not file and last in public.__all__ and getattr(import_module(module), last, None) is getattr(public, last):
+        return ".".join([public.__name__, last, *name.split(".")[len(before) + 1 :]])
+    return f"{module.replace('.', '/')}{'/__init__' * (ROOT / module.replace('.', '/')).is_dir()}.py"
+
+
+def restructured(lines: list[str], lead: Callable[[str], str | None] = lambda name: None) -> list[str]:
+    """The lines of a docstring, in reStructuredText and what napoleon reads; `lead` is `place` for the names in it."""
     # code, and another paragraph, cannot be within what is strong: there it loses its weight
     lines = STRONG.sub(
         lambda said: said[1] if "`" in said[1] or "\n\n" in said[1] else f"{WEIGHT}{said[1]}{WEIGHT}", "\n".join(lines)
@@ -55,15 +111,27 @@ def restructured(lines: list[str]) -> list[str]:
         if SECTION.match(text):
             section = depth
         parts = re.split(r"(`+[^`]*`+)", line)
-        found.append(line.replace(WEIGHT, "") if literal is not None else "".join(map(_plain, parts)))
+        read = partial(_plain, lead=lead)
+        found.append(line.replace(WEIGHT, "") if literal is not None else "".join(map(read, parts)))
     return [line.replace(WEIGHT, "**") for line in found]
 
 
-def _plain(part: str) -> str:
+def _plain(part: str, lead: Callable[[str], str | None]) -> str:
     """Marks that are none, escaped; what begins with a dot belongs to anybody, and leads nowhere."""
     if part.startswith("`."):
         return f"`{part}`"
-    return part if part.startswith("`") else re.sub(r"([|*])", r"\\\1", part)
+    if not part.startswith("`"):
+        return re.sub(r"([|*])", r"\\\1", part)
+    where = lead(part.strip("`")) if re.fullmatch(r"`[A-Za-z_][\w./]*`", part) else None
+    return part if where is None else f"{':source:' * where.endswith('.py')}`{part[1:-1]} <{where}>`"
+
+
+def source(name: str, rawtext: str, text: str, *others: Any, **more: Any) -> Any:
+    """A role: a name, and the file of the repository to which it leads."""
+    _, shown, path = split_explicit_title(text)
+    known = repository()
+    address = f"{known.url}/blob/{known.branch}/{path}"
+    return [nodes.reference(rawtext, "", nodes.literal(rawtext, shown), refuri=address)], []
 
 
 def share_comments(package: str) -> None:
@@ -112,11 +180,32 @@ def signature(app: Any, what: str, name: str, obj: Any, options: Any, written: s
     return written, result
 
 
+def home(name: str, obj: Any) -> str:
+    """The module in which an entry is written."""
+    module = getattr(obj, "__module__", None) or getattr(getattr(obj, "fget", None), "__module__", None)
+    if isinstance(module, str) and module.startswith("mobius_lib"):
+        return module
+    parts = name.split(".")
+    owner = getattr(import_module(".".join(parts[:2])), parts[2], None) if len(parts) > 3 else None
+    return getattr(owner, "__module__", None) or ".".join(parts[:2])
+
+
+def own(name: str, obj: Any) -> set[str]:
+    """The parameters of what is called, and the attributes of a class, or of that whose member it is."""
+    parts = name.split(".")
+    owner = getattr(import_module(".".join(parts[:2])), parts[2], None) if len(parts) > 2 else None
+    found = set(dir(owner)) if inspect.isclass(owner) else set()
+    if inspect.isroutine(obj) or inspect.isclass(obj):
+        found |= {*inspect.signature(obj).parameters}
+    return found
+
+
 def setup(app: Any) -> dict[str, bool]:
     whole: dict[str, list[str]] = {}
 
     def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-        lines[:] = restructured(lines) + (contents(name) if hasattr(obj, "__all__") else [])
+        lines[:] = restructured(lines, partial(place, home=home(name, obj), own=own(name, obj)))
+        lines += contents(name) if hasattr(obj, "__all__") else []
         if what in ("attribute", "data", "property") and not any(SECTION.match(line.strip()) for line in lines):
             whole[name] = lines.copy()
 
@@ -129,6 +218,7 @@ def setup(app: Any) -> dict[str, bool]:
                 share_comments(page.replace("book/api_", "mobius_lib."))
 
     app.add_autodocumenter(Package, override=True)
+    app.add_role("source", source)
     app.connect("env-before-read-docs", begin)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", process, priority=300)  # before napoleon, whose own marks are to stay

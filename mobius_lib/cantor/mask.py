@@ -125,7 +125,8 @@ def with_mask(model: nn.Module, kind: str, reduction: float = 0.5) -> nn.Module:
     Laws: "thirds" restores the published network exactly; the logits in evaluation depend on the buffers alone.
 
     Args:
-        model: a `MobiusNet` or `GELUTwin`, or any network of such blocks (see the module's head).
+        model: a `MobiusNet` or `GELUTwin`, or any network whose blocks have a buffer `thirds_mask` that multiplies the
+            result of their submodule `lens`, channels last.
         kind: one of `MASKS`.
         reduction: the factor on a third; for dropout it sets the rate.
     Returns:

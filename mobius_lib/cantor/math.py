@@ -50,8 +50,9 @@ def cantor_function(x: Tensor, digits: int = 40, alpha: float = 0.5) -> Tensor:
     lies 2e-17 below it and has the digits 0.0222..., so its value is 3e-11 below 1/2; the float32 lies above it, and
     its value is 1/2. c is only Hoelder continuous, so a rounding unit of float32 in x can move it by 4e-5.
 
-    Laws: monotone from c(0) = 0 to c(1) = 1; c_alpha(1 - x) = 1 - c_{1 - alpha}(x); both self-similarities of the
-    module's head; c = alpha on [1/3, 2/3]; for alpha = 1/2, |c(x) - c(y)| <= |x - y|^DIMENSION.
+    Laws: monotone from c(0) = 0 to c(1) = 1; c_alpha(1 - x) = 1 - c_{1 - alpha}(x); c(x / 3) = alpha c(x)
+    and c((x + 2) / 3) = alpha + (1 - alpha) c(x); c = alpha on [1/3, 2/3]; for alpha = 1/2, |c(x) - c(y)| <=
+    |x - y|^DIMENSION.
 
     Args:
         x: any shape; beyond [0, 1] c is 0 or 1, and NaN stays NaN.
@@ -182,8 +183,9 @@ def staircase_multilevel(x: Tensor, alpha: Tensor | float, tau: Tensor | float, 
 def staircase_halting(x: Tensor, alpha: Tensor | float, tau: Tensor | float, levels: int) -> Tensor:
     """The published levels, and a middle third ends the sum, as it does in Cantor's function.
 
-    The recursion of the module's head with **one** child position for both branches, z' = 3 z mod 1, and 0 below the
-    last level. At alpha = 1/2 it is sum_k 2^-k [prod_{j<k} (1 - p_mid,j)] (p_mid,k + p_right,k).
+    C(z) = p_left alpha C(z') + p_mid alpha + p_right (alpha + (1 - alpha) C(z')), with **one** child position for both
+    branches, z' = 3 z mod 1, and 0 below the last level. At alpha = 1/2 it is
+    sum_k 2^-k [prod_{j<k} (1 - p_mid,j)] (p_mid,k + p_right,k).
 
     Converges as tau -> 0 to Cantor's function (up to max(alpha, 1 - alpha)^levels):
         at every x that is no boundary of a third of the first `levels` levels, with an error of the order of
@@ -215,7 +217,11 @@ def staircase_halting(x: Tensor, alpha: Tensor | float, tau: Tensor | float, lev
 def staircase_convergent(x: Tensor, alpha: Tensor | float, tau: Tensor | float, levels: int) -> Tensor:
     """The soft staircase that converges **uniformly** to Cantor's function as tau -> 0 and levels -> infinity.
 
-    The recursion of the module's head, where each branch has its **own** child position, held at the end of its third:
+    From the deepest level to the first, with the shares of `triadic`, it takes
+
+        C(z) = p_left alpha C(z_left) + p_mid alpha + p_right (alpha + (1 - alpha) C(z_right)),
+
+    where each branch has its **own** child position, held at the end of its third:
 
         z_left = clamp(3 z, 0, 1)        z_right = clamp(3 z - 2, 0, 1)        C_0(z) = z.
 

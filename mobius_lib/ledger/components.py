@@ -18,6 +18,7 @@ from mobius_lib.ledger.stats import Interval, interval
 from mobius_lib.ledger.values import DOUBLINGS, format_value
 from mobius_lib.ledger.verdicts import Verdict, judge
 from mobius_lib.ledger.words import OUTCOME, measured_text, outcome_text, word
+from mobius_lib.runs import ABOUT
 
 
 class Worth(BaseModel):
@@ -99,12 +100,15 @@ def figures(components: Sequence[Component], results_dir: Path | str | None = No
     ids = sorted({worth.claim for component in components for worth in component.worth if worth.claim})
     verdicts = {v.claim.id: v for v in judge(results_dir=results_dir, only=ids)} if ids else {}
     return [
-        [_judged(worth, verdicts[worth.claim]) if worth.claim else _found(worth, results) for worth in component.worth]
+        [
+            _judged(worth, verdicts[worth.claim], component.chapter) if worth.claim else _found(worth, results)
+            for worth in component.worth
+        ]
         for component in components
     ]
 
 
-def _judged(worth: Worth, v: Verdict) -> Figure:
+def _judged(worth: Worth, v: Verdict, chapter: int) -> Figure:
     unit, parts = v.claim.unit, [(part.name, part.interval) for part in v.parts if part.interval]
     if v.interval is not None:
         text = _spread(v.interval, unit)
@@ -116,6 +120,9 @@ def _judged(worth: Worth, v: Verdict) -> Figure:
         text = measured_text(v)
     else:
         text = ""  # the outcome says it
+    runs = {Path(source).name.split(".")[0] for source in v.sources if source.startswith("results/")}
+    if text and (others := [ABOUT[run] for run in sorted(runs) if run in ABOUT and ABOUT[run].chapter != chapter]):
+        text += f", from {' and '.join(f'`{each.name}` of chapter {each.chapter}' for each in others)}"
     return Figure(worth.of, ": ".join(filter(None, (outcome_text(word(v)), text))), v.claim.id)
 
 

@@ -20,7 +20,7 @@ OPEN = ("undecided", "awaits", "stale")
 
 
 def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | str | None = None) -> Html:
-    """A row for each record there is, and then one for each run that has none.
+    """A row for each record there is; then one for each scale that a claim awaits, and for each run without a record.
 
     Args:
         verdicts: of all claims; None judges now.
@@ -39,9 +39,14 @@ def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | s
         for scale, file in files.items():
             mine = [v for v in verdicts if file.source in v.sources]
             done += _row(f"<code>{about.name}</code> · {scale}", about, _size(file, mine), mine, _reached(file))
-        if not files:
-            asked = [v for v in verdicts if re.search(rf"mobius run {about.name}(?!\S)", v.command or "")]
-            waiting += _row(f"<code>{about.name}</code>", about, _scales(about), asked)
+        asked: dict[str | None, list[Verdict]] = {} if files else {None: []}
+        for v in verdicts:
+            command = re.search(rf"mobius run {about.name}(?= |$)(?:.* --scale (\S+))?", v.command or "")
+            if command and v.outcome == "awaits":
+                asked.setdefault(command[1] if files else None, []).append(v)
+        for scale, mine in asked.items():
+            named = f"<code>{about.name}</code>{f' · {scale}' if scale else ''}"
+            waiting += _row(named, about, _scales(about, scale), mine)
     table = '<table class="table dataframe" role="table">{}{}</table>'
     names = ("Experiment", "What one run saw, how often, how long", "What it decides", "What it leaves open")
     none = f"<h2>Not run yet</h2>{table.format(head(*names), waiting)}" if waiting else ""
@@ -83,8 +88,9 @@ def _reached(file: RunFile) -> str:
     return f"no claim; of the {format_value(best['accuracy'], 'accuracy')} that Bayes' rule gets right: {found}"
 
 
-def _scales(about: About) -> str:
-    return "; ".join(f"{name}: {scale.note}" for name, scale in about.scales.items() if scale.note)
+def _scales(about: About, only: str | None) -> str:
+    scales = {name: scale for name, scale in about.scales.items() if scale.note and only in (None, name)}
+    return "; ".join(f"{name}: {scale.note}" for name, scale in scales.items())
 
 
 def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict], reached: str = "") -> str:

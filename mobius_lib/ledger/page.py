@@ -135,7 +135,9 @@ def overview(verdicts: Sequence[Verdict]) -> Html:
         rows += bar and f'<tr><th scope="row">{basis}</th><td><div class="ledger-bar">{bar}</div></td></tr>'
     said = "".join(_paragraph(source, verdicts) for source in load_sources().values())
     table = f'<table class="dataframe ledger-counts"><tbody>{rows}</tbody></table>'
-    return Html(framed(f"<p>{_text(summary_counts(verdicts))}</p>{table}{said}"))
+    twice = sum(len(sources_of(v)) > 1 for v in verdicts)
+    told = f"{len(verdicts)} rows in all; {twice} stand in two sources, and count with each of them."
+    return Html(framed(f"<p>{_text(summary_counts(verdicts))}</p>{table}<p>{told}</p>{said}"))
 
 
 def claims_table(verdicts: Sequence[Verdict]) -> Html:
@@ -201,7 +203,7 @@ def _row(v: Verdict, link: str = "") -> str:
 
 
 def _component(each: Component, found: Sequence[Figure]) -> str:
-    names = ", ".join(f"<code>{_text(name)}</code>" for name in each.here) or NOTHING
+    names = ", ".join(map(_code, each.here)) or NOTHING
     worth = [
         (f'<a href="ledger.html#{f.claim}">{_text(f.of)}</a>' if f.claim else _text(f.of)) + f": {_text(f.text)}"
         for f in found
@@ -275,4 +277,9 @@ def _asked(**filters: str) -> str:
 
 
 def _text(text: str) -> str:
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
+    return "".join(_code(part) if i % 2 else html.escape(part) for i, part in enumerate(re.split(r"`([^`]*)`", text)))
+
+
+def _code(text: str) -> str:
+    """A name of code; where there is little room it goes on in the next line after a mark, and not within a word."""
+    return f"<code>{re.sub(r'(?<=[._(])(?=[A-Za-z])', '<wbr>', html.escape(text))}</code>"

@@ -77,7 +77,7 @@ def why_text(v: Verdict) -> str:
     """In a few words why it is undecided, the first reason of several; empty where it is decided."""
     first, *more = v.why.removeprefix("Nothing is decided: ").removesuffix(".").split("; ")
     first = first.removesuffix(", if they spread as these do")
-    return f"{first[:1].lower()}{first[1:]}{' …' if more else '.'}" if first else ""
+    return f"{first[:1].lower()}{first[1:]}{'; and more' if more else ''}." if first else ""
 
 
 def legend(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
@@ -95,7 +95,8 @@ def summary_counts(verdicts: Sequence[Verdict]) -> str:
     faults = len({v.claim.fault or v.claim.id for v in failed})
     text = f"{_some(claims, 'claim')}"
     if failed:
-        text += f"; faults behind the {len(failed)} refuted or not seen here: {faults}"
+        text += f"; behind the {len(failed)} refuted or not seen here {_stand(faults)}"
+        text += ", for one can fail several claims" if faults < len(failed) else ""
     ours = [v for v in verdicts if v.claim.whose == "ours"]
     return f"{text}. Of our own, {_some(ours, 'question')}." if ours else f"{text}."
 
@@ -139,6 +140,10 @@ def lines(places: Sequence[str]) -> str:
     return "; ".join(
         f"{our_sources()[source].name}, line{'s'[: len(each) > 1]} {', '.join(each)}" for source, each in found.items()
     )
+
+
+def _stand(faults: int) -> str:
+    return f"stand {faults} root faults" if faults != 1 else "stands 1 root fault"
 
 
 def _some(verdicts: Sequence[Verdict], what: str) -> str:

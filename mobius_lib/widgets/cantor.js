@@ -176,7 +176,7 @@ function build({ model, on, later, write, button, slider, wide, setting }) {
     const [x, w] = zoomWindow(model.get("zoom")), [x1, w1] = zoomWindow(zoom);
     write({ zoom, x: x1 + clamp((model.get("x") - x) / w, 0, 1) * w1 });
   };
-  const presets = model.get("presets").map(setting);
+  const presets = model.get("presets").map((p) => setting({ ...p, state: { ...p.state, zoom: "" } })); // the whole of it
   const forms = Object.keys(FORMS).map((form) =>
     ({ b: button(() => write({ form }), NAMES[form], el("small", {}, SOURCES[form])), form }));
   const thirds = ["Left", "Middle", "Right"].map((name, d) =>

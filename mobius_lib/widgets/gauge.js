@@ -213,7 +213,7 @@ const NOTES = {
   transport: "Blue: carried exactly. Orange: by the printed first-order step. Dashed: as it set out. Thin axes: the basis, " +
     "which γ turns. Drag to turn the view.",
 };
-const EXPONENTS = [0, 1, 2, 3, 4, 5, 6].map((k) => k / 6), START = [0.6, 0.64, -0.48];
+const EXPONENTS = Array.from({ length: 13 }, (_, k) => k / 6 - 0.5), THIRD = 5, START = [0.6, 0.64, -0.48];
 const heightOf = (W, high) => (W < 420 ? 0.78 * high : high); // a phone shows sliders below the picture, too
 const many = (v) => Math.round(v).toLocaleString("en");
 const times = (v) => (v < 100 ? num(v, 1) : many(v)) + "\u202f×";
@@ -310,7 +310,8 @@ function build(tools) {
     g.stroke();
     g.restore();
 
-    const worst = Math.max(...strip, made.error, 1e-9) * 1.1, ex = (b) => left + 12 + (W - left - right - 24) * clamp(b, 0, 1);
+    const worst = Math.max(...strip, made.error, 1e-9) * 1.1;
+    const ex = (b) => left + 12 + ((W - left - right - 24) * (b + 0.5)) / 2;
     const floor = H - 22, ey = (v) => floor - 72 * (v / worst);
     text("error", left - 30, H - 100);
     style("line", 1);
@@ -318,9 +319,10 @@ function build(tools) {
     style("fg", 1.5);
     path(strip.map((v, k) => [ex(EXPONENTS[k]), ey(v)]));
     g.stroke();
-    strip.forEach((v, k) => dot(ex(EXPONENTS[k]), ey(v), k === 2 ? 4.5 : 3, k === 2 ? "r" : "fg"));
-    [[0, "β = 0"], [1 / 3, "⅓"], [2 / 3, "⅔"], [1, "1"]].forEach(([b, name]) => text(name, ex(b), H - 10, "center"));
-    if (s.exponent >= 0 && s.exponent <= 1) dot(ex(s.exponent), ey(made.error), 5.5, "l");
+    strip.forEach((v, k) => dot(ex(EXPONENTS[k]), ey(v), k === THIRD ? 4.5 : 3, k === THIRD ? "r" : "fg"));
+    [[-0.5, "−½"], [0, "β = 0"], [1 / 3, "⅓"], [2 / 3, "⅔"], [1, "1"], [1.5, "1½"]].forEach(([b, name]) =>
+      text(name, ex(b), H - 10, "center"));
+    if (s.exponent >= -0.5 && s.exponent <= 1.5) dot(ex(s.exponent), ey(made.error), 5.5, "l");
 
     const done = strip.length === EXPONENTS.length, best = strip.indexOf(Math.min(...strip));
     const kept = { frequency: "", common: ", and an order for all rows", own: ` and ${n} places` }[s.order];
@@ -328,7 +330,7 @@ function build(tools) {
     return [
       `Error ${num(100 * made.error, 1)}\u202f%`,
       ` with ${terms} Gaussian${terms > 1 ? "s" : ""} (${2 * terms + 1} numbers${kept}). As many cosine terms, the ` +
-        `largest: ${num(100 * cosines(shape, false, () => dctError(row, terms)), 1)}\u202f%. ` + (done ? `At β = ⅓: ${num(100 * strip[2], 1)}\u202f%; ` +
+        `largest: ${num(100 * cosines(shape, false, () => dctError(row, terms)), 1)}\u202f%. ` + (done ? `At β = ⅓: ${num(100 * strip[THIRD], 1)}\u202f%; ` +
         `least at β = ${num(EXPONENTS[best])}: ${num(100 * strip[best], 1)}\u202f%.` : ""),
       row[j] === undefined ? "Point at a column, or use the arrow keys on the picture, to read it." : `Column ${at[j] + 1}` +
         (s.words[at[j]] ? `, “${s.words[at[j]]}”` : "") + `: D = ${num(row[j])}, cascade ${num(made.sum[j])}.`,

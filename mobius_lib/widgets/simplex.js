@@ -147,7 +147,7 @@ function build({ model, on, later, write, button, slider, arrows, wide, setting 
     el("p.mw-note", {}, "The plane stands for one scale of two dimensions, with three classes of three vertices. The " +
       "network normalises q, so all that it ever reads is the white circle. Off the circle you see the same formula " +
       "with q as it is; the cosine knows only its direction. In the network the staircase reads the features before " +
-      `the projection; here it reads q: x = σ(${STEEP} q·d), along the dashed line. Pale: two classes nearly tie.`),
+      `the projection; here it reads q: x = σ(${STEEP} q·d), along the dashed line. Faint: two classes nearly tie.`),
     el("div.mw-body", {}, ball, el("div", {}, body, ...BODY.map(slider))),
     el("p.mw-note", {}, "One 3-simplex inside the unit sphere, on which a normalised q of three dimensions lives. " +
       "Each point of the sphere has the colour of the vertex that is nearest. Drag to turn."),

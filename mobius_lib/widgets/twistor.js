@@ -2,6 +2,7 @@
 // A complex number is [re, im], a map is [a, b, c, d], a point is [omega, pi] with z = omega / pi.
 
 const add = (p, q, f = 1) => [p[0] + f * q[0], p[1] + f * q[1]];
+const cross3 = (a, b) => [0, 1, 2].map((i) => a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3]);
 const mul = (p, q) => [p[0] * q[0] - p[1] * q[1], p[0] * q[1] + p[1] * q[0]];
 const conj = (p) => [p[0], -p[1]], scale = (p, f) => [p[0] * f, p[1] * f], abs2 = (p) => p[0] * p[0] + p[1] * p[1];
 const abs = (p) => Math.sqrt(abs2(p)), div = (p, q) => scale(mul(p, conj(q)), 1 / abs2(q)), I = [1, 0], O = [0, 0];
@@ -73,6 +74,36 @@ export function image(m, [A, B, D]) {
 
 // ---- drawing
 
+// What is drawn are arcs: a map's powers carry a point along a circle, and a loxodromic one's nearly, over so short a way.
+// The arc from p by q to r, [x, y, radius, from, to, anticlockwise] as a canvas has it; null where it is a line.
+export function arc(p, q, r) {
+  const a = add(q, p, -1), b = add(r, p, -1), cross = a[0] * b[1] - a[1] * b[0], most = Math.sqrt(abs2(a) * abs2(b));
+  if (Math.abs(cross) <= 1e-3 * most) return null;
+  const u = [(b[1] * abs2(a) - a[1] * abs2(b)) / (2 * cross), (a[0] * abs2(b) - b[0] * abs2(a)) / (2 * cross)];
+  const [x, y] = add(p, u), angle = (z) => Math.atan2(z[1] - y, z[0] - x);
+  return [x, y, abs(u), angle(p), angle(r), cross < 0];
+}
+
+// A circle of the sphere is where n . v = h with n of length 1. Seen from the front it is an ellipse: [x, y, radii, turn]
+// as a canvas has it, its y downwards; with the sine from which on it is on the front, and the angle of a point on it.
+export function ellipse(n, h) {
+  const m = Math.hypot(n[0], n[1]), [ex, ey] = m > 1e-9 ? [-n[1] / m, n[0] / m] : [1, 0], way = n[2] < 0 ? 1 : -1;
+  const radius = Math.sqrt(Math.max(1 - h * h, 0));
+  const angle = ([x, y, z]) => {
+    const v = [x - h * n[0], y - h * n[1], z - h * n[2]];
+    const other = [-n[2] * ey, n[2] * ex, n[0] * ey - n[1] * ex];
+    return way * Math.atan2(v[0] * other[0] + v[1] * other[1] + v[2] * other[2], v[0] * ex + v[1] * ey);
+  };
+  const rise = m > 1e-9 && radius > 1e-9 ? (-h * n[2]) / (radius * m) : -Math.sign(h * n[2] || 1);
+  const b = radius * Math.abs(n[2]), turn = Math.atan2(-ey, ex);
+  return { x: h * n[0], y: -h * n[1], a: radius, b, turn, angle, way, rise };
+}
+
+export function cut([A, B, D]) { // the plane of a circle or line [A, B, D]: n, as (x, y, up), and h
+  const n = [B[0], B[1], (A - D) / 2], size = Math.hypot(...n);
+  return [n.map((v) => v / size), -(A + D) / 2 / size];
+}
+
 const SPAN = 3, FAR = 1e6, LAST = 6, STEP = 0.125, TAIL = 12;
 const TRAITS = ["matrix", "circle", "time", "turn", "trajectory", "at"], LETTERS = ["a", "b", "c", "d", "circle"];
 const SHIFT = [[-1, 1], [1, 1], [-1, -1], [1, -1], [0, 0]]; // the letters stand beside their points, as in the matrix
@@ -87,6 +118,21 @@ const complex = ([x, y], d = 2) => num(x, d) + (num(Math.abs(y), d) === num(0, d
 const named = (p) => { const z = affine(p); return abs(z) > FAR ? "∞" : complex(z); };
 const readable = (s, trait, i) => (trait === "at" ? String(s.at + 1) : num(i === null ? s[trait] : s[trait][i]) +
   (trait === "turn" ? " rad" : ""));
+
+// Where letters, and the dot of the circle, would lie on one another, the letters give way, each by the shorter way.
+export function apart(spots) {
+  const found = spots.map((spot) => [...spot]), last = found.length - 1;
+  for (let round = 0; round < 24; round++)
+    for (let i = 0; i < last; i++) for (let j = i + 1; j <= last; j++) {
+      const wide = j === last ? 19 : 22, away = [0, 1].map((k) => found[j][k] - found[i][k]);
+      const k = +(Math.abs(away[1]) > Math.abs(away[0])), more = wide - Math.abs(away[k]);
+      if (more <= 0) continue;
+      const step = (away[k] < 0 ? -1 : 1) * (j === last ? more : more / 2);
+      found[i][k] -= step;
+      if (j < last) found[j][k] += step;
+    }
+  return found;
+}
 
 function build(tools) {
   const { model, on, later, write, button, slider, arrows, wide, setting } = tools;
@@ -178,14 +224,14 @@ function build(tools) {
     const { g, color, style, line, dot } = pen(canvas, W, W), u = W / (2 * SPAN);
     const px = ([x, y]) => [W / 2 + u * clamp(x, -1e3, 1e3), W / 2 - u * clamp(y, -1e3, 1e3)];
     const broken = (lists) => { // a line that leaves the picture through the pole comes back elsewhere
-      const path = new Path2D();
+      const path = new Path2D(), near = (p, q) => Math.hypot(p[0] - q[0], p[1] - q[1]) < W;
       for (const list of lists) {
-        let last = null;
-        for (const p of list) {
-          const [x, y] = px(affine(p));
-          if (last && Math.hypot(x - last[0], y - last[1]) < W) path.lineTo(x, y);
-          else path.moveTo(x, y);
-          last = [x, y];
+        const at = list.map((p) => px(affine(p)));
+        path.moveTo(...at[0]);
+        for (let i = 0; i + 1 < at.length; i += 2) { // two steps are an arc
+          const [p, q, r = q] = [at[i], at[i + 1], at[i + 2]], round = near(p, q) && near(q, r) && arc(p, q, r);
+          if (round && round[2] < 1e4) path.arc(...round);
+          else for (const [from, to] of [[p, q], [q, r]]) near(from, to) ? path.lineTo(...to) : path.moveTo(...to);
         }
       }
       return path;
@@ -233,12 +279,14 @@ function build(tools) {
       dot(...px(affine(p)), i === tail.length - 1 ? 6 : 2.5, "m");
     });
     g.globalAlpha = 1;
-    pins.forEach((b, i) => {
+    const spots = apart(pins.map((_, i) => {
       const [x, y] = px(place(i)), [dx, dy] = SHIFT[i];
       if (i < 4) dot(x, y, 3, "fg");
-      const inside = (v) => clamp(v, 22, W - 22).toFixed(1) + "px";
-      update(b.style, "left", inside(x + 13 * dx));
-      update(b.style, "top", inside(y - 13 * dy));
+      return [x + 13 * dx, y - 13 * dy].map((v) => clamp(v, 22, W - 22));
+    }));
+    pins.forEach((b, i) => {
+      update(b.style, "left", spots[i][0].toFixed(1) + "px");
+      update(b.style, "top", spots[i][1].toFixed(1) + "px");
       update(b, "ariaLabel",
         `${i < 4 ? "Coefficient " : "Centre of the "}${LETTERS[i]} at ${complex(place(i))}; arrow keys move it`);
     });
@@ -268,21 +316,39 @@ function build(tools) {
     const W = wide(ball);
     if (!W) return;
     const { g, color, style, text: write_, dot } = pen(ball, W, W), R = W / 2 - 10;
-    const seen = (p) => { // north is up
-      const [x, y, z] = sphere(p), [a, b, c] = turned([x, z, -y], s.turn);
-      return [W / 2 + R * a, W / 2 - R * b, c];
+    const body = (p) => { // north is up
+      const [x, y, z] = sphere(p);
+      return turned([x, z, -y], s.turn);
     };
+    const seen = (p) => {
+      const [x, y, z] = body(p);
+      return [W / 2 + R * x, W / 2 - R * y, z];
+    };
+    const oval = (side, e, from, to) =>
+      side.ellipse(W / 2 + R * e.x, W / 2 + R * e.y, R * e.a, R * e.b, e.turn, from, to, e.way < 0);
     const threads = (lists) => { // what lies behind, and what before
       const sides = [new Path2D(), new Path2D()];
       for (const list of lists) {
-        let last = null, on = null;
-        for (const p of list) {
-          const next = seen(p), side = last && sides[+(last[2] + next[2] > 0)];
-          if (side && side !== on) side.moveTo(last[0], last[1]);
-          side?.lineTo(next[0], next[1]);
-          [last, on] = [next, side];
+        const at = list.map(body);
+        for (let i = 0, on = null; i + 1 < at.length; i += 2) {
+          const [p, q, r = q] = [at[i], at[i + 1], at[i + 2]], side = sides[+(p[2] + r[2] > 0)];
+          const [a, b] = [q, r].map((v) => v.map((each, k) => each - p[k])), n = cross3(a, b), size = Math.hypot(...n);
+          if (side !== on) side.moveTo(W / 2 + R * p[0], W / 2 - R * p[1]);
+          on = side;
+          if (size > 1e-7) {
+            const unit = n.map((v) => v / size);
+            const e = ellipse(unit, unit[0] * p[0] + unit[1] * p[1] + unit[2] * p[2]);
+            oval(side, e, e.angle(p), e.angle(r));
+          } else side.lineTo(W / 2 + R * r[0], W / 2 - R * r[1]);
         }
       }
+      return sides;
+    };
+    const hoop = (of) => { // a whole circle: its part behind, and that before
+      const [n, h] = cut(of), e = ellipse(turned([n[0], n[2], -n[1]], s.turn), h);
+      const sides = [new Path2D(), new Path2D()], edge = Math.asin(clamp(e.rise, -1, 1));
+      if (e.rise > -1) oval(sides[0], e, e.way * (Math.PI - edge), e.way * (2 * Math.PI + edge));
+      if (e.rise < 1) oval(sides[1], e, e.way * edge, e.way * (Math.PI - edge));
       return sides;
     };
     const draw = (g, sides, ...alphas) => {
@@ -292,10 +358,6 @@ function build(tools) {
       });
       g.globalAlpha = 1;
     };
-    const corners = quick ? 32 : 64, round = (x, y, r) => Array.from({ length: corners + 1 }, (_, i) => {
-      const t = (2 * i * Math.PI) / corners;
-      return [[x + r * Math.cos(t), y + r * Math.sin(t)], I];
-    });
     g.drawImage(ballOf([key, s.turn, W] + "", quick, () => {
       const { g, color, style } = pen(underlays[1], W, W, ball);
       g.beginPath();
@@ -304,7 +366,7 @@ function build(tools) {
       g.fill();
       style("dim", 1);
       g.stroke();
-      draw(g, threads([round(0, 0, 1)]), 0.25, 0.8);
+      draw(g, hoop(circle(O, 1)), 0.25, 0.8);
       style("l", 1);
       draw(g, threads(flow), 0.12, 0.5);
       return underlays[1];
@@ -312,7 +374,7 @@ function build(tools) {
     dots(g, color("l"), 2.2, SEEDS.map((p) => seen(move(now_, p))).filter(([, , z]) => z > 0));
     images.forEach((step, n) => {
       style("r", n ? 1.3 : 2.5);
-      draw(g, threads([round(...s.circle).map((p) => move(step, p))]), 0.2, 1 - n / 7);
+      draw(g, hoop(image(step, circle(s.circle, s.circle[2]))), 0.2, 1 - n / 7);
     });
     if (type !== "identity") for (const [i, p] of fixed.entries()) {
       const [x, y, z] = seen(p);

@@ -1,6 +1,10 @@
 """The pages of the API: every public name has its entry; docstrings as the library writes them are read as meant."""
 
+import html
+import inspect
+import re
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from docutils.nodes import literal_block, strong, system_message
 from sphinx.pycode import ModuleAnalyzer
 
 from mobius_lib.ledger.sources import Source
-from tools.api import KINDS, contents, kind, restructured, share_comments, signature
+from tools.api import KINDS, contents, kind, place, restructured, share_comments, signature
 from tools.build_book import Book
 from tools.house import ROOT, pages
 
@@ -39,6 +43,52 @@ def test_what_has_weight_is_strong_and_a_power_is_not():
 def test_what_begins_with_a_dot_leads_nowhere():
     """To which of several attributes of that name, nobody says; and Sphinx would warn."""
     assert restructured(["Each has `.logits`, as `math.gate` has."]) == ["Each has ``.logits``, as `math.gate` has."]
+
+
+@pytest.mark.parametrize(
+    ("name", "home", "where"),
+    [
+        ("math.FORMS", "cantor.laws", "mobius_lib.cantor.FORMS"),  # an entry, under a shorter name
+        ("MobiusNet", "cantor.mask", "mobius_lib.waves.MobiusNet"),  # on another page
+        ("CellState.twistor", "widgets.twistor", "mobius_lib.twistor.CellState.twistor"),
+        ("staircase_published", "cantor.math", "mobius_lib/cantor/math.py"),  # no entry: its file
+        ("KINDS", "simplex.math", "mobius_lib/simplex/math.py"),  # the nearest of several
+        ("choice.BACKENDS", "twistor.memory", "mobius_lib/twistor/fast/choice.py"),
+        ("gauge/bits.py", "gauge.base", "mobius_lib/gauge/bits.py"),
+        ("gauge.cooccurrence", "widgets.gauge", "mobius_lib/gauge/cooccurrence.py"),
+        ("turn", "widgets.gauge", None),  # a trait there, whatever else is called so
+        ("nn.Linear", "gauge.base", None),
+        ("recipe.lr", "training.loop", None),
+    ],
+)
+def test_a_name_leads_to_its_entry_or_to_its_file(name: str, home: str, where: str | None):
+    assert place(name, f"mobius_lib.{home}", {"turn"}) == where
+    (line,) = restructured([f"As `{name}`."], partial(place, home=f"mobius_lib.{home}", own={"turn"}))
+    role = ":source:" if where and where.endswith(".py") else ""
+    assert line == (f"As {role}`{name} <{where}>`." if where else f"As `{name}`.")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_docstring_points_to_what_its_page_does_not_show(package: str):
+    """The head of a module is not on the page."""
+    module = import_module(f"mobius_lib.{package}")
+    for name in module.__all__:
+        value = getattr(module, name)
+        inside = vars(value).values() if inspect.isclass(value) else ()
+        for each in (value, *inside):
+            text = " ".join((inspect.getdoc(each) or "").split()) if callable(each) else ""
+            assert not re.search(r"(?i)module's head|head of (the|this) (module|file)|this file", text), name
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_name_of_the_library_is_a_link(package: str, book: Book):
+    """On every page of the API: whatever stands there as code, and is a name of the library, leads somewhere."""
+    text = (book.html / f"book/api_{package}.html").read_text("utf-8")
+    text = re.sub(r"(?s)<a [^>]*>.*?</a>", "", text[text.index("<article") : text.index("</article")])
+    codes = {html.unescape(re.sub("<.*?>", "", code)) for code in re.findall(r"(?s)<code.*?>(.*?)</code>", text)}
+    names = {code for code in codes if re.fullmatch(r"[A-Za-z_][\w./]*", code)}
+    told = {name for name in names if not name.islower() or "." in name}  # a plain word may be that of an argument
+    assert not {name for name in told if place(name, f"mobius_lib.{package}")}
 
 
 @pytest.mark.parametrize("gap", ["", "\n"])

@@ -387,6 +387,37 @@ def test_code_that_wraps_keeps_its_indentation(phone: Visit):
     assert not [line for line, hangs in wrapped if not hangs]
 
 
+BROKEN = """() => [...document.querySelectorAll('article .ledger code')].filter(code => {
+    const texts = document.createTreeWalker(code, NodeFilter.SHOW_TEXT), range = document.createRange();
+    while (texts.nextNode()) { // between the marks at which a name may go on in the next line stands a text of its own
+        const { currentNode: text } = texts, word = text.data.search(/\\w/);
+        if (word < 0) continue;
+        range.selectNodeContents(text);
+        if (!text.data.includes(' ') && !text.data.includes('-') && range.getClientRects().length > 1) return true;
+    }
+}).map(code => code.textContent)"""
+
+
+def test_a_name_of_code_is_not_broken_within_a_word(phone: Visit):
+    shut = phone.page.locator("article details:not([open])").element_handles()
+    for each in shut:
+        each.evaluate("e => { e.open = true; }")
+    broken = phone.page.evaluate(BROKEN)
+    for each in shut:
+        each.evaluate("e => { e.open = false; }")
+    assert not broken
+
+
+def test_nothing_floats_over_the_page_of_a_phone(phone: Visit):
+    """ "Back to top" comes where one scrolls up again, and would lie on what stands there."""
+    phone.page.mouse.wheel(0, 3000)
+    phone.page.wait_for_timeout(200)
+    phone.page.mouse.wheel(0, -300)
+    phone.page.wait_for_timeout(200)
+    assert not phone.page.locator("#pst-back-to-top").is_visible()
+    phone.page.evaluate("scrollTo(0, 0)")
+
+
 def test_a_phone_shows_figures_and_tables_that_can_be_read(phone: Visit):
     """Letters of 11 pixels, also where the screen lies on its side; tables of sentences as wide as the screen, or as
     cards, and tables of numbers beside their first column."""

@@ -51,6 +51,14 @@ def test_every_figure_has_its_evidence() -> None:
     assert {each.chapter for each in COMPONENTS} == {1, 2, 3, 4, 5}
 
 
+def test_a_figure_from_another_chapters_run_says_so() -> None:
+    """Chapter 2's staircase stands in chapter 3's classifier, and its mask in a run of its own."""
+    found = zip(COMPONENTS, figures(COMPONENTS), strict=True)
+    told = {(each.chapter, figure.claim): figure.text for each, row in found for figure in row}
+    assert told[2, "cantor-term-helps"].endswith(", from `simplex-features` of chapter 3")
+    assert "of chapter" not in told[3, "cantor-term-helps"] + told[2, "mask-coadaptation"]
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_shows_its_table_before_its_verdicts(path: Path) -> None:
     cells = ["".join(cell["source"]) for cell in json.loads(path.read_text("utf-8"))["cells"]]
@@ -128,5 +136,5 @@ def test_a_table_can_be_read_out_and_leads_to_the_ledger(tmp_path: Path) -> None
     labels = [attributes["data-label"] for tag, attributes in found.tags if tag == "td"]
     assert labels == ["there", "here", "worth"] * 2  # on a phone each cell says what it is
     assert "a &lt; b" in html and NOTHING in found.text and UNMEASURED in found.text
-    assert "<code>waves.MobiusLens</code>" in html and "33.71 M" in found.text
+    assert "<code>waves.<wbr>MobiusLens</code>" in html and "33.71 M" in found.text
     assert "33.71 M" in repr(view) and NOTHING in repr(view)

@@ -108,7 +108,7 @@ def test_what_holds_is_folded_away_and_what_is_undecided_says_why(every: list[Ve
 
 def test_why_is_told_in_a_few_words(made_up: list[Verdict]) -> None:
     known = {
-        "Nothing is decided: 3 of at least 5 seeds; and so on.": "3 of at least 5 seeds …",
+        "Nothing is decided: 3 of at least 5 seeds; and so on.": "3 of at least 5 seeds; and more.",
         "Some 15 seeds would decide it, if they spread as these do.": "some 15 seeds would decide it.",
         "": "",
     }
@@ -132,6 +132,14 @@ def test_the_overview_counts_the_claims_of_the_sources(made_up: list[Verdict], s
             (v.outcome, v.basis, v.claim.whose) == (outcome, basis[1].replace("+", " "), "source") for v in made_up
         )
     assert sum(int(str(a["aria-label"]).split()[0]) for a in asked) == sum(v.claim.whose == "source" for v in made_up)
+
+
+def test_the_rows_of_the_sources_add_up(without_results: list[Verdict]) -> None:
+    """To those of the page, where one that stands in two sources is counted with both."""
+    text = Page(overview(without_results)).text
+    total, twice = map(int, re.search(r"(\d+) rows in all; (\d+) stand in two", text).groups())  # type: ignore[union-attr]
+    assert total == len(without_results)
+    assert sum(map(int, re.findall(r"source \d{3}: (\d+) rows", text))) == total + twice
 
 
 def test_what_is_said_of_a_source_has_its_verdicts_put_in(made_up: list[Verdict], sources: Path) -> None:

@@ -149,12 +149,13 @@ def test_counts_add_up(made_up: list[Verdict]) -> None:
     text = summary_counts(made_up)
     first, second = text.split(" Of our own, ")
     assert first.startswith(f"{claims} claims: ") and second.startswith(f"{ours} questions: ")
-    assert first.endswith(f"the {len(failed)} refuted or not seen here: {len(failed) - shared + 1}.")
+    behind = f"behind the {len(failed)} refuted or not seen here stand {len(failed) - shared + 1} root faults"
+    assert first.endswith(f"; {behind}, for one can fail several claims.")
     for part, total in ((first.split(";")[0], claims), (second, ours)):
         assert sum(int(each.split()[0]) for each in part.split(": ")[1].split(", ")) == total
     assert (
         summary_counts([v for v in made_up if v.claim.id == "claim-1"])
-        == "1 claim: 1 refuted; faults behind the 1 refuted or not seen here: 1."
+        == "1 claim: 1 refuted; behind the 1 refuted or not seen here stands 1 root fault."
     )
 
 

@@ -246,7 +246,9 @@ def test_forms_presets_and_what_they_say(opened) -> None:
         seen.add(page.picture())
         assert page.get("form") == form
         assert page.inner_text("#one .mw-say strong") == name
+    page.evaluate("one.set('zoom', '20')")  # where what the button names is not to be seen
     page.click("#one button:has-text('Published, end')")
+    assert page.get("zoom") == ""
     seen.add(page.picture())
     assert len(seen) == 4
     assert page.evaluate("[one.get('alpha'), one.get('form')]") == [-0.0764, "published"]

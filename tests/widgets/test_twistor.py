@@ -131,6 +131,58 @@ def test_circles_go_to_circles(in_node, parameters) -> None:
     assert line[0] == pytest.approx(0, abs=1e-12) and abs(complex(*line[1])) == pytest.approx(1)
 
 
+ARCS = """
+    const m = w.normalised(c.matrix), z = [0.7, -1.3], at = (t) => w.affine(w.move(w.power(m, t), [z, [1, 0]]));
+    const found = [];
+    for (let k = 0; k < 24; k++) {
+        const [p, q, r] = [0, 0.125, 0.25].map((t) => at(0.25 * k + t)), arc = w.arc(p, q, r);
+        if (!arc) continue;
+        const size = Math.max(...[p, q, r].map((v) => Math.hypot(v[0] - p[0], v[1] - p[1])));
+        const off = [0.05, 0.125, 0.2].map((t) => at(0.25 * k + t))
+            .map((v) => Math.abs(Math.hypot(v[0] - arc[0], v[1] - arc[1]) - arc[2]) / size);
+        const turn = ((arc[4] - arc[3]) * (arc[5] ? -1 : 1) + 4 * Math.PI) % (2 * Math.PI);
+        const middle = Math.atan2(q[1] - arc[1], q[0] - arc[0]);
+        const way = ((middle - arc[3]) * (arc[5] ? -1 : 1) + 4 * Math.PI) % (2 * Math.PI);
+        found.push([Math.max(...off), way <= turn + 1e-9]);
+    }
+    return { kind: w.classify(m), found };"""
+
+
+def test_an_orbit_is_drawn_as_arcs_that_lie_on_it(in_node, parameters) -> None:
+    """Of all but the loxodromic it is a part of a circle; of those an arc misses it by less than two in a hundred of
+    its own length, where a chord would have corners."""
+    explorers = drawn(80, 12)
+    answers = in_node(MobiusExplorer, ARCS, [parameters(each) for each in explorers])
+    assert sum(len(answer["found"]) for answer in answers) > 400
+    for answer in answers:
+        for off, forward in answer["found"]:
+            assert forward
+            if answer["kind"] != "loxodromic":
+                assert off < 1e-4  # a circle through three points that are near to one another loses digits
+    mild = in_node(MobiusExplorer, ARCS, [preset["state"] for preset in MobiusExplorer().presets])
+    assert all(off < 0.02 for answer in mild for off, _ in answer["found"])
+
+
+def test_a_circle_of_the_sphere_is_seen_as_an_ellipse(in_node) -> None:
+    """Its points, seen one by one, lie where the ellipse has them, and on the side that it says."""
+    circles = [[[0.3, -1.2], 0.8], [[0, 0], 1], [[2.5, 2.5], 0.1], [[-1, 0.4], 2.0]]
+    turns = [[0.0, 0.0], [0.7, -0.4], [-2.9, 1.6], [1.2, 1.1]]
+    script = """const [n, h] = w.cut(w.circle(...c[0])), e = w.ellipse(w.turned([n[0], n[2], -n[1]], c[1]), h);
+        return Array.from({ length: 16 }, (_, k) => {
+            const [[x, y], r] = c[0], t = (k * Math.PI) / 8;
+            const [a, b, up] = w.sphere([[x + r * Math.cos(t), y + r * Math.sin(t)], [1, 0]]);
+            const v = w.turned([a, up, -b], c[1]), s = e.angle(v);
+            const own = [e.a * Math.cos(s), e.b * Math.sin(s)], cos = Math.cos(e.turn), sin = Math.sin(e.turn);
+            const there = [e.x + cos * own[0] - sin * own[1], e.y + sin * own[0] + cos * own[1]];
+            return [Math.hypot(there[0] - v[0], there[1] + v[1]), v[2], Math.sin(e.way * s) - e.rise];
+        });"""
+    answers = in_node(MobiusExplorer, script, [[circle, turn] for circle in circles for turn in turns])
+    for points in answers:
+        for off, depth, risen in points:
+            assert off < 1e-7
+            assert abs(depth) < 1e-7 or abs(risen) < 1e-7 or (depth > 0) == (risen > 0)
+
+
 # ---- the Python side
 
 
@@ -254,6 +306,26 @@ def test_the_circle_and_the_coefficients_are_moved_with_the_arrow_keys(opened) -
     assert page.picture() != before
     assert page.get_attribute(PIN.format(0), "aria-label").startswith("Coefficient a at ")
     assert page.get_attribute(PIN.format(4), "aria-label").startswith("Centre of the circle at ")
+
+
+FACES = """() => [...document.querySelectorAll('#one .mw-pin span')].map((e) => e.getBoundingClientRect())
+    .map(({ left, right, top, bottom }) => [left, right, top, bottom])"""
+
+
+@pytest.mark.parametrize("width", [360, 390, 760])
+def test_no_handle_lies_on_another(opened, width: int) -> None:
+    """In none of the buttons' maps, nor where all four numbers are in one place."""
+    page = opened(width)
+    together = [[1, 0], [1, 0], [1.001, 0], [1, 0]]
+    for matrix in [*(preset["state"]["matrix"] for preset in MobiusExplorer().presets), together]:
+        page.evaluate(f"one.set('matrix', {matrix})")
+        page.rest()
+        faces = page.evaluate(FACES)
+        assert len(faces) == 5
+        for i, (left, right, top, bottom) in enumerate(faces):
+            for low, high, upper, lower in faces[:i]:
+                beside = min(right, high) - max(left, low) < 0.5
+                assert beside or min(bottom, lower) - max(top, upper) < 0.5, (width, matrix)
 
 
 def test_a_matrix_without_inverse_cannot_be_reached(opened) -> None:

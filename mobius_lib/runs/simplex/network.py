@@ -11,6 +11,7 @@ Source: ours.
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from mobius_lib import datasets
@@ -19,6 +20,7 @@ from mobius_lib.runs.about import Scale
 from mobius_lib.runs.simplex import arms, features
 from mobius_lib.runs.trainer import embedded, judged_on, trained
 from mobius_lib.simplex import DavidConfig, GeoFractalDavid
+from mobius_lib.simplex.math import unit
 
 if TYPE_CHECKING:
     from mobius_lib.widgets import SimplexNetwork
@@ -61,6 +63,22 @@ def held_out() -> tuple[Tensor, Tensor, Tensor]:
     """What the page counts on: (500, 28, 28) uint8 pictures, (500, 512) features in half precision, (500,) labels."""
     rows, (pixels, y) = held_out_rows(), datasets.fashion_mnist("test")
     return pixels[rows, 0], datasets.features("test", features.DIM)[0][rows].half().float(), y[rows]
+
+
+def corners_used() -> Tensor:
+    """Which corners of the embedded network are the nearest to a held-out picture of their class.
+
+    Returns:
+        (classes, corners) bool.
+    """
+    _, rows, labels = held_out()
+    (head,) = network().heads.values()
+    corners = head.class_prototypes.detach()
+    with torch.no_grad():
+        q = head.project(unit(rows))
+    used = torch.zeros(corners.shape[:2], dtype=torch.bool)
+    used[labels, (q.unsqueeze(1) - corners[labels]).norm(dim=2).argmin(dim=1)] = True
+    return used
 
 
 def explorer(**traits: Any) -> "SimplexNetwork":
