@@ -227,6 +227,25 @@ def test_a_chapter_opens_with_its_question_its_answer_and_its_widget(chapter):
     assert "*Open-ended.*" in "".join(cells[solutions[-1] + 1]["source"])
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".ipynb"], ids=lambda path: path.stem)
+def test_the_set_up_of_every_page_is_folded(page):
+    cells = json.loads(page.read_text("utf-8"))["cells"]
+    first = next(cell for cell in cells if cell["cell_type"] == "code")
+    assert "setup()" in "".join(first["source"]) and first["metadata"]["tags"] == ["hide-cell"]
+    assert "set-up" in first["metadata"]["mystnb"]["code_prompt_show"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_no_text_names_a_colour_that_one_theme_lacks(page):
+    """What is black or pale on white paper is neither by night."""
+    if page.suffix == ".ipynb":
+        cells = json.loads(page.read_text("utf-8"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    else:
+        text = page.read_text("utf-8")
+    assert not re.findall(r"(?i)[^.\n]*\b(?:black|pale|paler|whitish)\b[^.\n]*", text)
+
+
 def _minutes(chapter: Path) -> float:
     """Of reading, up to the exercises: 200 words a minute, 10 s for a displayed equation, 2 s for a line of code.
 

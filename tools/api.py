@@ -195,9 +195,10 @@ def own(name: str, obj: Any) -> set[str]:
     parts = name.split(".")
     owner = getattr(import_module(".".join(parts[:2])), parts[2], None) if len(parts) > 2 else None
     found = set(dir(owner)) if inspect.isclass(owner) else set()
-    if inspect.isroutine(obj) or inspect.isclass(obj):
-        found |= {*inspect.signature(obj).parameters}
-    return found
+    try:
+        return found | {*inspect.signature(obj).parameters}
+    except (TypeError, ValueError):  # nothing that is called
+        return found
 
 
 def setup(app: Any) -> dict[str, bool]:

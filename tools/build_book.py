@@ -15,6 +15,7 @@ import copy
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,9 @@ from tools.vendor_assets import npm_available, overlay, vendor
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """What says with how many threads numpy and torch compute."""
+
+THEBE = re.compile(r"(?s)(<script>const THEBE_JS_URL.*?</script>)(.*?)\1")
+"""A script that the theme puts into each page twice, where the browser complains of the second."""
 
 
 class Book:
@@ -176,6 +180,8 @@ class Book:
         if run.returncode or not (self.html / "index.html").is_file():
             print(run.stdout, flush=True)
             raise BuildError("Jupyter Book could not build the pages, or warned: its words are above.")
+        for page in self.html.rglob("*.html"):
+            page.write_text(THEBE.sub(r"\1\2", page.read_text("utf-8")), "utf-8")
         write_entries(self.html)
 
     def make(self) -> bool:

@@ -256,6 +256,27 @@ def test_the_cascade_says_the_librarys_error_and_reads_a_column(opened) -> None:
     page.keyboard.press("Escape")
 
 
+def test_every_exponent_of_the_slider_is_on_the_chart_of_errors(opened) -> None:
+    page = opened()
+    low, high = (float(page.get_attribute("#one input[data-trait=exponent]", end)) for end in ("min", "max"))
+    for exponent in (low, 0.9, 1.3, high):
+        page.evaluate(f"one.set('exponent', {exponent})")
+        page.rest()
+        marked = page.evaluate(
+            """b => { // the dot's colour, in the column of the chart that belongs to b
+                const canvas = document.querySelector("#one canvas"), scale = canvas.width / canvas.clientWidth;
+                const x = 46 + (canvas.clientWidth - 66) * (b + 0.5) / 2, high = 90;
+                const top = (canvas.clientHeight - 22 - high) * scale;
+                const { data } = canvas.getContext("2d").getImageData(x * scale, top, 1, high * scale);
+                let seen = 0;
+                for (let i = 0; i < data.length; i += 4) seen += data[i] < 20 && data[i + 1] > 100 && data[i + 2] > 160;
+                return seen;
+            }""",
+            exponent,
+        )
+        assert marked >= 5, exponent
+
+
 def test_the_ladder_says_reported_beside_counted(opened) -> None:
     page = opened()
     show(page, "Ladder")

@@ -29,6 +29,7 @@ from mobius_lib.bench.waves import (
     suite,
 )
 from mobius_lib.bench.waves.report import bound_words, measured_words
+from mobius_lib.datasets import data_dir
 
 
 def test_the_record_names_where_it_comes_from(recorded):
@@ -44,6 +45,14 @@ def test_the_record_names_where_it_comes_from(recorded):
         "--form ours --form folded --form gelu --form 'gelu folded'"
     )
     assert said[0] == "the machine" and "step" in said
+
+
+def test_the_page_says_what_each_form_is():
+    """That a record of the repository has."""
+    page = (data_dir().parent / "book" / "performance.ipynb").read_text("utf-8")
+    records = [json.loads(path.read_text("utf-8")) for path in (data_dir() / "bench").glob("c*.json")]
+    forms = {form for record in records for case in record["cases"] for form in case["forms"]}
+    assert "gelu folded" in forms and not [form for form in sorted(forms) if f"- **{form}**: " not in page]
 
 
 def test_every_subject_and_form_is_in_it(recorded):
