@@ -42,7 +42,7 @@ def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | s
         asked: dict[str | None, list[Verdict]] = {} if files else {None: []}
         for v in verdicts:
             command = re.search(rf"mobius run {about.name}(?= |$)(?:.* --scale (\S+))?", v.command or "")
-            if command and v.outcome == "awaits":
+            if command and v.outcome == "awaits" and command[1] not in files:
                 asked.setdefault(command[1] if files else None, []).append(v)
         for scale, mine in asked.items():
             named = f"<code>{about.name}</code>{f' · {scale}' if scale else ''}"
