@@ -63,11 +63,12 @@ export function fit(row, mu, sigma) {
 }
 
 // Whole positions: each Gaussian where it takes most of what the others leave, then each taken out and chosen again.
-// Roughly: chosen once, at every other position, by a basis that grows by one vector in each step.
+// Roughly: chosen once, at positions a fifth of a width apart, by a basis that grows by one vector in each step.
 export function pursue(row, sigma, rough = false) {
   const size = row.length, n = sigma.length, mu = [], grown = [];
   for (let step = 0; step < (rough ? n : 2 * n); step++) {
-    const k = step % n, others = mu.map((_, i) => i).filter((i) => i !== k), reach = Math.ceil(8 * sigma[k]);
+    const k = step % n, others = mu.map((_, i) => i).filter((i) => i !== k);
+    const reach = Math.ceil((rough ? 5 : 8) * sigma[k]), stride = rough ? Math.max(2, Math.floor(sigma[k] / 5)) : 1;
     const basis = rough ? grown
       : others.length ? span(bells(others.map((i) => mu[i]), others.map((i) => sigma[i]), size)) : [];
     const rest = Float64Array.from(row), qs = basis.map(({ q }) => q);
@@ -77,7 +78,7 @@ export function pursue(row, sigma, rough = false) {
       for (let j = 0; j < size; j++) rest[j] -= c * q[j];
     }
     let most = -1, at = 0;
-    for (let m = 0; m < size; m += rough ? 2 : 1) {
+    for (let m = 0; m < size; m += stride) {
       const low = Math.max(0, m - reach), high = Math.min(size - 1, m + reach), to = size - m;
       let square = 0, found = 0;
       for (let j = low; j <= high; j++) {
@@ -108,13 +109,14 @@ export function pursue(row, sigma, rough = false) {
   return mu;
 }
 
-// What is left of a row, relative to it, beside its `terms` largest coefficients of the cosine transform.
-export function dctError(row, terms) {
+// What is left of a row, relative to it, beside its largest coefficients of the cosine transform: of none, of one, ...
+export function dctErrors(row) {
   const n = row.length, squares = row.map((_, k) =>
     ((k ? 2 : 1) / n) * row.reduce((sum, v, j) => sum + v * Math.cos((Math.PI * k * (j + 0.5)) / n), 0) ** 2);
   squares.sort((a, b) => b - a);
-  const all = squares.reduce((a, b) => a + b, 0);
-  return all ? Math.sqrt(squares.slice(terms).reduce((a, b) => a + b, 0) / all) : 0;
+  const left = [0];
+  for (const square of squares.reverse()) left.unshift(left[0] + square);
+  return left.map((v) => (left[0] ? Math.sqrt(v / left[0]) : 0));
 }
 
 // Numbers that a V x V layer of each rung keeps: those that the library counts, and those of the note's own formulas.
@@ -277,7 +279,8 @@ function build(tools) {
       const sigma = kpzWidths(s.sigma_0, terms, exponent), mu = pursue(row, sigma, rough);
       return { mu, sigma, ...fit(row, mu, sigma) };
     };
-    const shape = JSON.stringify([row, terms, s.sigma_0]), made = madeOf(shape + s.exponent, rough, () => of(s.exponent));
+    const key = JSON.stringify(row), shape = key + [terms, s.sigma_0];
+    const made = madeOf(shape + s.exponent, rough, () => of(s.exponent));
     if (shape !== stripOf) [strip, stripOf] = [[], shape];
     if (strip.length < EXPONENTS.length && !quick) { // at rest, one a frame
       strip.push(of(EXPONENTS[strip.length]).error);
@@ -330,7 +333,7 @@ function build(tools) {
     return [
       `Error ${num(100 * made.error, 1)}\u202f%`,
       ` with ${terms} Gaussian${terms > 1 ? "s" : ""} (${2 * terms + 1} numbers${kept}). As many cosine terms, the ` +
-        `largest: ${num(100 * cosines(shape, false, () => dctError(row, terms)), 1)}\u202f%. ` + (done ? `At β = ⅓: ${num(100 * strip[THIRD], 1)}\u202f%; ` +
+        `largest: ${num(100 * cosines(key, false, () => dctErrors(row))[terms], 1)}\u202f%. ` + (done ? `At β = ⅓: ${num(100 * strip[THIRD], 1)}\u202f%; ` +
         `least at β = ${num(EXPONENTS[best])}: ${num(100 * strip[best], 1)}\u202f%.` : ""),
       row[j] === undefined ? "Point at a column, or use the arrow keys on the picture, to read it." : `Column ${at[j] + 1}` +
         (s.words[at[j]] ? `, “${s.words[at[j]]}”` : "") + `: D = ${num(row[j])}, cascade ${num(made.sum[j])}.`,

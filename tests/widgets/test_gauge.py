@@ -93,7 +93,7 @@ def test_the_error_of_the_largest_cosine_terms(in_node) -> None:
     torch.testing.assert_close(basis @ basis.mT, torch.eye(37, dtype=torch.float64))
     coefficients = basis @ row
     for terms in (0, 1, 8, 36, 37):
-        [answer] = in_node(GaugeExplorer, f"return w.dctError(c, {terms});", [row.tolist()])
+        [answer] = in_node(GaugeExplorer, f"return w.dctErrors(c)[{terms}];", [row.tolist()])
         kept = coefficients.abs().argsort(descending=True)[:terms]
         error = (row - coefficients[kept] @ basis[kept]).norm() / row.norm()
         assert answer == pytest.approx(error.item(), abs=1e-7)  # sqrt of a rounded 0
