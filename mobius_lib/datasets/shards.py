@@ -5,8 +5,6 @@ However large a file is, a slice of it is held at a time, checked, and handed on
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -333,10 +331,9 @@ def _raw_parquet(shard: Shard) -> Iterator[tuple[Tensor, Tensor]]:
 
     feature, label = shard.columns.feature, shard.columns.label
     kind, dim = torch.empty(0, dtype=shard.kind).numpy().dtype, None
-    with pq.ParquetFile(shard.path, buffer_size=2**20) as file:
-        # a reader keeps what it has read until its end: one for each group of rows, and no group stays
-        read = partial(file.iter_batches, SLICE, columns=[feature, label], use_threads=False)
-        for table in chain.from_iterable(read(row_groups=[number]) for number in range(file.num_row_groups)):
+    # by default the bytes of a whole group of rows are read in advance, and pandas makes one of a million rows
+    with pq.ParquetFile(shard.path, buffer_size=2**20, pre_buffer=False) as file:
+        for table in file.iter_batches(SLICE, columns=[feature, label], use_threads=False):
             if missing := table[feature].null_count + table[label].null_count:
                 raise DataError(
                     f"{shard.path} lacks {missing} value(s) in the columns {feature!r} and {label!r}; drop such rows."
