@@ -169,6 +169,21 @@ LONG: dict[str, Any] = {"keep_predictions": True, "watched": 1_000, "search_epoc
 the curves on as many rows as show them."""
 
 
+def sized(about: About, fields: Callable[[Any], Mapping[str, Any]], sizes: Mapping[str, Any] | None = None) -> Run:
+    """A run whose data or models are other ones at each scale; as it stands here, at "quick".
+
+    Args:
+        about: what is said of it.
+        fields: from the sizes of a scale to what `Run` has beside that.
+        sizes: of every scale; None: `fields` takes the scale's name.
+    """
+
+    def at_scale(scale: str) -> Run:
+        return Run(**vars(about), **fields(scale if sizes is None else sizes[scale]), at_scale=at_scale)
+
+    return at_scale("quick")
+
+
 def with_more_test_rows(load: Callable[[], Data], train: int = TRAIN_ROWS) -> Data:
     """The same rows, so many to train on; the other training rows are held out, behind the test rows that there are.
 

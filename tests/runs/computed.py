@@ -1,19 +1,21 @@
-"""Records of runs that compute, at the sizes of a test."""
+"""Runs whose sizes change with the scale, at those of a test."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mobius_lib.runs import execute, get_run
+from mobius_lib.runs import Run, execute, get_run
 
 
-def two_seeds(name: str, compute: Callable[..., Any], sizes: Any, **changes: Any) -> dict[str, Any]:
-    """The record of two seeds.
+def at_sizes(name: str, fields: Mapping[str, Any], **changes: Any) -> Run:
+    """The run with what its file's `fields` makes of other sizes.
 
     Args:
-        name: of a run.
-        compute: its own, which takes data, seed and sizes.
         changes: further fields of the run.
     """
-    run = replace(get_run(name), at_scale=None, compute=lambda data, seed: compute(data, seed, sizes), **changes)
-    return execute(run, "quick", seeds=2, progress=False)
+    return replace(get_run(name), at_scale=None, **{**fields, **changes})
+
+
+def two_seeds(name: str, fields: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """Its record of two seeds."""
+    return execute(at_sizes(name, fields, **changes), "quick", seeds=2, progress=False)

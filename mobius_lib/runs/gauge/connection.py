@@ -40,7 +40,7 @@ from mobius_lib.datasets.paths import content
 from mobius_lib.gauge import MetaMobiusLinear, at_bits
 from mobius_lib.gauge.bits import FLOAT_BITS
 from mobius_lib.gauge.compress import TERMS, Pointwise, is_pointwise, mixing, replaced
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Run, sized
 from mobius_lib.runs.gauge import ABOUT, encoder
 from mobius_lib.runs.gauge.cooccurrence import MEAN, judged, mean_of_windows, parted
 from mobius_lib.runs.gauge.cooccurrence import load as load_text
@@ -278,19 +278,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return found
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the sizes of that scale."""
-    sizes = SIZES[scale]
-    return Run(
-        **vars(ABOUT["gauge-connection"]),
-        arms=ARMS,
-        data=partial(load, sizes.vocabulary, sizes.encoder),
-        weight_decay=0.0,
-        compute=partial(compute, sizes=sizes),
-        facts=lambda: {"sizes": asdict(sizes) | {"terms": TERMS}},
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return {
+        "arms": ARMS,
+        "data": partial(load, sizes.vocabulary, sizes.encoder),
+        "weight_decay": 0.0,
+        "compute": partial(compute, sizes=sizes),
+        "facts": lambda: {"sizes": asdict(sizes) | {"terms": TERMS}},
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["gauge-connection"], fields, SIZES)

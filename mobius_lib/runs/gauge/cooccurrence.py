@@ -41,7 +41,7 @@ from mobius_lib.gauge.bits import FLOAT_BITS, entries, is_symmetric, symmetric_p
 from mobius_lib.gauge.compress import RUNGS as LADDER
 from mobius_lib.gauge.compress import TERMS
 from mobius_lib.ledger.stats import student_quantile
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Run, sized
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.measures import Bigrams, Neighbours, held_out_places
 
@@ -254,19 +254,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return found
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the vocabulary and the N of that scale."""
-    sizes = SIZES[scale]
-    return Run(
-        **vars(ABOUT["gauge-cooccurrence"]),
-        arms=ARMS,
-        data=partial(load, sizes.vocabulary),
-        weight_decay=0.0,
-        compute=partial(compute, sizes=sizes),
-        facts=lambda: {"sizes": {"vocabulary": sizes.vocabulary, "terms": sizes.terms, "widths": sizes.widths}},
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return {
+        "arms": ARMS,
+        "data": partial(load, sizes.vocabulary),
+        "weight_decay": 0.0,
+        "compute": partial(compute, sizes=sizes),
+        "facts": lambda: {"sizes": {"vocabulary": sizes.vocabulary, "terms": sizes.terms, "widths": sizes.widths}},
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["gauge-cooccurrence"], fields, SIZES)

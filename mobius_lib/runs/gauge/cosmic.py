@@ -36,7 +36,7 @@ from mobius_lib.gauge import (
     train_stack,
 )
 from mobius_lib.gauge.cosmic import INNER, TERMS, split_fibres
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Run, sized
 from mobius_lib.runs.gauge import ABOUT, encoder
 from mobius_lib.runs.gauge.cooccurrence import MEAN, judged, load, mean_of_windows, parted
 from mobius_lib.runs.gauge.measures import Neighbours
@@ -181,19 +181,16 @@ def load_all(vocabulary: int) -> Data:
     return replace(data, hashes={**data.hashes, **encoder.weights_hash()})
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the sizes of that scale."""
-    sizes = SIZES[scale]
-    return Run(
-        **vars(ABOUT["gauge-cosmic"]),
-        arms=ARMS,
-        data=partial(load_all if sizes.encoder else load, sizes.vocabulary),
-        weight_decay=0.0,
-        compute=Training(sizes),
-        facts=lambda: {"sizes": asdict(sizes) | {"terms": TERMS, "widths": list(INNER)}},
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return {
+        "arms": ARMS,
+        "data": partial(load_all if sizes.encoder else load, sizes.vocabulary),
+        "weight_decay": 0.0,
+        "compute": Training(sizes),
+        "facts": lambda: {"sizes": asdict(sizes) | {"terms": TERMS, "widths": list(INNER)}},
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["gauge-cosmic"], fields, SIZES)

@@ -33,7 +33,7 @@ from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.embedded import digests
 from mobius_lib.errors import DataError
 from mobius_lib.gauge.compress import is_pointwise, mixing, replaced
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Run, sized
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, dense_bits, error, size, some_rungs
 
@@ -298,19 +298,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return some_rungs([layer.weight.flatten(1).contiguous() for layer in pointwise(network()).values()])
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the pictures and the N of that scale."""
-    sizes = SIZES[scale]
-    return Run(
-        **vars(ABOUT["gauge-encoder"]),
-        arms=ARMS,
-        data=load,
-        weight_decay=0.0,
-        compute=partial(compute, sizes=sizes),
-        facts=partial(facts, sizes),
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return {
+        "arms": ARMS,
+        "data": load,
+        "weight_decay": 0.0,
+        "compute": partial(compute, sizes=sizes),
+        "facts": partial(facts, sizes),
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["gauge-encoder"], fields, SIZES)

@@ -13,7 +13,7 @@ list of widths in equal ratios and from lists drawn at random, and then its plac
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from mobius_lib.datasets import text
 from mobius_lib.gauge import KPZ, WINDOWS, log_cooccurrence, power_law
 from mobius_lib.ledger.stats import student_quantile
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, Run, sized
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.cooccurrence import load
 from mobius_lib.runs.gauge.measures import held_out_places
@@ -122,20 +122,17 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return {f"listed/{name}": exponent_of(fit.listed.sigma)[0], "left": fit.left[1]}
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the vocabulary and the N of that scale."""
-    sizes = SIZES[scale]
-    said = {"vocabulary": sizes.vocabulary, "terms": sizes.terms, "starts": sizes.starts}
-    return Run(
-        **vars(ABOUT["gauge-kpz"]),
-        arms=ARMS,
-        data=partial(load, sizes.vocabulary),
-        weight_decay=0.0,
-        compute=partial(compute, sizes=sizes),
-        facts=lambda: {"sizes": said},
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    said = asdict(sizes)
+    return {
+        "arms": ARMS,
+        "data": partial(load, sizes.vocabulary),
+        "weight_decay": 0.0,
+        "compute": partial(compute, sizes=sizes),
+        "facts": lambda: {"sizes": said},
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["gauge-kpz"], fields, SIZES)

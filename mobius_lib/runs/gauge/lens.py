@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge.compress import is_pointwise, mixing, replaced
-from mobius_lib.runs.base import Data, Run, seeded_subset
+from mobius_lib.runs.base import Data, Run, seeded_subset, sized
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size, some_rungs
 from mobius_lib.runs.replay import replay
@@ -116,19 +116,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return {"training": losses, **untrained}
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the training and the N of that scale."""
-    sizes = SIZES[scale]
-    return Run(
-        **vars(ABOUT["gauge-lens"]),
-        arms=ARMS,
-        data=waves_features.load,
-        weight_decay=0.0,
-        compute=partial(compute, sizes=sizes),
-        facts=partial(facts, sizes),
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return {
+        "arms": ARMS,
+        "data": waves_features.load,
+        "weight_decay": 0.0,
+        "compute": partial(compute, sizes=sizes),
+        "facts": partial(facts, sizes),
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["gauge-lens"], fields, SIZES)

@@ -11,7 +11,7 @@ L5. `rows` holds other N.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.gauge.compress import mixing, replaced
-from mobius_lib.runs.base import Data, Run, seeded_subset
+from mobius_lib.runs.base import Data, Run, seeded_subset, sized
 from mobius_lib.runs.gauge import ABOUT
 from mobius_lib.runs.gauge.forms import ARMS, Form, by_arm, compressed, size, some_rungs
 from mobius_lib.runs.waves.features import CLASSES
@@ -109,20 +109,17 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return {"dense/final_accuracy": hits.mean().item(), **some_rungs(weights)}
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the training and the N of that scale."""
-    sizes = SIZES[scale]
-    facts = {"epochs": sizes.epochs, "rows": sizes.rows, "terms": sizes.terms, "width": WIDTH, "layers": LAYERS}
-    return Run(
-        **vars(ABOUT["gauge-network"]),
-        arms=ARMS,
-        data=load,
-        weight_decay=0.0,
-        compute=partial(compute, sizes=sizes),
-        facts=lambda: {"sizes": facts},
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    facts = asdict(sizes) | {"width": WIDTH, "layers": LAYERS}
+    return {
+        "arms": ARMS,
+        "data": load,
+        "weight_decay": 0.0,
+        "compute": partial(compute, sizes=sizes),
+        "facts": lambda: {"sizes": facts},
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["gauge-network"], fields, SIZES)

@@ -11,10 +11,11 @@ so that the mixing weights per scale can be laid beside its table.
 """
 
 from functools import partial
+from typing import Any
 
 from mobius_lib.datasets import features
 from mobius_lib.datasets.embedded import digests
-from mobius_lib.runs.base import Arm, Data, Run, with_more_test_rows
+from mobius_lib.runs.base import Arm, Data, sized, with_more_test_rows
 from mobius_lib.runs.simplex import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import TERMS, BasinLoss, DavidConfig
@@ -66,17 +67,14 @@ def arms(scale: str, classes: int = CLASSES) -> dict[str, Arm]:
     }
 
 
-def at_scale(scale: str) -> Run:
-    """The run with David at the sizes of that scale; at "long" no arm takes another's rate."""
-    return Run(
-        **vars(ABOUT["simplex-features"]),
-        arms=arms(scale),
-        data=load,
-        **david_arms.COMMON,
-        timed=("david", "linear", "cosine", "mlp"),
-        at_scale=at_scale,
-        long={"data": load_long},
-    )
+def fields(scale: str) -> dict[str, Any]:
+    """What the run has at a scale; at "long" no arm takes another's rate."""
+    return david_arms.COMMON | {
+        "arms": arms(scale),
+        "data": load,
+        "timed": ("david", "linear", "cosine", "mlp"),
+        "long": {"data": load_long},
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["simplex-features"], fields)

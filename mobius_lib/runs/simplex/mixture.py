@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from mobius_lib.datasets.made import SphereMixture
-from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.base import Arm, Data, sized
 from mobius_lib.runs.simplex import ABOUT, MIXTURES
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.simplex import DavidConfig
@@ -84,18 +84,14 @@ def arms(scale: str) -> dict[str, Arm]:
     }
 
 
-def at_scale(scale: str, modes: int) -> Run:
-    """The run with data and David at the sizes of that scale."""
-    return Run(
-        **vars(ABOUT[MIXTURES[modes]]),
-        arms=arms(scale),
-        data=partial(load, scale, modes),
-        **david_arms.COMMON,
-        facts=partial(bayes, scale, modes),
-        timed=("david", "linear", "cosine", "mlp"),
-        at_scale=partial(at_scale, modes=modes),
-    )
+def fields(scale: str, modes: int) -> dict[str, Any]:
+    """What the run with so many modes has at a scale."""
+    return david_arms.COMMON | {
+        "arms": arms(scale),
+        "data": partial(load, scale, modes),
+        "facts": partial(bayes, scale, modes),
+        "timed": ("david", "linear", "cosine", "mlp"),
+    }
 
 
-RUN = at_scale("quick", modes=1)
-RUN_MODES = at_scale("quick", modes=4)
+RUN, RUN_MODES = (sized(ABOUT[name], partial(fields, modes=modes)) for modes, name in MIXTURES.items())

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.base import Arm, Data, sized
 from mobius_lib.runs.simplex import ABOUT
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.simplex.calibration import (
@@ -141,19 +141,18 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([model(rows) for rows in x.split(500)])
 
 
-def at_scale(scale: str) -> Run:
-    """The run with David at the sizes of that scale."""
-    return Run(
-        **vars(ABOUT["simplex-robustness"]),
-        arms=arms(scale),
-        data=load,
-        **david_arms.COMMON | {"state": None, "measure": measure},
-        timed=MODELS,
-        at_scale=at_scale,
-        keep_history=False,
+def fields(scale: str) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return david_arms.COMMON | {
+        "arms": arms(scale),
+        "data": load,
+        "state": None,
+        "measure": measure,
+        "timed": MODELS,
+        "keep_history": False,
         # with seven classes, test rows are others for each seed: no predictions are kept
-        long={"data": load_long, "keep_predictions": False},
-    )
+        "long": {"data": load_long, "keep_predictions": False},
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["simplex-robustness"], fields)

@@ -4,10 +4,10 @@ And, beside what is published, its parts one by one: places of the staircase by 
 simplices as they are published. Source: the GeoFractalDavid card for the model; the comparison is ours.
 """
 
-from dataclasses import replace
+from typing import Any
 
 from mobius_lib.datasets.tiny_features import CLASSES
-from mobius_lib.runs.base import Arm, Data, Run
+from mobius_lib.runs.base import Arm, Data, sized
 from mobius_lib.runs.simplex import ABOUT, features
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.waves.tiny_features import of_dimension
@@ -30,18 +30,10 @@ def arms(scale: str) -> dict[str, Arm]:
     }
 
 
-def at_scale(scale: str) -> Run:
-    """The run with David at the sizes of that scale."""
-    return replace(
-        features.at_scale(scale),
-        **vars(ABOUT["simplex-tiny-features"]),
-        arms=arms(scale),
-        data=load,
-        at_scale=at_scale,
-        keep_predictions=True,
-        watched=1_000,
-        further_rates=4,
-    )
+def fields(scale: str) -> dict[str, Any]:
+    """What the run has at a scale."""
+    own = {"arms": arms(scale), "data": load, "keep_predictions": True, "watched": 1_000, "further_rates": 4}
+    return features.fields(scale) | own
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["simplex-tiny-features"], fields)

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import text
-from mobius_lib.runs.base import Data, Place, Run
+from mobius_lib.runs.base import Data, Place, Run, sized
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
@@ -244,26 +244,23 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return found
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the sizes of that scale."""
-    course = SIZES[scale]
+def fields(course: Course) -> dict[str, Any]:
+    """What the run has at a scale."""
     continual = Continual(course)
 
     def facts() -> dict[str, Any]:
         books = {group: held_out(book.TEST, group) for group in GROUPS}
         return {"sizes": asdict(course), "groups": GROUPS, "test_books": books}
 
-    return Run(
-        **vars(ABOUT["twistor-continual"]),
-        arms={arm: partial(continual.fresh, arm) for arm in continual.arms},
-        data=continual.load,
-        compute=continual,
-        facts=facts,
-        at_scale=at_scale,
-        cell=cell,
-        keeps_parts=True,
-        on_any_device=True,
-    )
+    return {
+        "arms": {arm: partial(continual.fresh, arm) for arm in continual.arms},
+        "data": continual.load,
+        "compute": continual,
+        "facts": facts,
+        "cell": cell,
+        "keeps_parts": True,
+        "on_any_device": True,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["twistor-continual"], fields, SIZES)

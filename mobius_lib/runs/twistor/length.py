@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.runs.base import Data, Run, nothing
+from mobius_lib.runs.base import Data, Run, nothing, sized
 from mobius_lib.runs.peak import peak_bytes
 from mobius_lib.runs.timing import in_turn
 from mobius_lib.runs.twistor import ABOUT
@@ -239,20 +239,17 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return memory | {f"{name}/parameters": row["parameters"] for name, row in found.items()}
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the lengths and the presets of that scale."""
-    sizes = SIZES[scale]
-    return Run(
-        **vars(ABOUT["twistor-length"]),
-        arms=dict.fromkeys((*LENGTH_ARMS, *sizes.presets), make_models),
-        data=nothing,
-        weight_decay=0.0,
-        compute=partial(compute, sizes=sizes),
-        facts=lambda: {"sizes": asdict(sizes), "limit_bytes": LIMIT},
-        at_scale=at_scale,
-        cell=cell,
-        on_any_device=True,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return {
+        "arms": dict.fromkeys((*LENGTH_ARMS, *sizes.presets), make_models),
+        "data": nothing,
+        "weight_decay": 0.0,
+        "compute": partial(compute, sizes=sizes),
+        "facts": lambda: {"sizes": asdict(sizes), "limit_bytes": LIMIT},
+        "cell": cell,
+        "on_any_device": True,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["twistor-length"], fields, SIZES)

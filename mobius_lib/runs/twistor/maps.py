@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mobius_lib.runs.base import Data, Place, Run
+from mobius_lib.runs.base import Data, Place, Run, sized
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
@@ -229,24 +229,22 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return run.compute.first_interval(data, rows, *run.compute.looked_at)
 
 
-def at_scale(scale: str, name: str = "twistor-maps") -> Run:
-    """The run with the sizes of that scale."""
+def fields(scale: str, couplings: bool = False) -> dict[str, Any]:
+    """What the run, or the one of couplings, has at a scale."""
     long = scale == "long"
     sizes = replace(SIZES["short" if long else scale], rates=RATES)
     facts = {"sizes": asdict(sizes), "test_books": book.TEST, "validation_books": book.VALIDATION}
-    compute = (Couplings if name == "twistor-couplings" else AllMaps if long else Maps)(sizes)
-    return Run(
-        **vars(ABOUT[name]),
-        arms={arm: partial(compute.fresh, arm) for arm in compute.arms},
-        data=partial(load, sizes),
-        compute=compute,
-        facts=lambda: facts,
-        at_scale=partial(at_scale, name=name),
-        cell=cell,
-        keeps_parts=True,
-        on_any_device=True,
-    )
+    compute = (Couplings if couplings else AllMaps if long else Maps)(sizes)
+    return {
+        "arms": {arm: partial(compute.fresh, arm) for arm in compute.arms},
+        "data": partial(load, sizes),
+        "compute": compute,
+        "facts": lambda: facts,
+        "cell": cell,
+        "keeps_parts": True,
+        "on_any_device": True,
+    }
 
 
-RUN = at_scale("quick")
-RUN_COUPLINGS = at_scale("quick", "twistor-couplings")
+RUN = sized(ABOUT["twistor-maps"], fields)
+RUN_COUPLINGS = sized(ABOUT["twistor-couplings"], partial(fields, couplings=True))

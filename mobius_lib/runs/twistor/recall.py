@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobius_lib.runs.base import Data, Run, nothing
+from mobius_lib.runs.base import Data, Run, nothing, sized
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.twistor import ContinuumMemory
@@ -178,19 +178,16 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return {f"begun {arm}": comparison.judged(comparison.trained(arm, 0, RATES[1], few), 20_000)[1] for arm in ARMS}
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the sizes of that scale."""
-    sizes = SIZES[scale]
-    return Run(
-        **vars(ABOUT["twistor-recall"]),
-        arms=ARMS,
-        data=nothing,
-        weight_decay=0.0,
-        compute=Comparison(sizes),
-        facts=lambda: {"sizes": asdict(sizes)},
-        at_scale=at_scale,
-        cell=cell,
-    )
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
+    return {
+        "arms": ARMS,
+        "data": nothing,
+        "weight_decay": 0.0,
+        "compute": Comparison(sizes),
+        "facts": lambda: {"sizes": asdict(sizes)},
+        "cell": cell,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["twistor-recall"], fields, SIZES)

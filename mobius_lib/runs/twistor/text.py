@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from mobius_lib.datasets import text
-from mobius_lib.runs.base import Data, Place, Run
+from mobius_lib.runs.base import Data, Place, Run, sized
 from mobius_lib.runs.search import search
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
@@ -329,23 +329,20 @@ def cell(run: Run, data: Data, rows: Mapping[str, Mapping[str, Any]]) -> Mapping
     return run.compute.first_interval(data, rows, "twistor", "no nested", "scan", "lstm", "transformer")
 
 
-def at_scale(scale: str) -> Run:
-    """The run with the sizes of that scale."""
-    sizes = SIZES[scale]
+def fields(sizes: Sizes) -> dict[str, Any]:
+    """What the run has at a scale."""
     compute = Comparison(sizes)
     facts = {"sizes": asdict(sizes), "longer": {name: times for name, (_, times) in LONGER.items()},
              "test_books": book.TEST, "validation_books": book.VALIDATION}  # fmt: skip
-    return Run(
-        **vars(ABOUT["twistor-text"]),
-        arms={name: partial(compute.fresh, name) for name in ARMS},
-        data=partial(load, sizes),
-        compute=compute,
-        facts=lambda: facts,
-        at_scale=at_scale,
-        cell=cell,
-        keeps_parts=True,
-        on_any_device=True,
-    )
+    return {
+        "arms": {name: partial(compute.fresh, name) for name in ARMS},
+        "data": partial(load, sizes),
+        "compute": compute,
+        "facts": lambda: facts,
+        "cell": cell,
+        "keeps_parts": True,
+        "on_any_device": True,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["twistor-text"], fields, SIZES)

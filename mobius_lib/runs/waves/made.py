@@ -5,10 +5,11 @@ Source: the distillation card for networks and recipe; the data are ours.
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from mobius_lib.fingerprint import known_by
 from mobius_lib.runs import made
-from mobius_lib.runs.base import Data, Run
+from mobius_lib.runs.base import Data, sized
 from mobius_lib.runs.waves import ABOUT, arms
 from mobius_lib.runs.waves.readings import lens_readings, lens_state
 
@@ -22,19 +23,17 @@ def load(scale: str) -> Data:
     return replace(data, train=train, test=test)
 
 
-def at_scale(scale: str) -> Run:
-    """The run with data and networks at the sizes of that scale."""
+def fields(scale: str) -> dict[str, Any]:
+    """What the run has at a scale."""
     classes = made.SIZES[scale].classes
-    return Run(
-        **vars(ABOUT["waves-made"]),
-        arms={"lens": partial(arms.lens, classes), "gelu": partial(arms.gelu, classes)},
-        data=partial(load, scale),
-        needs=partial(made.needs, scale, DIM) if scale == "full" else None,
-        extra=partial(made.bayes, scale, DIM),
-        state=lens_state,
-        readings=lens_readings,
-        at_scale=at_scale,
-    )
+    return {
+        "arms": {"lens": partial(arms.lens, classes), "gelu": partial(arms.gelu, classes)},
+        "data": partial(load, scale),
+        "needs": partial(made.needs, scale, DIM) if scale == "full" else None,
+        "extra": partial(made.bayes, scale, DIM),
+        "state": lens_state,
+        "readings": lens_readings,
+    }
 
 
-RUN = at_scale("quick")
+RUN = sized(ABOUT["waves-made"], fields)

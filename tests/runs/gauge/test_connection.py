@@ -1,7 +1,6 @@
 """The run gauge-connection: all arms have the same bits and the same rows, and what is judged was not fitted."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +8,10 @@ from torch import nn
 
 from mobius_lib.gauge import MetaMobiusLinear, at_bits, relative_error
 from mobius_lib.gauge.bits import FLOAT_BITS
-from mobius_lib.runs import get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import connection
 from mobius_lib.runs.gauge.cooccurrence import mean_of_windows, parted
-from tests.runs.computed import two_seeds
+from tests.runs.computed import at_sizes, two_seeds
 
 SIZES = connection.Sizes(60, 4, 80, 8, encoder=False)
 
@@ -27,7 +25,7 @@ def data() -> Data:
 
 @pytest.fixture(scope="module")
 def record(data) -> dict:
-    return two_seeds("gauge-connection", connection.compute, SIZES, data=lambda: data)
+    return two_seeds("gauge-connection", connection.fields(SIZES), data=lambda: data)
 
 
 def test_what_the_record_says(record):
@@ -104,7 +102,7 @@ def test_the_reduced_rank_is_the_best_of_its_rank_on_the_rows():
 
 
 def test_its_cell_is_of_the_record(data, record):
-    run = replace(get_run("gauge-connection"), compute=connection.partial(connection.compute, sizes=SIZES))
+    run = at_sizes("gauge-connection", connection.fields(SIZES))
     found = connection.cell(run, data, {})
     for name in ("L5", "SVD", "more terms"):
         assert found[f"{name}/relative_error"] == record["arms"][name][0]["relative_error"]
@@ -113,6 +111,6 @@ def test_its_cell_is_of_the_record(data, record):
 
 def test_its_scales():
     for scale, sizes in connection.SIZES.items():
-        run = connection.at_scale(scale)
+        run = connection.RUN.at(scale)
         assert run.compute.keywords == {"sizes": sizes} and run.data.args == (sizes.vocabulary, sizes.encoder)
         assert run.facts()["sizes"]["terms"] == 8

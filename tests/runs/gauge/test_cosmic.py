@@ -1,17 +1,16 @@
 """The run gauge-cosmic: fibres that are judged were not trained on, and every number has its rung beside it."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
 from mobius_lib.gauge import CosmicLinear, fibres_of, train_stack
 from mobius_lib.gauge.cosmic import CLAIMED
-from mobius_lib.runs import execute, get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import cosmic
 from mobius_lib.runs.gauge.cooccurrence import mean_of_windows, parted
+from tests.runs.computed import at_sizes, two_seeds
 
 SIZES = cosmic.Sizes(60, 5, encoder=False)
 
@@ -25,14 +24,7 @@ def data() -> Data:
 
 @pytest.fixture(scope="module")
 def record(data) -> dict:
-    torch.set_num_threads(1)
-    run = replace(
-        get_run("gauge-cosmic"),
-        at_scale=None,
-        data=lambda: data,
-        compute=cosmic.Training(SIZES),
-    )
-    return execute(run, "quick", seeds=2, progress=False)
+    return two_seeds("gauge-cosmic", cosmic.fields(SIZES), data=lambda: data)
 
 
 def test_what_the_record_says(record, data):
@@ -64,7 +56,7 @@ def test_the_layer_is_the_networks_largest():
 
 
 def test_its_cell_is_of_the_record(data, record):
-    run = replace(get_run("gauge-cosmic"), compute=cosmic.Training(SIZES))
+    run = at_sizes("gauge-cosmic", cosmic.fields(SIZES))
     found = cosmic.cell(run, data, {})
     assert found["PCA/held_out_error"] == record["arms"]["PCA"][0]["held_out_error"]
     assert found["L5/relative_error"] == record["arms"]["L5"][0]["relative_error"]
@@ -73,6 +65,6 @@ def test_its_cell_is_of_the_record(data, record):
 
 def test_its_scales():
     for scale, sizes in cosmic.SIZES.items():
-        run = cosmic.at_scale(scale)
+        run = cosmic.RUN.at(scale)
         assert run.compute.sizes == sizes and run.data.args == (sizes.vocabulary,)
         assert (run.data.func is cosmic.load_all) == sizes.encoder

@@ -195,13 +195,10 @@ def forms_of(terms: tuple[int, ...]) -> tuple[Form, ...]:
 @pytest.fixture(scope="module")
 def record() -> dict:
     pytest.importorskip(PACKAGES[0])
-    sizes = Sizes(50, 20, (8,))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gauge_encoder, "forms", forms_of)
         patch.setattr(gauge_encoder, "ARMS", FEW)
-        return two_seeds(
-            "gauge-encoder", gauge_encoder.compute, sizes, arms=FEW, facts=lambda: gauge_encoder.facts(sizes)
-        )
+        return two_seeds("gauge-encoder", gauge_encoder.fields(Sizes(50, 20, (8,))))
 
 
 def test_record_of_forms_that_are_known(record):
@@ -285,7 +282,7 @@ def test_scales_differ_in_their_pictures(monkeypatch):
     rows = torch.arange(12_000)
     data = Data((rows[:10_000], rows[:10_000]), (rows[10_000:], rows[10_000:]))
     for scale in ("quick", "short", "full"):
-        get_run("gauge-encoder").at_scale(scale).compute(data, 0)
+        get_run("gauge-encoder").at(scale).compute(data, 0)
     sizes = gauge_encoder.SIZES
     assert seen == [
         *((sizes[name].train, sizes[name].test, sizes[name].terms) for name in ("quick", "short")),

@@ -1,18 +1,16 @@
 """The run gauge-kpz: what its record holds, and that a planted law is read back from as much noise."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
 from mobius_lib.gauge import log_cooccurrence
-from mobius_lib.runs import get_run
 from mobius_lib.runs.base import Data
 from mobius_lib.runs.gauge import kpz
 from mobius_lib.runs.gauge.measures import held_out_places
 from mobius_lib.runs.gauge.widths import continuous_fits, exponent_of
-from tests.runs.computed import two_seeds
+from tests.runs.computed import at_sizes, two_seeds
 
 SIZES = kpz.Sizes(120, 5, 2)
 
@@ -26,7 +24,7 @@ def data() -> Data:
 
 @pytest.fixture(scope="module")
 def record(data) -> dict:
-    return two_seeds("gauge-kpz", kpz.compute, SIZES, data=lambda: data)
+    return two_seeds("gauge-kpz", kpz.fields(SIZES), data=lambda: data)
 
 
 def test_what_the_record_says(record, data):
@@ -57,7 +55,7 @@ def test_exponents_that_change_with_the_window():
 
 
 def test_its_cell_is_of_the_record(data, record):
-    run = replace(get_run("gauge-kpz"), compute=kpz.partial(kpz.compute, sizes=SIZES))
+    run = at_sizes("gauge-kpz", kpz.fields(SIZES))
     found = kpz.cell(run, data, {})
     assert found["listed/sigma_exponent/5"] == record["arms"]["listed"][0]["sigma_exponent"]["5"]
     assert found["left"] >= record["arms"]["continuous"][0]["left"]["5"]
@@ -65,4 +63,4 @@ def test_its_cell_is_of_the_record(data, record):
 
 def test_its_scales():
     for scale, sizes in kpz.SIZES.items():
-        assert kpz.at_scale(scale).compute.keywords == {"sizes": sizes}
+        assert kpz.RUN.at(scale).compute.keywords == {"sizes": sizes}

@@ -87,8 +87,7 @@ def chapter(tiny_module):
 
 @pytest.fixture(scope="module")
 def record(chapter) -> dict:
-    sizes = gauge_lens.Sizes("quick", None, (2, 8))
-    return two_seeds("gauge-lens", gauge_lens.compute, sizes, data=chapter.load, facts=lambda: gauge_lens.facts(sizes))
+    return two_seeds("gauge-lens", gauge_lens.fields(gauge_lens.Sizes("quick", None, (2, 8))))
 
 
 def test_the_untouched_network_is_the_one_of_chapter_1(record, chapter):

@@ -41,7 +41,7 @@ def data_of(tokens: torch.Tensor) -> Data:
 
 @pytest.fixture(scope="module")
 def record() -> dict:
-    return two_seeds("gauge-cooccurrence", gauge_cooccurrence.compute, SIZES, data=lambda: data_of(made()))
+    return two_seeds("gauge-cooccurrence", gauge_cooccurrence.fields(SIZES), data=lambda: data_of(made()))
 
 
 # What is measured.
@@ -199,7 +199,7 @@ def test_scales_differ_in_their_words(monkeypatch):
 
     monkeypatch.setattr(gauge_cooccurrence.text, "words", words)
     for scale in ("quick", "short", "full"):
-        gauge_cooccurrence.at_scale(scale).data()
+        gauge_cooccurrence.RUN.at(scale).data()
     assert asked == [1_000, 5_000, None]
 
 
@@ -214,7 +214,7 @@ def network_record() -> dict:
     x = 4 * torch.eye(5, 16)[y] + torch.randn(2_200, 16, generator=generator)
     sizes = gauge_network.Sizes(epochs=50, rows=None, terms=(8, 16))
     data = Data((x[:2_000], y[:2_000]), (x[2_000:], y[2_000:]))
-    return two_seeds("gauge-network", gauge_network.compute, sizes, data=lambda: data)
+    return two_seeds("gauge-network", gauge_network.fields(sizes), data=lambda: data)
 
 
 def test_what_is_replaced_in_the_network():

@@ -1,21 +1,19 @@
 """The run twistor-recall: what is asked was told, nothing else tells it, and the arms are of one size."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
-from mobius_lib.runs import execute, get_run
 from mobius_lib.runs.twistor import recall
+from tests.runs.computed import at_sizes, two_seeds
 
 SIZES = recall.Sizes(2, 4, 8, 3, judged=20)
 
 
 @pytest.fixture(scope="module")
 def record() -> dict:
-    run = replace(get_run("twistor-recall"), at_scale=None, compute=recall.Comparison(SIZES))
-    return execute(run, "quick", seeds=2, progress=False)
+    return two_seeds("twistor-recall", recall.fields(SIZES))
 
 
 def test_what_the_record_says(record):
@@ -66,7 +64,7 @@ def test_the_arms_are_of_one_size(scale):
 
 def test_its_scales_and_cell():
     for scale, sizes in recall.SIZES.items():
-        run = recall.at_scale(scale)
+        run = recall.RUN.at(scale)
         assert run.compute.sizes == sizes and run.facts()["sizes"]["pairs"] == sizes.pairs
-    found = recall.cell(replace(recall.RUN, compute=recall.Comparison(SIZES)), None, {})
+    found = recall.cell(at_sizes("twistor-recall", recall.fields(SIZES)), None, {})
     assert found.keys() == {f"begun {name}" for name in recall.ARMS} and len(set(found.values())) == 4

@@ -19,12 +19,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from mobius_lib.cli import app
-from mobius_lib.runs import RunError, execute, get_run
+from mobius_lib.runs import RunError, execute
 from mobius_lib.runs.base import Place
 from mobius_lib.runs.publish import publish
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor import continual, maps, text, weights
 from mobius_lib.twistor import TwistorHopeArchitecture
+from tests.runs.computed import at_sizes
 from tests.training.conftest import differences
 
 ROOT = Path(__file__).parents[3]
@@ -107,9 +108,8 @@ def test_a_killed_training_goes_on_to_the_bit(arm, victims):
 def test_a_run_keeps_what_writes_on(tmp_path):
     """Of one arm alone, with its provenance; the whole run takes it up."""
     sizes = replace(SIZES, steps=4, intervals=2)
-    compute = text.Comparison(sizes)
-    compute.rates = dict.fromkeys(("gru", "transformer"), (1e-2, {}))  # as if searched for
-    run = replace(get_run("twistor-text"), at_scale=None, data=lambda: text.load(sizes), compute=compute)
+    run = at_sizes("twistor-text", text.fields(sizes))
+    run.compute.rates = dict.fromkeys(("gru", "transformer"), (1e-2, {}))  # as if searched for
     execute(run, "quick", only=["gru", "transformer", "n-gram"], work=tmp_path, progress=False)
     kept = {path.name.split(".")[0]: path for path in tmp_path.iterdir() if path.is_dir()}
     assert set(kept) == {"seed0-gru", "seed0-transformer"}
@@ -144,10 +144,8 @@ def test_weights_are_published_with_their_record(tmp_path):
     sizes = replace(SIZES, steps=4, intervals=2)
 
     def go(seeds: int) -> dict:
-        compute = text.Comparison(sizes)
-        compute.rates = {"gru": (1e-2, {})}
-        run = replace(get_run("twistor-text"), at_scale=None, data=lambda: text.load(sizes), compute=compute)
-        run = replace(run, arms={"gru": run.arms["gru"]}, cell=None, facts=None)
+        run = at_sizes("twistor-text", text.fields(sizes), cell=None, facts=None)
+        run.compute.rates = {"gru": (1e-2, {})}
         work = tmp_path / "outputs" / "twistor-text" / "quick"
         return execute(run, "quick", seeds=seeds, output=record, work=work, progress=False)
 
@@ -202,9 +200,8 @@ def test_stages_of_a_course_go_on(tmp_path, monkeypatch):
     sizes = replace(continual.SIZES["quick"].model, training=8_000, validation=600, test=1_000)
 
     def go(work: Path | None) -> dict:
-        course = continual.Continual(continual.Course(sizes, steps=4, intervals=2))
-        course.rates = {"twistor": (1e-2, {})}  # as if searched for
-        run = replace(get_run("twistor-continual"), at_scale=None, facts=None, data=course.load, compute=course)
+        run = at_sizes("twistor-continual", continual.fields(continual.Course(sizes, steps=4, intervals=2)))
+        run.compute.rates = {"twistor": (1e-2, {})}  # as if searched for
         row = execute(run, "quick", only=["twistor"], work=work, progress=False)["arms"]["twistor"][0]
         return {key: value for key, value in row.items() if key != "seconds"}
 
