@@ -1,7 +1,7 @@
 """Every data set of the book: embedded, downloaded, or a folder of the user's own. Knows no model."""
 
 from mobius_lib.datasets.embedded import CLASSES, fashion_mnist, features
-from mobius_lib.datasets.made import SphereMixture, sphere_mixture
+from mobius_lib.datasets.made import SphereMixture
 from mobius_lib.datasets.paths import data_dir, fetch, registry
 
 __all__ = [
@@ -12,5 +12,4 @@ __all__ = [
     "features",
     "fetch",
     "registry",
-    "sphere_mixture",
 ]

@@ -186,20 +186,6 @@ class SphereMixture:
         return torch.nn.functional.normalize((along * mean + aside).float())
 
 
-def sphere_mixture(
-    samples: int,
-    classes: int = 1000,
-    dim: int = 512,
-    *,
-    modes: int = 1,
-    concentration: float = 110.0,
-    seed: int = 0,
-    split: Split = "train",
-) -> tuple[Tensor, Tensor]:
-    """`SphereMixture(...).draw(samples, split)`: unit rows (samples, dim) and their classes (samples,)."""
-    return SphereMixture(classes, dim, modes, concentration, seed).draw(samples, split)
-
-
 def _along(dim: int, kappa: float, count: int, generator: np.random.Generator) -> np.ndarray:
     """x . mu of `count` draws of a von Mises-Fisher distribution, by rejection from a transformed beta: float64."""
     slope = (dim - 1) / (2 * kappa + math.hypot(2 * kappa, dim - 1))

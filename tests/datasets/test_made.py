@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.special import ive
 
-from mobius_lib.datasets.made import _ROWS, SphereMixture, _along, sphere_mixture
+from mobius_lib.datasets.made import _ROWS, SphereMixture, _along
 from mobius_lib.errors import DataError
 
 CASES = [SphereMixture(7, 3, 1, 4.0), SphereMixture(5, 24, 3, 30.0, seed=2), SphereMixture(40, 64, 2, 50.0, seed=1)]
@@ -161,16 +161,16 @@ def test_splits_are_disjoint_and_a_small_set_begins_a_large_one():
 def test_the_seed_decides_and_nothing_else():
     torch.manual_seed(5), np.random.seed(5)
     state = torch.get_rng_state()
-    first = sphere_mixture(50, 5, 6, modes=2, concentration=9.0, seed=4, split="test")
+    first = SphereMixture(5, 6, 2, 9.0, 4).draw(50, "test")
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(3), np.random.rand(3)
     again = SphereMixture(5, 6, 2, 9.0, 4).draw(50, "test")
     assert all(map(torch.equal, first, again))
-    other = sphere_mixture(50, 5, 6, modes=2, concentration=9.0, seed=5, split="test")
+    other = SphereMixture(5, 6, 2, 9.0, 5).draw(50, "test")
     assert not torch.equal(other[0], first[0])
     code = (
-        "import hashlib; from mobius_lib.datasets.made import sphere_mixture\n"
-        "x, _ = sphere_mixture(50, 5, 6, modes=2, concentration=9.0, seed=4, split='test')\n"
+        "import hashlib; from mobius_lib.datasets.made import SphereMixture\n"
+        "x, _ = SphereMixture(5, 6, 2, 9.0, 4).draw(50, 'test')\n"
         "print(hashlib.sha256(x.numpy().tobytes()).hexdigest())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -195,7 +195,8 @@ def test_the_seed_decides_and_nothing_else():
 )
 def test_one_sentence(arguments, words):
     with pytest.raises(DataError, match=words):
-        sphere_mixture(**{"samples": 5, "classes": 3, "dim": 4, "concentration": 3.0, **arguments})
+        drawn = {"samples": 5} | {name: arguments.pop(name) for name in ("samples", "split") if name in arguments}
+        SphereMixture(**{"classes": 3, "dim": 4, "concentration": 3.0, **arguments}).draw(**drawn)
 
 
 def test_numbers_of_numpy_make_the_same_mixture():

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from mobius_lib import cli
-from mobius_lib.datasets.made import sphere_mixture
+from mobius_lib.datasets.made import SphereMixture
 from mobius_lib.errors import MobiusError
 from mobius_lib.runs import ABOUT, RUNS, RunError, execute, load_result
 from mobius_lib.runs.base import Data
@@ -96,11 +96,12 @@ def test_the_card_loads_what_it_speaks_of(done, tmp_path, monkeypatch, tiny):
 def test_a_david_goes_where_seed_002_has_it(tmp_path, monkeypatch, tiny):
     """And is read by the loader of published weights, and by the card's snippet with the numbers of its own files."""
     config = DavidConfig(feature_dim=8, num_classes=4, k=2, scales=(6, 10), tau=0.5, position="batch")
-    x, y = sphere_mixture(40, 4, 8, concentration=20.0, split="test")
+    made = SphereMixture(4, 8, concentration=20.0)
+    x, y = made.draw(40, "test")
     run = replace(
         tiny,
         arms={"my david": david_arms.david(config), "linear": lambda: torch.nn.Linear(8, 4)},
-        data=lambda: Data(sphere_mixture(96, 4, 8, concentration=20.0), (x, y), {"made": "1" * 64}),
+        data=lambda: Data(made.draw(96), (x, y), {"made": "1" * 64}),
         state=david_arms.state, measure=david_arms.measure, readings=None, extra=None, baseline="linear",
     )  # fmt: skip
     monkeypatch.setitem(RUNS, "tiny", run)

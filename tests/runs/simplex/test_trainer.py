@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from mobius_lib.datasets.made import sphere_mixture
+from mobius_lib.datasets.made import SphereMixture
 from mobius_lib.errors import CheckpointError, DataError, MobiusError
 from mobius_lib.runs.simplex import trainer as david
 from mobius_lib.runs.simplex.trainer import plot_prototypes, train_david
@@ -23,7 +23,7 @@ NAME = "GeoFractalDavid-Basin-k2"
 
 
 def rows(split: str, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return sphere_mixture(samples, CLASSES, DIM, concentration=20.0, split=split)
+    return SphereMixture(CLASSES, DIM, concentration=20.0).draw(samples, split)
 
 
 @pytest.fixture
