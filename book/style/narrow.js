@@ -1,7 +1,7 @@
 // What a narrow screen needs (book.css has the looks). A table that is wider than its column becomes cards, each row a
 // block and each value beside the name of its column, where it holds sentences; one of numbers, which are there to be
 // compared, stays a table, in smaller type, and scrolls beside its first column. Code that wraps goes on below its own
-// beginning. And no number is broken: between "9.4e-" and "02" a browser may begin a new line.
+// beginning. And no number is broken: between "9.4e-" and "02" a browser may begin a new line, and between 5 and %.
 // Tables and code are dressed as soon as the browser has read them, so that nobody sees them change.
 {
   const tables = new Set();
@@ -96,8 +96,14 @@
 }
 document.addEventListener("DOMContentLoaded", () => {
   const texts = document.createTreeWalker(document.querySelector("article") ?? document.body, NodeFilter.SHOW_TEXT);
-  const found = [];
-  while (texts.nextNode()) if (/\de-\d/.test(texts.currentNode.data)) found.push(texts.currentNode);
+  const found = [], shares = [];
+  while (texts.nextNode()) {
+    if (/\de-\d/.test(texts.currentNode.data)) found.push(texts.currentNode);
+    if (/\d %/.test(texts.currentNode.data)) shares.push(texts.currentNode);
+  }
+  for (const text of shares) // nor from its sign, which would begin the next line
+    if (!text.parentElement.closest("script, style, svg, pre, code"))
+      text.data = text.data.replace(/(\d) %/g, "$1\u00a0%");
   for (const text of found) {
     if (text.parentElement.closest("script, style, svg, .mi, .mf")) continue; // in code a number is a word of its own
     const parts = text.data.split(/([\d.]+e-\d+)/).map((part, i) =>

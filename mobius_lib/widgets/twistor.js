@@ -2,7 +2,6 @@
 // A complex number is [re, im], a map is [a, b, c, d], a point is [omega, pi] with z = omega / pi.
 
 const add = (p, q, f = 1) => [p[0] + f * q[0], p[1] + f * q[1]];
-const cross3 = (a, b) => [0, 1, 2].map((i) => a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3]);
 const mul = (p, q) => [p[0] * q[0] - p[1] * q[1], p[0] * q[1] + p[1] * q[0]];
 const conj = (p) => [p[0], -p[1]], scale = (p, f) => [p[0] * f, p[1] * f], abs2 = (p) => p[0] * p[0] + p[1] * p[1];
 const abs = (p) => Math.sqrt(abs2(p)), div = (p, q) => scale(mul(p, conj(q)), 1 / abs2(q)), I = [1, 0], O = [0, 0];
@@ -84,19 +83,12 @@ export function arc(p, q, r) {
   return [x, y, abs(u), angle(p), angle(r), cross < 0];
 }
 
-// A circle of the sphere is where n . v = h with n of length 1. Seen from the front it is an ellipse: [x, y, radii, turn]
-// as a canvas has it, its y downwards; with the sine from which on it is on the front, and the angle of a point on it.
+// A circle of the sphere is where n . v = h with n of length 1. Seen from the front it is an ellipse, [x, y, radii, turn]
+// as a canvas has it, its y downwards. Its points are on the front where the sine of `way` times their angle is above `rise`.
 export function ellipse(n, h) {
-  const m = Math.hypot(n[0], n[1]), [ex, ey] = m > 1e-9 ? [-n[1] / m, n[0] / m] : [1, 0], way = n[2] < 0 ? 1 : -1;
-  const radius = Math.sqrt(Math.max(1 - h * h, 0));
-  const angle = ([x, y, z]) => {
-    const v = [x - h * n[0], y - h * n[1], z - h * n[2]];
-    const other = [-n[2] * ey, n[2] * ex, n[0] * ey - n[1] * ex];
-    return way * Math.atan2(v[0] * other[0] + v[1] * other[1] + v[2] * other[2], v[0] * ex + v[1] * ey);
-  };
-  const rise = m > 1e-9 && radius > 1e-9 ? (-h * n[2]) / (radius * m) : -Math.sign(h * n[2] || 1);
-  const b = radius * Math.abs(n[2]), turn = Math.atan2(-ey, ex);
-  return { x: h * n[0], y: -h * n[1], a: radius, b, turn, angle, way, rise };
+  const m = Math.hypot(n[0], n[1]), a = Math.sqrt(Math.max(1 - h * h, 0)), face = m * a < 1e-9;
+  const rise = face ? -Math.sign(h * n[2] || 1) : (-h * n[2]) / (a * m), turn = face ? 0 : Math.atan2(-n[0], -n[1]);
+  return { at: [h * n[0], -h * n[1], a, a * Math.abs(n[2]), turn], way: n[2] < 0 ? 1 : -1, rise };
 }
 
 export function cut([A, B, D]) { // the plane of a circle or line [A, B, D]: n, as (x, y, up), and h
@@ -120,18 +112,14 @@ const readable = (s, trait, i) => (trait === "at" ? String(s.at + 1) : num(i ===
   (trait === "turn" ? " rad" : ""));
 
 // Where letters, and the dot of the circle, would lie on one another, the letters give way, each by the shorter way.
-export function apart(spots) {
-  const found = spots.map((spot) => [...spot]), last = found.length - 1;
-  for (let round = 0; round < 24; round++)
-    for (let i = 0; i < last; i++) for (let j = i + 1; j <= last; j++) {
-      const wide = j === last ? 19 : 22, away = [0, 1].map((k) => found[j][k] - found[i][k]);
-      const k = +(Math.abs(away[1]) > Math.abs(away[0])), more = wide - Math.abs(away[k]);
-      if (more <= 0) continue;
-      const step = (away[k] < 0 ? -1 : 1) * (j === last ? more : more / 2);
-      found[i][k] -= step;
-      if (j < last) found[j][k] += step;
-    }
-  return found;
+function apart(spots) {
+  for (let round = 0; round < 24; round++) for (let i = 0; i < 4; i++) for (let j = i + 1; j < 5; j++) {
+    const away = [0, 1].map((k) => spots[j][k] - spots[i][k]), k = +(Math.abs(away[1]) > Math.abs(away[0]));
+    const step = Math.max(j < 4 ? 22 - Math.abs(away[k]) : 19 - Math.abs(away[k]), 0) * (away[k] < 0 ? -1 : 1);
+    spots[i][k] -= j < 4 ? step / 2 : step;
+    if (j < 4) spots[j][k] += step / 2;
+  }
+  return spots;
 }
 
 function build(tools) {
@@ -316,40 +304,32 @@ function build(tools) {
     const W = wide(ball);
     if (!W) return;
     const { g, color, style, text: write_, dot } = pen(ball, W, W), R = W / 2 - 10;
-    const body = (p) => { // north is up
-      const [x, y, z] = sphere(p);
-      return turned([x, z, -y], s.turn);
+    const seen = (p) => { // north is up
+      const [x, y, z] = sphere(p), [a, b, c] = turned([x, z, -y], s.turn);
+      return [W / 2 + R * a, W / 2 - R * b, c];
     };
-    const seen = (p) => {
-      const [x, y, z] = body(p);
-      return [W / 2 + R * x, W / 2 - R * y, z];
-    };
-    const oval = (side, e, from, to) =>
-      side.ellipse(W / 2 + R * e.x, W / 2 + R * e.y, R * e.a, R * e.b, e.turn, from, to, e.way < 0);
     const threads = (lists) => { // what lies behind, and what before
       const sides = [new Path2D(), new Path2D()];
       for (const list of lists) {
-        const at = list.map(body);
-        for (let i = 0, on = null; i + 1 < at.length; i += 2) {
+        const at = list.map(seen);
+        for (let i = 0, on = null; i + 1 < at.length; i += 2) { // two steps, as short as they are here, are a parabola
           const [p, q, r = q] = [at[i], at[i + 1], at[i + 2]], side = sides[+(p[2] + r[2] > 0)];
-          const [a, b] = [q, r].map((v) => v.map((each, k) => each - p[k])), n = cross3(a, b), size = Math.hypot(...n);
-          if (side !== on) side.moveTo(W / 2 + R * p[0], W / 2 - R * p[1]);
+          const bend = (k) => (r === q ? q[k] : 2 * q[k] - (p[k] + r[k]) / 2);
+          if (side !== on) side.moveTo(p[0], p[1]);
+          side.quadraticCurveTo(bend(0), bend(1), r[0], r[1]);
           on = side;
-          if (size > 1e-7) {
-            const unit = n.map((v) => v / size);
-            const e = ellipse(unit, unit[0] * p[0] + unit[1] * p[1] + unit[2] * p[2]);
-            oval(side, e, e.angle(p), e.angle(r));
-          } else side.lineTo(W / 2 + R * r[0], W / 2 - R * r[1]);
         }
       }
       return sides;
     };
     const hoop = (of) => { // a whole circle: its part behind, and that before
-      const [n, h] = cut(of), e = ellipse(turned([n[0], n[2], -n[1]], s.turn), h);
-      const sides = [new Path2D(), new Path2D()], edge = Math.asin(clamp(e.rise, -1, 1));
-      if (e.rise > -1) oval(sides[0], e, e.way * (Math.PI - edge), e.way * (2 * Math.PI + edge));
-      if (e.rise < 1) oval(sides[1], e, e.way * edge, e.way * (Math.PI - edge));
-      return sides;
+      const [n, h] = cut(of), { at, way, rise } = ellipse(turned([n[0], n[2], -n[1]], s.turn), h);
+      const [x, y, a, b] = at.map((v) => R * v), edge = Math.asin(clamp(rise, -1, 1)), half = Math.PI - edge;
+      return [[rise > -1, half, 2 * Math.PI + edge], [rise < 1, edge, half]].map(([there, from, to]) => {
+        const side = new Path2D();
+        if (there) side.ellipse(W / 2 + x, W / 2 + y, a, b, at[4], way * from, way * to, way < 0);
+        return side;
+      });
     };
     const draw = (g, sides, ...alphas) => {
       sides.forEach((side, i) => {

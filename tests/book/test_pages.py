@@ -293,14 +293,17 @@ def test_every_figure_has_a_caption(read: Visit):
 
 
 def test_a_number_is_not_broken(read: Visit):
-    """As in "9.4e-" at the end of a line and "02" on the next; code has its numbers as words of its own."""
+    """As in "9.4e-" at the end of a line and "02" on the next, or "84.0" and "%"; code has its numbers as words of its
+    own."""
     loose = read.page.evaluate(
         """() => {
             const found = [], article = document.querySelector('article');
             const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
             while (texts.nextNode()) {
                 const { data, parentElement } = texts.currentNode;
-                if (parentElement.closest('script, style, svg') || !/\\de-\\d/.test(data)) continue;
+                if (parentElement.closest('script, style, svg')) continue;
+                if (/\\d %/.test(data) && !parentElement.closest('pre, code')) found.push(data.trim().slice(0, 80));
+                if (!/\\de-\\d/.test(data)) continue;
                 if (getComputedStyle(parentElement).whiteSpace !== 'nowrap') found.push(data.trim().slice(0, 80));
             }
             return found;

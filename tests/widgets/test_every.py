@@ -153,7 +153,7 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
         ("cantor", 28),
         ("simplex", 29),
         ("gauge", 33),
-        ("twistor", 31),
+        ("twistor", 32),
         ("waves_network", 31),
         ("simplex_network", 32),
         ("gauge_network", 29),
