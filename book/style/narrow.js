@@ -1,7 +1,8 @@
 // What a narrow screen needs (book.css has the looks). A table that is wider than its column becomes cards, each row a
 // block and each value beside the name of its column, where it holds sentences; one of numbers, which are there to be
-// compared, stays a table, in smaller type, and scrolls beside its first column. Code that wraps goes on below its own
-// beginning. And no number is broken: between "9.4e-" and "02" a browser may begin a new line, and between 5 and %.
+// compared, stays a table, in smaller type, and scrolls beside its first column. On a wide screen it is only set tighter.
+// Code that wraps goes on below its own beginning. And no number is broken: between "9.4e-" and "02" a browser may begin
+// a new line, and between 5 and %.
 // Tables and code are dressed as soon as the browser has read them, so that nobody sees them change.
 {
   const tables = new Set();
@@ -24,9 +25,9 @@
   };
   const tooWide = (table) => table.parentElement.scrollWidth > table.parentElement.clientWidth + 1;
   const fit = (some) => { // all are measured before any is changed: to measure costs a layout
-    for (const table of some) table.classList.remove("cards", "numbers");
-    const wide = innerWidth < 600 ? [...some].filter(tooWide) : [];
-    for (const table of wide) table.classList.add(ofNumbers(table) ? "numbers" : "cards");
+    for (const table of some) table.classList.remove("cards", "numbers", "tight");
+    const wide = [...some].filter(tooWide);
+    for (const table of wide) table.classList.add(innerWidth > 599 ? "tight" : ofNumbers(table) ? "numbers" : "cards");
     const scrolling = new Set([...some].filter(tooWide));
     for (const table of some) {
       if (scrolling.has(table)) table.parentElement.tabIndex = 0; // for the arrow keys

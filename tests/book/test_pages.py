@@ -383,6 +383,11 @@ def test_a_phone_needs_no_sideways_scrolling(phone: Visit, scheme: str):
     assert not unseen, "nothing shows that it scrolls"
 
 
+def test_a_wide_screen_shows_every_table_whole(read: Visit):
+    read.page.evaluate("dispatchEvent(new Event('resize'))")  # else it is set tighter when there is time
+    assert not read.page.evaluate(WIDE)
+
+
 def test_code_that_wraps_keeps_its_indentation(phone: Visit):
     wrapped = phone.page.evaluate(HANGING)
     assert phone.name not in CHAPTERS or len(wrapped) > 20
