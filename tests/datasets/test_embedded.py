@@ -153,6 +153,8 @@ def test_the_list_of_hashes_names_exactly_the_embedded_files():
     }
     assert known.keys() <= there and len(known) == 11
     assert {name: sha256(folder / name) for name in known} == known
+    said = (folder / "README.md").read_text("utf-8")  # with licences
+    assert not [name for name in known if f"`{name.split('/')[0]}" not in said]
 
 
 @pytest.mark.parametrize(("embedded", "run"), [("FashionMNIST", "waves-images"), ("features", "waves-features")])

@@ -150,9 +150,5 @@ def test_loaded_it_fits_every_width_and_a_thumb(opened: Any, width: int) -> None
     assert min(heights) >= 44 or not phone
 
 
-def test_the_file_is_listed_with_its_licence() -> None:
-    assert f"`{squeezed.FILE}`" in (fetch(squeezed.FILE).parent / "README.md").read_text("utf-8")
-
-
 def test_its_numbers_are_json(shown: GaugeNetwork) -> None:
     assert json.loads(json.dumps(shown.sizes)) == shown.sizes

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -432,7 +431,3 @@ def test_loaded_it_fits_every_width_and_a_thumb(loaded, width: int) -> None:
     # character, temperature, turn, tilt; two pens; parts; the summary
     assert len(heights) == 4 + 2 + 4 + 1 + OFFERS
     assert min(heights) >= 44 or not phone
-
-
-def test_the_file_is_listed_with_its_licence() -> None:
-    assert f"`{reader.FILE}`" in Path(data_dir() / "README.md").read_text("utf-8")

@@ -3,15 +3,13 @@
 import base64
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
-from traitlets import TraitError
 
-from mobius_lib.datasets import data_dir, fashion_mnist
+from mobius_lib.datasets import fashion_mnist
 from mobius_lib.datasets.paths import fetch
 from mobius_lib.runs.waves import images, network
 from mobius_lib.waves import GELUTwin, MobiusNet
@@ -435,13 +433,3 @@ def test_loaded_it_fits_every_width_and_a_thumb(loaded, width: int) -> None:
     # pictures, a wrong one, draw, clear; blocks, sliders, settings, tour
     assert len(heights) == 20 + 1 + 1 + 1 + 7 + 3 + 3 + 4 + OFFERS
     assert min(heights) >= 44 or not phone
-
-
-def test_a_bad_number_is_refused(shown: WavesNetwork) -> None:
-    with pytest.raises(TraitError, match="omega takes 6 numbers, one for each block, got 2"):
-        shown.omega = [1.0, 2.0]
-    assert shown.omega == shown.trained["omega"]
-
-
-def test_the_file_is_listed_with_its_licence() -> None:
-    assert f"`{network.FILE}`" in Path(data_dir() / "README.md").read_text("utf-8")
