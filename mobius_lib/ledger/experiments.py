@@ -46,7 +46,7 @@ def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | s
                 asked.setdefault(command[1] if files else None, []).append(v)
         for scale, mine in asked.items():
             named = f"<code>{about.name}</code>{f' · {scale}' if scale else ''}"
-            waiting += _row(named, about, _scales(about, scale), mine)
+            waiting += _row(named, about, _scales(about, scale), mine, "no claim")
     table = '<table class="table dataframe" role="table">{}{}</table>'
     names = ("Experiment", "What one run saw, how often, how long", "What it decides", "What it leaves open")
     none = f"<h2>Not run yet</h2>{table.format(head(*names), waiting)}" if waiting else ""

@@ -31,6 +31,7 @@ def test_a_book_is_built_once_and_again_when_the_library_changes(small_book: Boo
     assert small_book.make()
     assert marks.read_text("utf-8") == "1\n"  # executed once, and these outputs are those that the page shows
     assert "There is no npm: the pages will load MathJax from a CDN." in capfd.readouterr().out
+    assert page.read_text("utf-8").count("const THEBE_JS_URL") == 1  # of the theme's two one would be an error
     assert small_book.is_current() and not small_book.make()
 
     page.unlink()  # only the first page is there

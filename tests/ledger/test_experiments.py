@@ -91,3 +91,4 @@ def test_where_nothing_was_run_everything_waits(tmp_path: Path, without_results)
     page = experiments(without_results, tmp_path)
     assert by_id(page).keys() == ABOUT.keys()
     assert "seen here" not in page and 'href="ledger.html#waves-clip' not in page.split("Not run yet")[0]
+    assert "its tables stand" not in page
