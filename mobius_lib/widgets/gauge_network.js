@@ -6,9 +6,9 @@ const FORMS = { dense: "Trained", L1: "L1", L2: "L2", L3: "L3", L4: "L4", L5: "L
   magnitude: "Magnitude", quantised: "" };
 const nameOf = ({ form, bits }) => FORMS[form] || `${bits - 1} bit${bits > 2 ? "s" : ""}`; // one more goes to their ranges
 const WHERE = { all: "All", twists: "Twists", pointwise: "1 × 1", "3 x 3": "3 × 3" };
-const LINE = 17, FACE = 96, LEAST = -1, MOST = 5; // LEAST, MOST: the chart's bits a weight, powers of 2
+const FACE = 96, LEAST = -1, MOST = 5; // LEAST, MOST: the chart's bits a weight, powers of 2
 
-function build(tools, ends) {
+function build(tools) {
   const { model, later, write, button, wide } = tools, sizes = model.get("sizes"), it = gallery(tools, model, {
     before: "Chapter 1’s network.", instead: "The text below says what it would do.",
   });
@@ -31,21 +31,18 @@ function build(tools, ends) {
 
   // -- what the workers say
   const logits = new Map(), drawnOf = keeper(); // the logits of a picture, by settings and row
-  let busy = false, shown = "";
+  let answers = 0;
+  let shown = "";
 
   const rightly = (key) => it.right(judge.known.get(key)) / total;
 
   function ask(settings, row) { // the picture first; then, where they are new, all that is held out; as trained before all
     const open = [settings, dense].find((each) => !logits.has(keyOf(each) + row));
-    if (open && !busy) { // one at a time: what a reader passes by is not computed
-      busy = true;
-      it.workers.ask({ settings: open, rows: [row], read: true }, true).then((reply) => {
-        busy = false;
-        if (logits.size > 999) logits.clear();
-        logits.set(keyOf(open) + row, reply.logits);
-        later();
-      });
-    }
+    if (open) judge.ask({ settings: open, rows: [row] }, (reply) => {
+      if (logits.size > 999) logits.clear();
+      logits.set(keyOf(open) + row, reply.logits);
+      answers++;
+    });
     const next = judge.known.has(first) ? settings : dense;
     judge.see(keyOf(next), next);
   }
@@ -61,7 +58,7 @@ function build(tools, ends) {
     if (!W) return "";
     shown = keyOf(settings);
     if (it.workers && !it.failure) ask(settings, s.picture);
-    drawnOf([W, finer, shade, devicePixelRatio, shown, s.where, s.picture, judge.known.size, logits.size, busy] + "", false,
+    drawnOf([W, finer, shade, devicePixelRatio, shown, s.where, s.picture, judge.known.size, answers] + "", false,
       () => draw(W, s, settings));
     it.mark(s.picture, judge.of(shown));
     for (const [trait, list] of Object.entries({ form: forms, bits, where })) for (const { b, value, note } of list) {
@@ -86,27 +83,19 @@ function build(tools, ends) {
       tell(seen, ""); // what stood there was of other matrices
       return "";
     }
-    const p = softmax(own), top = p.indexOf(Math.max(...p));
-    tell(seen, `It sees: ${names[top]}, ${pct(p[top])}` + (top === label ? ", and that is right."
-      : `; it is: ${names[label]}, to which it gives ${pct(p[label])}.`));
+    tell(seen, judge.says(softmax(own), label));
     return `${seen.textContent} ${it.say.textContent}`;
   }
 
   function draw(W, s, settings) {
     const left = 42, right = 8, top = it.workers ? names.length * LINE + 30 : 20, foot = top + 150, H = foot + 34;
-    const { g, color, style, line, text, dot } = pen(canvas, W, H), label = it.facts?.labels[s.picture];
+    const drawn = pen(canvas, W, H), { g, style, line, text, dot } = drawn, label = it.facts?.labels[s.picture];
     const own = logits.get(shown + s.picture), before = logits.get(first + s.picture);
     if (it.workers) {
       const from = FACE + 84;
       g.imageSmoothingEnabled = false;
       g.drawImage(it.face(s.picture), 0, 4, FACE, FACE);
-      const bars = [[own, (c) => (c === label ? "m" : "l"), 0, 9], [before, () => "dim", 10, 3]];
-      names.forEach((name, c) => text(name, from - 6, c * LINE + 8, "right", c === label ? "fg" : "dim"));
-      for (const [found, hue, down, high] of bars) if (found) softmax(found).forEach((p, c) => {
-        g.fillStyle = color(hue(c));
-        g.fillRect(from, c * LINE + 2 + down, Math.max(1, p * (W - from - 44)), high);
-        if (!down) text(pct(p), from + p * (W - from - 44) + 6, c * LINE + 8);
-      });
+      judge.bars(drawn, own && softmax(own), label, from, W, 0, before && softmax(before));
     }
     const px = (b) => left + ((Math.log2(b) - LEAST) / (MOST - LEAST)) * (W - left - right - 20);
     const py = (v) => foot - v * (foot - top);
@@ -136,17 +125,9 @@ function build(tools, ends) {
     if (!judge.known.size) text(it.workers ? "Counting …" : "Each form that you try leaves its dot here.", left + 8, py(0.25));
   }
 
-  ends.push(it.close);
   const from = (list) => (v) => list.some(({ value }) => value === v);
-  const picture = (v) => Number.isInteger(v) && v >= 0 && v < total;
-  const valid = { form: from(forms), bits: from(bits), where: from(where), picture };
+  const valid = { form: from(forms), bits: from(bits), where: from(where), picture: (v) => whole(v, 0, total) };
   return { nodes, canvas, paint, title: "What the squeezed network sees, and how often it is right", valid };
 }
 
-export default {
-  render: (view) => {
-    const ends = [];
-    ends.push(mount(view, TRAITS, null, (tools) => build(tools, ends)));
-    return () => ends.forEach((end) => end());
-  },
-};
+export default { render: (view) => mount(view, TRAITS, null, build) };

@@ -128,19 +128,15 @@ class GaugeNetwork(Pictured):
                 form: {bits: {part: self._size(model, of, part) for part in (ALL, *parts)} for bits, of in by.items()}
                 for form, by in sizes.items()
             },
-            "names": list(names),
-            "pack": pack,
         }
-        super().__init__(model, pictures, labels, {"mean": float(mean), "deviation": float(deviation)}, told, **traits)
+        super().__init__(model, pictures, labels, names, pack, told, (mean, deviation), **traits)
 
-    @validate("form", "bits", "where", "picture")
+    @validate("form", "bits", "where")
     def _check(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         can = {"form": FORMS, "bits": [int(each) for each in self.sizes["svd"]], "where": (ALL, *self.parts)}
-        if name in can and value not in can[name]:
+        if value not in can[name]:
             raise TraitError(f"{name} must be one of {', '.join(map(str, can[name]))}; got {value!r}.")
-        if name == "picture" and not 0 <= value < self.rows:
-            raise TraitError(f"picture is a row from 0 to {self.rows - 1}; got {value}.")
         return value
 
     def _size(self, model: MobiusNet, bits: Mapping[str, int], part: str) -> list[int]:

@@ -57,16 +57,19 @@ function loader({ button }, model, ready, failed) {
 }
 
 // Workers that answer one job after the other. `ask` gives a promise of the answer; what is asked `first` goes ahead;
-// `drop` forgets the rest, as far as no worker has begun it.
+// jobs of one `home` go to one worker, which is told that they are its `own`, unless another would be idle; `drop` forgets
+// the rest, as far as no worker has begun it.
 function pool({ engine, files }, failed, most = 4) {
   const script = engine.replaceAll("export ", ""); // from a disk, no worker starts as a module
   const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" })), idle = [], open = {};
   let waiting = [], number = 0;
   const next = () => {
     while (idle.length && waiting.length) {
-      const { job, done } = waiting.shift();
+      const worker = idle.pop(), mine = waiting.findIndex(({ first, job }) =>
+        first || job.home % count === workers.indexOf(worker));
+      const [{ job, done }] = waiting.splice(Math.max(mine, 0), 1);
       open[++number] = done;
-      idle.pop().postMessage({ number, ...job });
+      worker.postMessage({ number, own: mine >= 0, ...job });
     }
   };
   const count = clamp((navigator.hardwareConcurrency || 2) - 1, 1, most);

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from traitlets import Unicode
+from traitlets import TraitError, Unicode, validate
 
 from mobius_lib.widgets.explorer import Explorer
 from mobius_lib.widgets.source import served
@@ -59,12 +59,19 @@ class Pictured(Packed):
         network: in evaluation mode on the CPU; kept, not copied.
         pictures: (N, side, side) uint8, held out; side at most 64.
         labels: (N,) their classes.
-        normal: "mean" and "deviation", by which the network wants bytes normalised; empty where it reads no bytes.
+        names: of the classes.
+        pack: name of the script that holds the files in the book's pages; "" where only a kernel has them.
         own: as in `Packed`.
+        normal: mean and deviation by which the network wants bytes normalised, (byte - mean) / deviation.
+        inputs: (N, ...) what the network reads in place of bytes, in the precision of its logits.
         traits: further traits.
     Raises:
         ValueError: for pictures of another kind.
+        TraitError: for a picture that is not there.
     """
+
+    least, beside = 0, ""
+    """Of `picture`, and what its refusal says of numbers that are no row."""
 
     picture = Int(0).tag(sync=True)
     names = List(Unicode(), read_only=True).tag(sync=True)
@@ -76,14 +83,26 @@ class Pictured(Packed):
         network: Any,
         pictures: Tensor,
         labels: Tensor,
-        normal: Mapping[str, float],
+        names: Sequence[str],
+        pack: str,
         own: Mapping[str, Any],
+        normal: tuple[float, float] = (0.0, 1.0),
+        inputs: Tensor | None = None,
         **traits: Any,
     ) -> None:
         rows, side = square(pictures)
-        self._network, self._normal = network, dict(normal)
+        self._network, (mean, deviation) = network, map(float, normal)
         self._pictures, self._labels = pictures.cpu(), labels.cpu()
-        super().__init__({"rows": rows, "side": side, **own}, **traits)
+        self._inputs = ((self._pictures.float() - mean) / deviation).unsqueeze(1) if inputs is None else inputs
+        self._facts = {"side": side, "labels": self._labels.tolist(), "mean": mean, "deviation": deviation}
+        super().__init__({"rows": rows, "side": side, "names": list(names), "pack": pack, **own}, **traits)
+
+    @validate("picture")
+    def _row(self, proposal: dict[str, Any]) -> int:
+        value: int = proposal["value"]
+        if not self.least <= value < self.rows:
+            raise TraitError(f"picture is a row from 0 to {self.rows - 1}{self.beside}; got {value}.")
+        return value
 
     def network(self) -> Any:
         """The network as it is set in the page, in float32 and evaluation mode."""
@@ -92,10 +111,9 @@ class Pictured(Packed):
     @torch.no_grad()
     def logits(self, rows: Sequence[int] | None = None) -> Tensor:
         """What the network, as it is set, gives the held-out pictures (all, or those rows): (N, classes)."""
-        x = self._pictures if rows is None else self._pictures[list(rows)]
-        normal = (x.float() - self._normal["mean"]) / self._normal["deviation"]
-        network = self.network()
-        return torch.cat([network(part) for part in normal.unsqueeze(1).split(100)])
+        x = self._inputs if rows is None else self._inputs[list(rows)]
+        network = self.network().to(x.dtype)
+        return torch.cat([network(part) for part in x.split(100)])
 
     def accuracy(self) -> float:
         """The share of the held-out pictures that the network, as it is set, classifies correctly."""
@@ -108,7 +126,7 @@ class Pictured(Packed):
         return {
             "weights": save(dict(weights)),
             "pictures": self._pictures.numpy().tobytes(),
-            "facts": json.dumps(self._normal | {"side": self.side, "labels": self._labels.tolist()} | facts).encode(),
+            "facts": json.dumps(self._facts | facts).encode(),
         }
 
 

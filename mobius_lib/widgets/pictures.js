@@ -16,7 +16,7 @@ const grey = (bytes, side) => image(side, side, (x, y) => ink(...Array(3).fill(b
 
 // What every network of pictures has in its view: its button, the pictures, one that is classified wrongly, the progress.
 // `own` is the model, `begun` is called when the network is there; `words` say what it is, and what stands in its place.
-function gallery({ later, write, button }, own, words, begun = () => {}) {
+function gallery({ off, later, write, button }, own, words, begun = () => {}) {
   const names = own.get("names"), total = own.get("rows"), side = own.get("side"), size = side * side;
   const intro = el("p.mw-note"), thumbs = group("thumbs", "Held-out pictures", []), kind = el("strong"), rest = el("span");
   const bar = el("progress", { max: total, ariaLabel: "Held-out pictures read" }), body = el("div", { hidden: true });
@@ -52,7 +52,6 @@ function gallery({ later, write, button }, own, words, begun = () => {}) {
     names, total, side, size, intro, load, thumbs, further, body, bar, kind, rest, row, face,
     say: el("p.mw-say", {}, kind, rest), workers: null, facts: null, failure: "", done: 0,
     right: (list) => list.filter((c, n) => c === it.facts.labels[n]).length,
-    close: () => it.workers?.close(),
     mark(picture, known) { // known: the classes of the pictures, as far as they are
       classes = known;
       if (seeking !== null) seeking === picture ? seek(picture) : seeking = null;
@@ -63,7 +62,9 @@ function gallery({ later, write, button }, own, words, begun = () => {}) {
       bar.classList.toggle("done", it.done === total);
     },
   };
+  off.push(() => it.workers?.close());
   return it;
 }
 
+const whole = (v, least, end) => Number.isInteger(v) && v >= least && v < end;
 const share = (v) => num(100 * v, 1) + "\u202f%";

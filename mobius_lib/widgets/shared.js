@@ -304,7 +304,8 @@ function mount({ model, el: host }, traits, readable, build) {
     return el("label", {}, el("span", {}, symbol + " ", el("small", {}, name)), input, out);
   };
 
-  const { nodes, canvas, paint, title, valid = {} } = build({ model, on, later, write, button, slider, arrows, wide, setting });
+  const { nodes, canvas, paint, title, valid = {} } =
+    build({ model, off, on, later, write, button, slider, arrows, wide, setting });
   const live = el("div.mw-live", { role: "status" }), root = el("div.mw", {}, el("div.mw-card", {}, ...nodes), live);
   canvas.setAttribute("role", "img");
   host.replaceChildren(root);

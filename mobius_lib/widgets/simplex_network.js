@@ -81,7 +81,7 @@ function readable(s, trait, i) {
   return trait === "tau" ? String(+s.tau.toPrecision(3)) : num(s[trait], 3);
 }
 
-function build(tools, ends) {
+function build(tools) {
   const { model, later, slider, wide, setting } = tools, trained = model.get("trained"), it = gallery(tools, model, {
     before: "A David of one space, trained on the features of pictures.", instead: "The text below says what it would do.",
   }, start), { names, total } = it;
@@ -273,15 +273,7 @@ function build(tools, ends) {
     line(zero, y + LINE, zero, y + LINE * (parts.length + 1));
   }
 
-  ends.push(it.close);
-  const valid = { picture: (v) => Number.isInteger(v) && v >= 0 && v < total };
-  return { nodes, canvas, paint, title: "Where the picture lies, and what each term says of the classes", valid };
+  return { nodes, canvas, paint, title: "Where the picture lies, and what each term says of the classes", valid: { picture: (v) => whole(v, 0, total) } };
 }
 
-export default {
-  render: (view) => {
-    const ends = [];
-    ends.push(mount(view, TRAITS, readable, (tools) => build(tools, ends)));
-    return () => ends.forEach((end) => end());
-  },
-};
+export default { render: (view) => mount(view, TRAITS, readable, build) };

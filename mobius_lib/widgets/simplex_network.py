@@ -123,21 +123,14 @@ class SimplexNetwork(Pictured):
                 f"{len(names)} names."
             )
         model = copy.deepcopy(network).cpu().float().eval()
-        self._features, own = features.cpu().float(), learned(model)
-        told = {
-            "trained": own,
-            "presets": {view: presets(own, view) for view in VIEWS},
-            "names": list(names),
-            "pack": pack,
-            **own,
-        }
-        super().__init__(model, pictures, labels, {}, told, **traits)
+        own = learned(model)
+        told = {"trained": own, "presets": {view: presets(own, view) for view in VIEWS}, **own}
+        # in double precision, as the page computes: two classes may lie as close as the staircase can put them
+        super().__init__(model, pictures, labels, names, pack, told, inputs=features.cpu().double(), **traits)
 
-    @validate(*TURNED, "picture", "view")
+    @validate(*TURNED, "view")
     def _check(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
-        if name == "picture" and not 0 <= value < self.rows:
-            raise TraitError(f"picture is a row from 0 to {self.rows - 1}; got {value}.")
         if name == "view" and value not in VIEWS:
             raise TraitError(f"view must be one of {', '.join(VIEWS)}; got {value!r}.")
         if name == "mix" and len(value) != len(TERMS):
@@ -160,18 +153,9 @@ class SimplexNetwork(Pictured):
             network.cantor_stairs.alpha.fill_(self.alpha)
         return network.eval()
 
-    @torch.no_grad()
-    def logits(self, rows: Sequence[int] | None = None) -> Tensor:
-        """What the network with the sliders' values gives the held-out pictures (all, or those rows): (N, classes).
-
-        In float64, as the page computes: two classes may lie as close as the staircase can put them.
-        """
-        features = self._features if rows is None else self._features[list(rows)]
-        return self.network().double()(features.double())
-
     def files(self) -> dict[str, bytes]:
         """Weights and features (safetensors, in half precision where that loses nothing), pictures, labels (JSON)."""
-        tensors = self._network.state_dict() | {"features": self._features}
+        tensors = self._network.state_dict() | {"features": self._inputs.float()}
         halves = {name: value.half().contiguous() for name, value in tensors.items()}
         exact = {name: half if torch.equal(half.float(), tensors[name]) else tensors[name].contiguous()
                  for name, half in halves.items()}  # fmt: skip

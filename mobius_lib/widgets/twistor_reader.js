@@ -44,7 +44,7 @@ const shown = (c) => (c === " " ? "␣" : c === "\n" ? "↵" : c);
 const readable = (s, trait, i) => (trait === "turn" ? num(s.turn[i]) + " rad" : trait === "at" ? ""
   : s.temperature ? num(s.temperature) : "0, greedy");
 
-function build(tools, ends) {
+function build(tools) {
   const { model, on, later, write, button, slider, arrows, wide } = tools;
   const letters = model.get("letters"), plain = model.get("plain"), most = model.get("most");
   const cut = () => model.get("off").split(" ").filter((name) => name);
@@ -278,7 +278,7 @@ function build(tools, ends) {
   });
   arrows(canvas, (d) => { if (d) look((model.get("at") < 0 ? now().tokens.length - 1 : model.get("at")) + d[0]); });
   turnable(tools, ball);
-  ends.push(() => worker?.close());
+  tools.off.push(() => worker?.close());
   const names = model.get("parts"), valid = { // of what an address brings
     text: (v) => v.length <= most, at: (v) => Number.isInteger(v) && v >= -1 && v < most,
     off: (v) => v === names.filter((name) => v.split(" ").includes(name)).join(" "),
@@ -286,10 +286,4 @@ function build(tools, ends) {
   return { nodes, canvas, paint, title: "How the models read the text", valid };
 }
 
-export default {
-  render: ({ model, el: host }) => {
-    const ends = [];
-    ends.push(mount({ model, el: host }, TRAITS, readable, (tools) => build(tools, ends)));
-    return () => ends.forEach((end) => end());
-  },
-};
+export default { render: (view) => mount(view, TRAITS, readable, build) };

@@ -1,7 +1,7 @@
 // Chapter 1's network: what its blocks let pass of one picture, and how many of the held-out pictures it still knows,
 // at the omega, alpha and xor weight that the reader sets. Workers compute (mobiusnet.js); here is what one sees.
 
-const NUMBERS = ["omega", "alpha", "xor_weight"], SIGNS = ["ω", "α", "v"];
+const NUMBERS = ["omega", "alpha", "xor_weight"];
 const TRAITS = [...NUMBERS, "block", "picture", "drawn"];
 const SLIDERS = [
   ["omega", null, "ω", "frequency", 0, 6],
@@ -9,32 +9,17 @@ const SLIDERS = [
   ["xor_weight", null, "v", "xor weight", -6, 6],
 ];
 const DRAWN = -1, ALL = -1;
-const RAMP = [[0, 32, 77], [65, 77, 107], [124, 123, 120], [188, 175, 111], [255, 234, 70]]; // after cividis
 const PATHS = [["l", []], ["m", [4, 3]], ["r", [7, 2, 2, 2]]];
 
-const INKS = Array.from({ length: 256 }, (_, n) => {
-  const i = Math.floor(n / 64);
-  return ink(...RAMP[i].map((c, k) => c + (n / 64 - i) * (RAMP[i + 1][k] - c)));
-});
-
-function mosaic({ tiles, H, W }) {
-  const wide = Math.ceil(Math.sqrt(tiles.length)), high = Math.ceil(tiles.length / wide);
-  return image(wide * W, high * H, (x, y) => {
-    const tile = tiles[Math.floor(y / H) * wide + Math.floor(x / W)];
-    return tile ? INKS[Math.floor(255.9 * tile[(y % H) * W + (x % W)])] : ink(0, 0, 0);
-  });
-}
-
 // One slider for a block, or for all: the lists of the model, seen as the number of what is chosen.
+const chosen = (model, i) => [i, ALL].includes(model.get("block"));
+const turned = (model, k) => model.get(k).filter((_, i) => chosen(model, i));
+
 function facade(model) {
-  const chosen = () => model.get("block");
   return {
-    get: (k) => {
-      const v = model.get(k);
-      return NUMBERS.includes(k) ? (chosen() === ALL ? mean(v) : v[chosen()]) : v;
-    },
+    get: (k) => (NUMBERS.includes(k) ? mean(turned(model, k)) : model.get(k)),
     set: (k, v) => model.set(k, NUMBERS.includes(k) && !Array.isArray(v)
-      ? model.get(k).map((old, i) => (chosen() === ALL || i === chosen() ? v : old)) : v),
+      ? model.get(k).map((old, i) => (chosen(model, i) ? v : old)) : v),
     on: (...a) => model.on(...a),
     off: (...a) => model.off(...a),
     save_changes: () => model.save_changes(),
@@ -43,25 +28,29 @@ function facade(model) {
   };
 }
 
-const readable = (s, trait) => num(trait === "xor_weight" ? sigmoid(s[trait]) : s[trait]);
+function readable(model, trait) {
+  const v = turned(model, trait).map((own) => (trait === "xor_weight" ? sigmoid(own) : own));
+  return (v.every((own) => own === v[0]) ? "" : "mean ") + num(mean(v));
+}
 
-function build(tools, real, ends) {
-  const { model, on, later, write, button, slider, arrows, wide, setting } = tools;
+function build(tools) {
+  const { model, on, later, write, button, slider, arrows, wide, setting } = tools, { real } = model;
   const trained = model.get("trained"), count = trained.omega.length, it = gallery(tools, real, {
     before: `The ${count} blocks of the trained network, each with its ω, α and xor weight v.`,
     instead: "The figure below shows what it would do.",
   });
-  const { names, total, side, size } = it, judge = jury(it, later);
+  const { total, side, size } = it, judge = jury(it, later);
   const settings = () => Object.fromEntries(NUMBERS.map((k) => [k, real.get(k)]));
   const keyOf = (state) => NUMBERS.map((k) => state[k].join()).join(";");
   const same = ({ state }) => keyOf(state) === keyOf(settings());
 
   // -- elements
   const blocks = Array.from({ length: count + 1 }, (_, i) => button(() => write({ block: i - 1 }), i ? i - 1 : "All"));
-  const off = button(() => {
-    const flat = model.get("omega") === 0, own = model.get("block");
-    write({ omega: real.get("omega").map((v, i) => (own !== ALL && own !== i ? v : flat ? trained.omega[i] : 0)) });
-  }, "Waves off");
+  const which = el("small"), flat = () => turned(real, "omega").every((v) => v === 0);
+  const off = button(() => { // and on again
+    const to = flat() ? trained.omega : trained.omega.map(() => 0);
+    write({ omega: real.get("omega").map((v, i) => (chosen(real, i) ? to[i] : v)) });
+  }, "ω = 0", which);
   const presets = [
     setting({ name: "The trained lens", note: "reset", state: trained }),
     setting({ name: "The author\u2019s table", note: "learned values", state: model.get("table") }),
@@ -81,26 +70,24 @@ function build(tools, real, ends) {
   const nodes = [it.intro, it.load, canvas, seen, it.body];
 
   // -- what the workers say
-  const padOf = keeper(), drawnOf = keeper();
-  let asked = "", busy = false, reply = null, replies = 0, tiles = [];
+  const padOf = keeper(), faceOf = keeper(), drawnOf = keeper(), tiles = trained.omega.map(() => el("canvas"));
+  let asked = "", reply = null, replies = 0;
 
   const drawing = () => { const v = real.get("drawn"); return v.length ? v : new Array(size).fill(0); };
-  const chosen = () => (real.get("picture") === DRAWN ? drawing() : it.row(real.get("picture")));
+  const label = (s) => (s.picture === DRAWN ? -1 : it.facts.labels[s.picture]);
+  const onShow = () => (real.get("picture") === DRAWN ? drawing() : it.row(real.get("picture")));
 
   function ask(key, quick) { // the picture first; then, where the settings are new, all that is held out
     const own = settings(), row = real.get("picture"), wanted = key + row + (row === DRAWN ? real.get("drawn") : "");
-    if (wanted !== asked && !busy) { // one at a time: what a drag passes by is not computed
-      busy = true;
-      asked = wanted;
-      const job = { settings: own, rows: [row], drawn: row === DRAWN ? drawing() : null, read: true };
-      it.workers.ask(job, true).then((r) => {
-        busy = false;
-        reply = r;
-        replies++;
-        tiles = r.blocks.map(mosaic);
-        later();
+    if (wanted !== asked && judge.ask({ settings: own, rows: [row], drawn: row === DRAWN ? drawing() : null }, (r) => {
+      reply = r;
+      replies++;
+      r.blocks.forEach(({ wide, bytes }, i) => {
+        const c = tiles[i], high = bytes.length / 4 / wide;
+        if (c.width !== wide) Object.assign(c, { width: wide, height: high });
+        c.getContext("2d").putImageData(new ImageData(bytes, wide, high), 0, 0);
       });
-    }
+    })) asked = wanted;
     judge.see(key, own, quick);
   }
 
@@ -114,7 +101,8 @@ function build(tools, real, ends) {
     padOf(String(s.drawn), false, () => { pad.getContext("2d").drawImage(grey(drawing(), side), 0, 0); });
     it.mark(s.picture, judge.of(key));
     blocks.forEach((b, i) => press(b, s.block === i - 1));
-    press(off, s.omega === 0);
+    press(off, flat());
+    tell(which, s.block === ALL ? "in all blocks" : `in block ${s.block}`);
     for (const p of [...presets, ...stops]) press(p.b, same(p));
     const here = stops.find(same);
     tell(stop, here ? `${here.say} ${here.ask}` : "Four settings worth seeing; or turn the sliders.");
@@ -122,10 +110,7 @@ function build(tools, real, ends) {
     const start = judge.known.get(keyOf(trained));
     judge.tell(key, start ? `; the trained lens ${share(it.right(start) / total)}.` : ".");
     if (!reply) return "";
-    const p = softmax(reply.logits), top = p.indexOf(Math.max(...p));
-    const label = s.picture === DRAWN ? null : it.facts.labels[s.picture];
-    tell(seen, `It sees: ${names[top]}, ${pct(p[top])}` + (label === null ? "; you drew it."
-      : top === label ? ", and that is right." : `; it is: ${names[label]}, to which it gives ${pct(p[label])}.`));
+    tell(seen, judge.says(softmax(reply.logits), label(s)));
     return `${seen.textContent} ${it.say.textContent}`;
   }
 
@@ -134,13 +119,13 @@ function build(tools, real, ends) {
     const face = it.workers ? tile : 0, wave = 0.45 * face, head = 16;
     const narrow = tile < 100, cell = head + face + 4 + wave + (narrow ? 44 : 30); // α and v side by side are 80 wide
     const rows = Math.ceil((count + 1) / columns);
-    const line = 17, top = rows * (cell + gap), H = top + (it.workers ? names.length * line : 0);
-    const { g, color, style, text } = pen(canvas, W, H);
+    const top = rows * (cell + gap), pens = pen(canvas, W, top + (it.workers ? it.names.length * LINE : 0));
+    const { g, style, text } = pens;
     g.imageSmoothingEnabled = false;
     for (let i = it.workers ? 0 : 1; i <= count; i++) {
       const x = (i % columns) * (tile + gap), y = Math.floor(i / columns) * (cell + gap), b = i - 1, own = settings();
       text(i ? `block ${b}` : "picture", x, y + 7, "left", i && s.block === b ? "l" : "fg");
-      const shown = it.workers && (i ? tiles[b] : grey(chosen(), side));
+      const shown = i ? reply && tiles[b] : it.workers && faceOf(s.picture + ":" + s.drawn, false, () => grey(onShow(), side));
       if (shown) g.drawImage(shown, x, y + head, face, face);
       style(i && s.block === b ? "l" : "line", i && s.block === b ? 2 : 1);
       g.strokeRect(x + 1, y + head, tile - 2, face);
@@ -157,15 +142,7 @@ function build(tools, real, ends) {
         g.stroke();
       }
     }
-    if (!it.workers || !reply) return;
-    const p = softmax(reply.logits), left = 78, label = s.picture === DRAWN ? -1 : it.facts.labels[s.picture];
-    names.forEach((name, c) => {
-      const y = top + c * line + line / 2;
-      text(name, left - 6, y, "right", c === label ? "fg" : "dim");
-      g.fillStyle = color(c === label ? "m" : "l");
-      g.fillRect(left, y - 5, Math.max(1, p[c] * (W - left - 48)), 10);
-      text(pct(p[c]), left + p[c] * (W - left - 48) + 6, y);
-    });
+    if (reply) judge.bars(pens, softmax(reply.logits), label(s), 78, W, top);
   }
 
   // -- drawing one's own
@@ -195,8 +172,6 @@ function build(tools, real, ends) {
     if (brush) stroke(...brush);
   });
   pad.ariaLabel = "A garment of your own; arrow keys draw";
-  ends.push(it.close);
-  const whole = (v, least, end) => Number.isInteger(v) && v >= least && v < end;
   const valid = {
     block: (v) => whole(v, ALL, count), picture: (v) => whole(v, DRAWN, total),
     drawn: (v) => [0, size].includes(v.length) && v.every((each) => whole(each, 0, 256)),
@@ -205,9 +180,5 @@ function build(tools, real, ends) {
 }
 
 export default {
-  render: ({ model, el: host }) => {
-    const ends = [];
-    ends.push(mount({ model: facade(model), el: host }, TRAITS, readable, (tools) => build(tools, model, ends)));
-    return () => ends.forEach((end) => end());
-  },
+  render: ({ model, el: host }) => mount({ model: facade(model), el: host }, TRAITS, (_, k) => readable(model, k), build),
 };

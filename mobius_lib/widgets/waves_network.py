@@ -75,6 +75,7 @@ class WavesNetwork(Pictured):
     _css = served("shared.css", "pack.css", "waves_network.css")
     recipe = Unicode(OWN).tag(sync=True)
     engine = ("tensors.js", "mobiusnet.js", "waves_answers.js")
+    least, beside = DRAWN, f", or {DRAWN} for the drawing"
 
     omega = List(Float()).tag(sync=True)
     alpha = List(Float()).tag(sync=True)
@@ -114,20 +115,16 @@ class WavesNetwork(Pictured):
             "trained": own,
             "table": authors_table(len(model.blocks)),
             "tour": [dict(stop) for stop in tour],
-            "names": list(names),
-            "pack": pack,
             **own,
         }
-        super().__init__(model, pictures, labels, {"mean": float(mean), "deviation": float(deviation)}, told, **traits)
+        super().__init__(model, pictures, labels, names, pack, told, (mean, deviation), **traits)
 
-    @validate(*TURNED, "block", "picture", "drawn")
+    @validate(*TURNED, "block", "drawn")
     def _check(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         blocks = len(self.trained["omega"])
         if name == "block" and not ALL_BLOCKS <= value < blocks:
             raise TraitError(f"block is from 0 to {blocks - 1}, or {ALL_BLOCKS} for all; got {value}.")
-        if name == "picture" and not DRAWN <= value < self.rows:
-            raise TraitError(f"picture is a row from 0 to {self.rows - 1}, or {DRAWN} for the drawing; got {value}.")
         if name == "drawn" and (len(value) not in (0, self.side**2) or not all(0 <= byte < 256 for byte in value)):
             raise TraitError(f"drawn takes {self.side**2} bytes from 0 to 255, row by row, or none.")
         if name in TURNED and len(value) != blocks:

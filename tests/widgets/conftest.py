@@ -278,8 +278,9 @@ def opened(browser: Any, site: str, folder: Path, chapter: str) -> Iterator[Call
 def asked(opened: Callable[..., Page]) -> Callable[..., Page]:
     """Opens the page as the book has it, and asks for the network; it and its pictures or its text are then there."""
 
-    def ask(width: int = 1000, phone: bool = False) -> Page:
-        page = opened(width, phone)
+    def ask(width: int = 1000, phone: bool = False, offline: bool = False, **where: str) -> Page:
+        page = opened(width, phone, **where)
+        page.context.set_offline(offline)
         page.set_default_timeout(PATIENCE)
         page.evaluate("document.documentElement.dataset.content_root = './'")
         page.click("#one button:has-text('Load')")

@@ -156,7 +156,7 @@ def test_numbers_of_numpy_are_numbers(explorers, chapter: str, trait: str, value
         ("twistor", 32),
         ("waves_network", 31),
         ("simplex_network", 32),
-        ("gauge_network", 29),
+        ("gauge_network", 30),
         ("twistor_reader", 31),
     ],
 )

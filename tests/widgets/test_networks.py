@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,22 @@ MEGABYTES = {"gauge_network": 2.5}
 """Of the script; else 1.5. Chapter 4 has 27 sets of matrices: its weights are 1.4 MB, and a script a third more."""
 OFFERS = 3
 """Buttons that every widget has."""
+COUNTING = "#one progress:not(.done):visible"
+READ = "#one .mw-read:not(:empty)"
+SET = {
+    "waves_network": {"omega": [0, 1, 2, 3, 4, 5.5], "picture": 77},
+    "simplex_network": {"mix": [0.25, 0, 1], "alpha": -0.25, "picture": 499},
+    "gauge_network": {"form": "svd", "bits": 4, "where": "3 x 3", "picture": 77},
+    "twistor_reader": {"text": "And it came to pass", "at": 3, "off": "nested"},
+}
+"""Of each: values that its reader can bring about."""
+CHOICES = {
+    "waves_network": ("ω = 0", "omega", [0] * 6),
+    "simplex_network": ("Cantor", "mix", [0, 1, 0]),
+    "gauge_network": ("SVD", "form", "svd"),
+    "twistor_reader": ("memory", "off", "memory"),
+}
+"""Of each: a button, and what it sets."""
 pytestmark = pytest.mark.parametrize("chapter", MADE)
 
 
@@ -79,8 +97,7 @@ def test_a_page_without_files_and_kernel_says_so(opened: Any) -> None:
 
 def test_a_kernel_answers_in_the_files_place(opened: Any, asked: Any, shown: Any) -> None:
     of_the_book = asked()
-    read = "#one .mw-read:not(:empty)"
-    of_the_book.wait_for_selector(read)
+    of_the_book.wait_for_selector(READ)
     page = opened()
     files = {name: base64.b64encode(content).decode() for name, content in shown.files().items()}
     page.evaluate(
@@ -93,13 +110,72 @@ def test_a_kernel_answers_in_the_files_place(opened: Any, asked: Any, shown: Any
         [served(*shown.engine), files],
     )
     page.click("#one button:has-text('Load')")
-    page.wait_for_selector(read)
-    assert page.inner_text(read) == of_the_book.inner_text(read)
+    page.wait_for_selector(READ)
+    assert page.inner_text(READ) == of_the_book.inner_text(READ)
+
+
+def seen(page: Any) -> tuple[str, str]:
+    """The picture and the words of the first widget, once nothing in them changes any more."""
+    words = ""
+    while words != (words := page.inner_text("#one .mw-card")) or "so far" in words or page.locator(COUNTING).count():
+        page.rest()
+    return page.picture(), words
+
+
+def test_from_a_disk_it_runs_without_a_connection(asked: Any, folder: Path) -> None:
+    asked(offline=True, root=folder.as_uri()).wait_for_selector(READ)
+
+
+@pytest.mark.parametrize("way", ["keyboard", "touch"])
+def test_what_a_button_sets_is_set_by_keyboard_and_by_touch(asked: Any, chapter: str, way: str) -> None:
+    name, trait, value = CHOICES[chapter]
+    page = asked(*((390, True) if way == "touch" else ()))
+    page.wait_for_selector(READ)
+    button = page.locator(f"#one button:visible:has-text('{name}') >> nth=0")
+    before = page.get(trait), page.picture()
+    if way == "touch":
+        button.tap()
+    else:
+        button.focus()
+        page.keyboard.press("Enter")
+    assert page.get(trait) == value != before[0]
+    page.wait_for_function("before => document.querySelector('#one canvas').toDataURL() !== before", arg=before[1])
+
+
+def test_its_link_and_its_picture_hold_what_was_seen(asked: Any, chapter: str) -> None:
+    page = asked(address="book.html")
+    page.wait_for_selector(READ)
+    first = seen(page)
+    page.evaluate("(all) => { for (const [k, v] of Object.entries(all)) one.set(k, v); }", SET[chapter])
+    changed = seen(page)
+    assert changed[0] != first[0] and changed[1] != first[1]
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.click("#one .mw-keep button:has-text('Copy link')")
+    page.wait_for_function("window.copied")
+    with page.expect_download() as saved:
+        page.click("#one .mw-keep button:has-text('Save picture')")
+    root = ET.fromstring(Path(saved.value.path()).read_text("utf-8"))
+    words = " ".join(" ".join(e.text for e in root.iter("{http://www.w3.org/2000/svg}text")).split())
+    assert " ".join(page.inner_text(READ).split()) in words
+    other = asked(address=page.evaluate("copied").partition(f"/{chapter}/")[2])
+    other.wait_for_selector(READ)
+    assert {k: other.get(k) for k in SET[chapter]} == SET[chapter]
+    assert seen(other)[0] == changed[0] and other.inner_text(READ) == page.inner_text(READ)
+
+
+def test_loaded_it_follows_the_theme(asked: Any) -> None:
+    page = asked()
+    page.wait_for_selector(READ)
+    light = seen(page)[0]
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert page.picture() != light
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    assert page.picture() == light
 
 
 def test_fifty_changes_leave_no_memory_behind(asked: Any) -> None:
     page = asked()
-    page.wait_for_selector("#one .mw-read:not(:empty)")
+    page.wait_for_selector(READ)
     session = page.context.new_cdp_session(page._page)
 
     def held() -> float:

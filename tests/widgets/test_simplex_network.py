@@ -94,7 +94,7 @@ def test_the_page_computes_the_logits_of_the_library(in_node, which: str, reques
         logits = torch.tensor(found["logits"], dtype=torch.float64)
         # GELU's error function is good to 1.5e-7 in the page; float32 rounds the sums of 512 products
         torch.testing.assert_close(logits, widget.logits(rows), rtol=0, atol=1e-6)
-        torch.testing.assert_close(logits.float(), widget.network()(widget._features[rows]), rtol=0, atol=1e-4)
+        torch.testing.assert_close(logits.float(), widget.network()(widget._inputs[rows].float()), rtol=0, atol=1e-4)
         assert found["classes"] == widget.logits().argmax(1).tolist()
     turn(widget, {})
 
@@ -172,7 +172,7 @@ def test_what_loses_nothing_travels_in_half_precision(shown: SimplexNetwork, sma
 
     assert {tensor.dtype for tensor in load(shown.files()["weights"]).values()} == {torch.float16}
     sent = load(small.files()["weights"])
-    assert sent["features"].dtype == torch.float32 and torch.equal(sent["features"], small._features)
+    assert sent["features"].dtype == torch.float32 and torch.equal(sent["features"].double(), small._inputs)
 
 
 def test_the_buttons_set_what_they_say(shown: SimplexNetwork) -> None:

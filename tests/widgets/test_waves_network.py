@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import random
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def explorer(model: MobiusNet, side: int = 9, **traits: Any) -> WavesNetwork:
 def test_the_page_computes_the_logits_of_the_library(in_node, shown: WavesNetwork) -> None:
     """Of the embedded network, as trained and at any place of the sliders, on ten pictures."""
     rows = list(range(0, 500, 50))
-    pixels = ((network.held_out()[0][rows].float() - shown._normal["mean"]) / shown._normal["deviation"]).flatten(1)
+    pixels = shown._inputs[rows].flatten(1)
     for settings in (shown.trained, shown.table, drawn_settings(6, 3)):
         for name, values in settings.items():
             setattr(shown, name, values)
@@ -135,6 +136,65 @@ def test_the_gates_that_are_drawn_are_those_of_the_lenses(in_node) -> None:
         assert block["t"] == pytest.approx(loudness.item(), abs=1e-6)
         assert 0 < block["low"] <= block["high"] < 1
         assert len(block["curves"]) == 49 and all(0 < v <= 1 for three in block["curves"] for v in three)
+
+
+def judged_in_node(in_node: Any, widget: WavesNetwork, asked: list[list[Any]], spoil: bool = False) -> list[Any]:
+    """What a worker answers to each job, [settings, rows, own], and what it has then kept of the pictures.
+
+    Where `spoil` is set, what is kept of them is overwritten between the jobs.
+    """
+    files = {name: base64.b64encode(content).decode() for name, content in widget.files().items()}
+    script = f"""const bytes = (text) => Uint8Array.from(atob(text), (v) => v.charCodeAt(0)).buffer;
+        const all = (files) => Object.fromEntries(Object.entries(files).map(([k, v]) => [k, bytes(v)]));
+        if (c.files) return w.answer({{ files: all(c.files) }});
+        const [settings, rows, own] = c.job, {{ classes }} = w.answer({{ settings, rows, own }});
+        const starts = [...w.past.values()].map(({{ start }}) => start).filter((start) => start);
+        if ({json.dumps(spoil)}) starts.forEach(({{ x }}) => x.fill(9));
+        return {{ classes, blocks: starts.map(({{ index }}) => index),
+            kept: starts.reduce((sum, {{ x }}) => sum + x.byteLength, 0) }};"""
+    return in_node(Engine, script, [{"files": files}, *({"job": job} for job in asked)])[1:]
+
+
+def test_what_came_into_a_turned_block_is_kept_and_gives_the_same_classes(in_node, shown: WavesNetwork) -> None:
+    """Whatever block is turned after whatever other, in any number of them at once, and by whichever worker."""
+    rows, draw, asked = list(range(0, 500, 25)), random.Random(4), []
+    settings, blocks = shown.trained, []
+    for turned in ([5], [5], [3], [4], [0, 5], [1], [], [2, 4], [2], [5]):
+        other = drawn_settings(6, len(asked))
+        name = draw.choice(TURNED)
+        settings = settings | {name: [other[name][i] if i in turned else v for i, v in enumerate(settings[name])]}
+        asked.append([settings, rows, True])
+        if turned:
+            blocks.append(min(turned))
+        else:
+            blocks.append(blocks[-1])
+    blocks[0] = 5  # of what was never judged before, what comes into the last block is kept
+    expected = []
+    for job in asked:
+        for name, values in job[0].items():
+            setattr(shown, name, values)
+        expected.append(shown.logits(rows).argmax(1).tolist())
+    for name, values in shown.trained.items():
+        setattr(shown, name, values)
+    assert len({str(classes) for classes in expected}) > 5, "the settings are far enough apart"
+    found = judged_in_node(in_node, shown, asked)
+    assert [answer["classes"] for answer in found] == expected
+    assert [answer["blocks"] for answer in found] == [[block] * len(rows) if block else [] for block in blocks]
+    spoilt = judged_in_node(in_node, shown, asked, spoil=True)
+    assert [a["classes"] == b for a, b in zip(spoilt, expected, strict=True)][:2] == [True, False], "it is used"
+    of_another = judged_in_node(in_node, shown, [[settings, rows, False] for settings, rows, _ in asked])
+    assert [(answer["classes"], answer["kept"]) for answer in of_another] == [(each, 0) for each in expected]
+
+
+def test_what_the_workers_keep_of_all_pictures_is_little(in_node, shown: WavesNetwork) -> None:
+    """Of each picture one block's: together less than half of what fifty changes may leave behind."""
+    asked = [[shown.trained, list(range(60)), True]]
+    for block in (1, 2, 4, 0, 1):
+        before, *others = asked[-1]
+        omega = [v + (i == block) for i, v in enumerate(before["omega"])]
+        asked.append([before | {"omega": omega}, *others])
+    kept = [answer["kept"] * shown.rows / 60 for answer in judged_in_node(in_node, shown, asked)]
+    assert max(kept) == 500 * 28 * 28 * 16 * 4 <= 25.1e6 and kept[4] == 0
 
 
 # ---- the Python side
@@ -272,7 +332,7 @@ def test_what_is_set_is_counted_anew(loaded, shown: WavesNetwork) -> None:
     page = loaded()
     told(page)
     before = page.picture()
-    page.click("#one button:has-text('Waves off')")
+    page.click("#one button:has-text('ω = 0')")
     shown.omega = [0.0] * 6
     try:
         assert told(page)[0] == pytest.approx(shown.accuracy(), abs=1e-9)
@@ -348,7 +408,7 @@ def test_before_all_are_judged_it_says_so_and_knows_the_wrong_ones_found(loaded)
             job.rows && !job.read && !free ? held.push(send) : send();
         };
     }""")
-    page.click("#one button:has-text('Waves off')")
+    page.click("#one button:has-text('ω = 0')")
     page.wait_for_function("held.length > 0")
     page.click("#one button:has-text('gets wrong')")
     page.wait_for_selector("#one button:has-text('Searching')")
@@ -433,3 +493,40 @@ def test_loaded_it_fits_every_width_and_a_thumb(loaded, width: int) -> None:
     # pictures, a wrong one, draw, clear; blocks, sliders, settings, tour
     assert len(heights) == 20 + 1 + 1 + 1 + 7 + 3 + 3 + 4 + OFFERS
     assert min(heights) >= 44 or not phone
+
+
+def test_a_slider_of_all_blocks_says_that_it_shows_a_mean(loaded, shown: WavesNetwork) -> None:
+    page = loaded()
+    said = "document.querySelector('#one label:has([data-trait=TRAIT]) output').textContent"
+
+    def reads(trait: str) -> str:
+        page.rest()
+        return page.evaluate(said.replace("TRAIT", trait))
+
+    mean = lambda values: f"mean {sum(values) / len(values):.2f}"  # noqa: E731
+    assert reads("omega") == mean(shown.trained["omega"])
+    assert reads("xor_weight") == mean([1 / (1 + math.exp(-v)) for v in shown.trained["xor_weight"]])
+    page.click("#one .mw-blocks button:has-text('3')")
+    assert reads("omega") == f"{shown.trained['omega'][3]:.2f}"
+    page.click("#one .mw-blocks button:has-text('All')")
+    page.click("#one button:has-text('ω = 0')")
+    assert reads("omega") == "0.00", "all alike"
+
+
+def test_the_button_says_what_it_does_to_which_blocks(loaded) -> None:
+    page = loaded()
+    trained, button = page.get("omega"), "#one .mw-pair button:has-text('ω = 0')"
+    assert page.inner_text(button).split("\n") == ["ω = 0", "in all blocks"]
+    page.click("#one .mw-blocks button:has-text('2')")
+    page.rest()
+    assert page.inner_text(button).split("\n") == ["ω = 0", "in block 2"]
+    page.click(button)
+    page.rest()
+    assert page.get("omega") == [0 if i == 2 else v for i, v in enumerate(trained)]
+    assert page.get_attribute(button, "aria-pressed") == "true"
+    page.evaluate("one.set('block', -1); one.set('omega', [1, -1, 1, -1, 1, -1])")
+    page.rest()
+    assert page.get_attribute(button, "aria-pressed") == "false", "their mean is 0, they are not"
+    page.evaluate("one.set('block', 2); one.set('omega', [1, -1, 0, -1, 1, -1])")
+    page.click(button)
+    assert page.get("omega") == [1, -1, trained[2], -1, 1, -1]

@@ -87,7 +87,7 @@ def explorer(**traits: Any) -> "WavesNetwork":
             "name": "2",
             "note": "one block off",
             "say": "Only the last block has lost its waves.",
-            "ask": "Which single block does the network miss most? Choose a block, and press Waves off.",
+            "ask": "Which single block does the network miss most? Choose a block, and press ω = 0.",
             "state": own | {"omega": [0.0 if here else w for w, here in zip(own["omega"], last, strict=True)]},
             "block": blocks - 1,
         },
