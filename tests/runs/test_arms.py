@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mobius_lib.errors import MobiusError
-from mobius_lib.runs import Arm, Run, Scale, execute, summary, trainer
-from mobius_lib.runs.base import Data
+from mobius_lib.runs import About, Arm, Run, Scale, execute, summary, trainer
+from mobius_lib.runs.base import Data, sized
 from mobius_lib.runs.timing import paired_steps
 from mobius_lib.training import loop
 
@@ -178,19 +178,24 @@ def test_a_closed_form_is_not_trained(fits):
 
 
 def test_sizes_facts_and_histories_of_a_scale():
-    def at_scale(scale: str) -> Run:
-        width = {"quick": 3, "full": 5}[scale]
-        return make_run(
-            arms={"mlp": lambda: nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 3)), "linear": linear},
-            facts=lambda: {"bayes": {"accuracy": width / 10}},
-            keep_history=False,
-            baseline="linear",
-            timed=("mlp", "linear"),
-            at_scale=at_scale,
-        )
+    def fields(width: int) -> dict[str, Any]:
+        return {
+            "arms": {
+                "mlp": lambda: nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 3)),
+                "linear": linear,
+            },
+            "data": load,
+            "facts": lambda: {"bayes": {"accuracy": width / 10}},
+            "keep_history": False,
+            "baseline": "linear",
+            "timed": ("mlp", "linear"),
+        }
 
-    for scale, width in {"quick": 3, "full": 5}.items():
-        result = go(at_scale("quick"), scale)
+    about, sizes = About("blobs", 3, "three blobs", SCALES), {"quick": 3, "full": 5}
+    run, by_name = sized(about, fields, sizes), sized(about, lambda scale: fields(sizes[scale]))
+    assert run.facts() == by_name.facts() == run.at("full").at("quick").facts() != by_name.at("full").facts()
+    for scale, width in sizes.items():
+        result = go(run, scale)
         assert result["arms"]["mlp"][0]["parameters"] == 5 * width + 3 * width + 3
         assert result["bayes"] == {"accuracy": width / 10} and result["arms"]["mlp"][0]["history"] == []
         assert result["cost"]["linear"]["ratio_to_linear"] == 1 and result["cost"]["mlp"]["ratio_to_linear"] > 0
