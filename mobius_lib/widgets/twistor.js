@@ -112,12 +112,13 @@ const readable = (s, trait, i) => (trait === "at" ? String(s.at + 1) : num(i ===
   (trait === "turn" ? " rad" : ""));
 
 // Where letters, and the dot of the circle, would lie on one another, the letters give way, each by the shorter way.
-function apart(spots) {
+function apart(spots, W) {
+  const inside = (v) => clamp(v, 22, W - 22);
   for (let round = 0; round < 24; round++) for (let i = 0; i < 4; i++) for (let j = i + 1; j < 5; j++) {
     const away = [0, 1].map((k) => spots[j][k] - spots[i][k]), k = +(Math.abs(away[1]) > Math.abs(away[0]));
     const step = Math.max(j < 4 ? 22 - Math.abs(away[k]) : 19 - Math.abs(away[k]), 0) * (away[k] < 0 ? -1 : 1);
-    spots[i][k] -= j < 4 ? step / 2 : step;
-    if (j < 4) spots[j][k] += step / 2;
+    spots[i][k] = inside(spots[i][k] - (j < 4 ? step / 2 : step));
+    if (j < 4) spots[j][k] = inside(spots[j][k] + step / 2);
   }
   return spots;
 }
@@ -271,7 +272,7 @@ function build(tools) {
       const [x, y] = px(place(i)), [dx, dy] = SHIFT[i];
       if (i < 4) dot(x, y, 3, "fg");
       return [x + 13 * dx, y - 13 * dy].map((v) => clamp(v, 22, W - 22));
-    }));
+    }), W);
     pins.forEach((b, i) => {
       update(b.style, "left", spots[i][0].toFixed(1) + "px");
       update(b.style, "top", spots[i][1].toFixed(1) + "px");

@@ -115,15 +115,17 @@ function build(tools) {
   }
 
   function draw(W, s) {
-    const gap = 8, columns = W >= 560 ? count + 1 : 4, tile = (W - gap * (columns - 1)) / columns;
+    const first = it.workers ? 0 : 1; // the picture comes with the network; until then the blocks begin the row
+    const gap = 8, columns = (W >= 560 ? count + 1 : 4) - first, tile = (W - gap * (columns - 1)) / columns;
     const face = it.workers ? tile : 0, wave = 0.45 * face, head = 16;
     const narrow = tile < 100, cell = head + face + 4 + wave + (narrow ? 44 : 30); // α and v side by side are 80 wide
-    const rows = Math.ceil((count + 1) / columns);
+    const rows = Math.ceil((count + 1 - first) / columns);
     const top = rows * (cell + gap), pens = pen(canvas, W, top + (it.workers ? it.names.length * LINE : 0));
     const { g, style, text } = pens;
     g.imageSmoothingEnabled = false;
-    for (let i = it.workers ? 0 : 1; i <= count; i++) {
-      const x = (i % columns) * (tile + gap), y = Math.floor(i / columns) * (cell + gap), b = i - 1, own = settings();
+    for (let i = first; i <= count; i++) {
+      const x = ((i - first) % columns) * (tile + gap), y = Math.floor((i - first) / columns) * (cell + gap);
+      const b = i - 1, own = settings();
       text(i ? `block ${b}` : "picture", x, y + 7, "left", i && s.block === b ? "l" : "fg");
       const shown = i ? reply && tiles[b] : it.workers && faceOf(s.picture + ":" + s.drawn, false, () => grey(onShow(), side));
       if (shown) g.drawImage(shown, x, y + head, face, face);

@@ -462,6 +462,8 @@ def test_what_is_written_below_the_blocks_stays_apart(opened, width: int) -> Non
     page.rest()
     texts = page.evaluate("texts")
     assert any("α" in text for text, *_ in texts)
+    blocks = {text: start for text, start, *_ in texts if text.startswith("block ")}
+    assert blocks["block 0"] == 0 and blocks["block 3"] in (0, 3 * blocks["block 1"]), "the blocks stand in no grid"
     for text, start, end, y, edge in texts:
         assert end <= edge, f"{text} is cut off"
         later = [other for other, begins, _, line, _ in texts if line == y and start < begins < end + 6]
