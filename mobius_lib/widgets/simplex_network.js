@@ -161,7 +161,7 @@ function build(tools) {
 
   function basins(drawn, s, W, tall, c, w, quick) {
     const { g, style, line, text, dot, outlined } = drawn, at = s.picture;
-    const left = Math.max((W - tall) / 2, Math.min(W - tall, FACE + 8)); // where there is room, the picture is beside it
+    const spare = W - tall, left = Math.max(spare / 2, spare > 80 ? 80 : 0); // room for the face beside it?
     const { three, ...map } = sliceOf(at, false, () => { // the three that were nearest as trained, so that it stays
       const own3 = terms(own, seen, at * own.C, climb(seen.x[at], trained), shares(trained.mix))
         .map((t, y) => [mean(t), y]).sort(([a], [b]) => b - a).slice(0, 3).map(([, y]) => y);

@@ -322,3 +322,20 @@ def test_every_control_has_a_name_of_its_own(loaded) -> None:
             .map((e) => e.ariaLabel || e.textContent)""")  # fmt: skip
         assert len(names) == len(set(names)) == CONTROLS and all(names)
         page.wait_for_selector("#one canvas[aria-label*='held-out pictures classified correctly']")
+
+
+@pytest.mark.parametrize("width", [390, 792, 1000])
+def test_the_map_has_the_picture_beside_it_or_stands_in_the_middle(loaded, width: int) -> None:
+    page = loaded(width)
+    page.evaluate("""() => {
+        const draw = CanvasRenderingContext2D.prototype.drawImage;
+        CanvasRenderingContext2D.prototype.drawImage = function (image, ...place) {
+            if (this.canvas.clientWidth > 200) (window.placed ??= []).push([...place, this.canvas.clientWidth]);
+            return draw.call(this, image, ...place);
+        };
+    }""")
+    page.evaluate("one.set('mix', [1, 1, 1])")
+    page.rest()
+    (left, _, side, *_, whole), (face, _, small, *_) = page.evaluate("placed.slice(-2)")
+    assert face + small <= left or left == (whole - side) / 2
+    assert left >= 0 and left + side <= whole
