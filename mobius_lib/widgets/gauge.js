@@ -246,7 +246,7 @@ function build(tools) {
   };
   const levels = Object.fromEntries(Object.keys(STORED).map((k) => [k, [k, times(REPORTED[k])]]));
   const part = choice("part", PARTS, "three"), order = choice("order", ORDERS, "three");
-  const level = choice("level", levels, "three"), path = choice("path", PATHS, "two");
+  const level = choice("level", levels, "three"), path = choice("path", PATHS, "paths");
   const marks = [part, order, level, path].flatMap((each) => each.list);
   const canvas = el("canvas"), readout = el("p.mw-read"), kind = el("strong"), rest = el("span"), note = el("p.mw-note");
   const own = { cascade: order.node, ladder: level.node, transport: path.node }, boxes = {};

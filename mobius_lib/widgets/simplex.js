@@ -258,8 +258,8 @@ function build({ model, on, later, write, button, slider, arrows, wide, setting 
       const z = 1 - (2 * n + 1) / 1500, r = Math.sqrt(1 - z * z);
       count[owner(r * Math.cos(GOLDEN * n), r * Math.sin(GOLDEN * n), z)]++;
     }
-    body.textContent = `Volume ${num(cayleyMengerVolume(v), 4)} by Cayley and Menger, from its edges: three of ` +
-      `1.41, three of ${num(between(v[3], v[0]))}. Share of the sphere: ${said([1, 2, 3, 4], shares(count))}.`;
+    body.textContent = `Volume ${num(cayleyMengerVolume(v), 4)} by Cayley and Menger, from its edges: those ` +
+      `of the base 1.41, those to vertex 4 ${num(between(v[3], v[0]))}. Share of the sphere: vertex ${said(["1:", "2:", "3:", "4:"], shares(count))}.`;
     ball.ariaLabel = `Tetrahedron in a sphere. ${body.textContent}`;
   }
 

@@ -261,6 +261,9 @@ def test_forms_presets_and_what_they_say(opened) -> None:
 
 def test_the_levels_by_keyboard_and_a_slider_that_widens(opened) -> None:
     page = opened()
+    assert page.is_disabled("#one input[data-trait=levels]")  # one level, as published, has no use for it
+    page.click("#one button:has-text('Halting')")
+    page.rest()
     page.focus("#one input[data-trait=levels]")
     page.keyboard.press("ArrowRight")
     assert page.get("levels") == 5

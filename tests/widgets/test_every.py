@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from traitlets import TraitError
 
+from mobius_lib import widgets
 from mobius_lib.widgets.gauge_network import FORMS
 
 BAD = {
@@ -507,3 +509,16 @@ def test_what_python_sets_is_given(explorers) -> None:
 
 def test_no_chapter_is_forgotten(explorers) -> None:
     assert explorers.keys() == BAD.keys() == FITS.keys() == SET.keys()
+
+
+def test_one_style_lays_out_what_a_class_names() -> None:
+    """A page has several widgets, and the style of each reaches all: two columns of one became four by another's."""
+    laid_out: dict[str, set[str]] = {}
+    for path in Path(widgets.__file__).parent.glob("*.css"):
+        for names, body in re.findall(r"([^{}]+)\{([^{}]*)\}", path.read_text("utf-8")):
+            for name in (
+                re.findall(r"\.(mw-[\w-]+)(?=[\s,)]|$)", names.strip()) if "grid-template-columns" in body else ()
+            ):
+                laid_out.setdefault(name, set()).add(path.name)
+    assert len(laid_out) > 5
+    assert {name: files for name, files in laid_out.items() if len(files) > 1} == {}
