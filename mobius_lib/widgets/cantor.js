@@ -166,7 +166,7 @@ const small = (v) => (Math.abs(v) < 1e-4 ? v.toExponential(0).replace("-", "\u22
 
 function readable(state, trait) {
   const v = state[trait];
-  if (trait === "levels") return state.form === "published" ? UNUSED : String(v);
+  if (trait === "levels") return state.form === "published" ? "unused" : String(v);
   return trait === "tau" ? String(+v.toPrecision(3)) : num(v, trait === "x" ? 6 : 3);
 }
 

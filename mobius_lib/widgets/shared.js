@@ -250,7 +250,6 @@ function souvenirs({ own, traits, rows, valid, write, button, root, live, title,
   return { found, reset, close: () => views.delete(name) };
 }
 
-const UNUSED = "unused"; // what a slider says while it has no effect; and then it cannot be moved
 const REST = 160; // ms without a change, until what was drawn quickly is drawn well
 
 // `build` gets the tools below and returns { nodes, canvas, paint, title, valid }. `paint`, called with all traits, the time
@@ -340,7 +339,7 @@ function mount({ model, el: host }, traits, readable, build) {
       if (row.shown !== v) input.value = row.shown = v;
       const said = readable(s, trait, i);
       update(input, "ariaValueText", said);
-      update(input, "disabled", said === UNUSED);
+      update(input, "disabled", said === "unused");
       tell(out, said);
     }
     clearTimeout(resting);
