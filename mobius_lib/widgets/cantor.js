@@ -185,7 +185,7 @@ function build({ model, on, later, write, button, slider, wide, setting }) {
   const canvas = el("canvas"), soft = el("canvas", { ariaHidden: "true" });
   const said = [el("span"), el("b"), el("span")], readout = el("p.mw-read", {}, ...said);
   const kind = el("strong"), rest = el("span");
-  const marker = slider(["x", null, "x", "marker", 0, 1]), thumb = marker.children[1];
+  const sliders = MAIN.map(slider), marker = slider(["x", null, "x", "marker", 0, 1]), thumb = marker.children[1];
   const nodes = [
     group("row", "Presets", presets),
     el("div.mw-grid", {},
@@ -193,7 +193,7 @@ function build({ model, on, later, write, button, slider, wide, setting }) {
         el("div.mw-window", {}, where, back), canvas, group("thirds", "Zoom into a third", thirds)),
       el("div.mw-below", {}, soft, readout),
       el("div", {},
-        el("p.mw-say", {}, kind, rest), group("row", "Form", forms), ...MAIN.map(slider), marker)),
+        el("p.mw-say", {}, kind, rest), group("row", "Form", forms), ...sliders, marker)),
     el("p.mw-note", {}, "Thin line: Cantor's function. Thick line: the staircase. Bars: the soft digits of the " +
       "marked x, one bar per level. The numbers in the " +
       "box are over all of [0, 1], whatever the window shows."),
@@ -222,6 +222,7 @@ function build({ model, on, later, write, button, slider, wide, setting }) {
     const times = s.zoom.length, how = `x \u00d7\u202f${3 ** times}, c \u00d7\u202f${2 ** times}`;
     const shown = times ? `x = 0.${s.zoom}\u2026 in base 3 (${how})` : "The whole staircase";
     if (!W) return "";
+    update(sliders[2].children[1], "disabled", s.form === "published"); // one level has no use for n
     const limit = ["halting", "convergent"].includes(s.form) && s.alpha > 0 && s.alpha < 1 && s.alpha !== 0.5;
     // With many levels they take tens of thousands of points, so they wait until the slider rests.
     if (!made || !quick || s.levels < 7) made = figuresOf(key, false, () => figures(s, limit ? [0.5, s.alpha] : [0.5]));

@@ -339,7 +339,6 @@ function mount({ model, el: host }, traits, readable, build) {
       if (row.shown !== v) input.value = row.shown = v;
       const said = readable(s, trait, i);
       update(input, "ariaValueText", said);
-      update(input, "disabled", said === "unused");
       tell(out, said);
     }
     clearTimeout(resting);
