@@ -86,7 +86,8 @@ def test_an_interruption_stops_every_notebook(two_pages: tuple[Book, Path, Path]
     pages = [first, second, book.root / "book/third.ipynb"]
     write(book.root, {str(p): notebook_of(waits.format(mark)) for p, mark in zip(pages, marks, strict=True)})
     code = (
-        "import sys; from pathlib import Path; from tools import build_book\n"
+        "import signal, sys; from pathlib import Path; from tools import build_book\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
         "with build_book.one_sentence(): build_book.Book(Path(sys.argv[1])).execute([*map(Path, sys.argv[2:])], 2)"
     )
     command = [sys.executable, "-c", code, str(book.root), *map(str, pages)]
