@@ -44,9 +44,9 @@ def experiments(verdicts: Sequence[Verdict] | None = None, results_dir: Path | s
             command = re.search(rf"mobius run {about.name}(?= |$)(?:.* --scale (\S+))?", v.command or "")
             if command and v.outcome == "awaits" and command[1] not in files:
                 asked.setdefault(command[1] if files else None, []).append(v)
-        for scale, mine in asked.items():
-            named = f"<code>{about.name}</code>{f' · {scale}' if scale else ''}"
-            waiting += _row(named, about, _scales(about, scale), mine, "no claim")
+        for only, mine in asked.items():
+            named = f"<code>{about.name}</code>{f' · {only}' if only else ''}"
+            waiting += _row(named, about, _scales(about, only), mine, "no claim")
     table = '<table class="table dataframe" role="table">{}{}</table>'
     names = ("Experiment", "What one run saw, how often, how long", "What it decides", "What it leaves open")
     none = f"<h2>Not run yet</h2>{table.format(head(*names), waiting)}" if waiting else ""
