@@ -68,6 +68,9 @@ def run(
         list[str] | None,
         typer.Option(help="train this arm alone, for the whole run to take up, and write no record; may be repeated"),
     ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="keep the seeds that the result file has, and add the others to it")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="result file [default: NAME.SCALE.json where `mobius ledger` reads]")
     ] = None,
@@ -102,8 +105,8 @@ def run(
         own = {key: value for key, value in (own | {"encoder": encoder}).items() if value is not None}
         if own and data is None:
             chosen = with_columns(chosen, own)
-        if data is not None and (scale != "quick" or arm):
-            raise RunError("With --data a run trains all arms on all rows; leave --scale and --arm out.")
+        if data is not None and (scale != "quick" or arm or extend):
+            raise RunError("With --data a run trains all arms on all rows; leave --scale, --arm and --extend out.")
         changes: dict[str, Any] = {
             "epochs": epochs,
             "train_samples": train_samples,
@@ -138,6 +141,7 @@ def run(
             compiled=compiled,
             replayed=True,
             only=arm or (),
+            extend=extend,
             **changes,
         )
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ class RunFile:
     command: str | None = None
     """The line that made the file, and makes it again."""
     device: str = "a machine that the file does not name"
+    """Several where seeds were added on others."""
     made: str = ""
     """When, as ISO 8601."""
     commit: str = ""
@@ -184,7 +185,8 @@ def _read(path: Path, *_: tuple[int, int]) -> RunFile:
         made=content["created"],
         stale=stale and f"{path.name} is stale: {stale}.",
         verified=None if entry is None else entry.words(),
-        **{name: content.get(name, {}) for name in ("command", "device", "commit", "cost")},
+        device=" and ".join(dict.fromkeys([record.device, *(part.device for part in record.extended)])),
+        **{name: content.get(name, {}) for name in ("command", "commit", "cost")},
         wall_seconds=content.get("wall_seconds", 0.0),
         **{name: content.get(name, {}) for name in ("configuration", "tuning", "extra")},
     )

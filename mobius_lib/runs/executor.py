@@ -20,6 +20,7 @@ from mobius_lib.runs.about import RunError, Scale
 from mobius_lib.runs.base import Data, Run, seeded_subset
 from mobius_lib.runs.computer import Computer
 from mobius_lib.runs.devices import pick_device
+from mobius_lib.runs.extension import aside, begun
 from mobius_lib.runs.made_by import configuration_of, data_of
 from mobius_lib.runs.predictions import ENDING, pack
 from mobius_lib.runs.provenance import describe_device, provenance
@@ -42,6 +43,7 @@ def execute(
     compiled: bool = False,
     replayed: bool = False,
     only: Collection[str] = (),
+    extend: bool = False,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train every arm of a run with every seed, and return (and write) the result with its provenance.
@@ -62,6 +64,7 @@ def execute(
         replayed: at the end compute the beginning again, and keep what `mobius verify` will compare with.
         only: train these arms alone, with their searches, and write nothing but `work`, from which the whole run takes
             them. So several processes share a run, each with its own arms. None: all.
+        extend: take the seeds, and the learning rates, that the record at `output` has, and add the others to it.
         changes: settings of `Scale` to change, for instance epochs=8 or precision="bf16".
     Returns:
         the record described in data/README.md. Of several processes that a launcher has started, the main one's; the
@@ -87,6 +90,7 @@ def execute(
         device = device if run.on_any_device else "cpu"
     if unknown := set(only) - set(run.arms):
         raise RunError(f"The run {run.name} has no arm {min(unknown)!r} at this scale; it has {', '.join(run.arms)}.")
+    before = begun(output, run, scale, seeds, changes) if extend else None
     place = pick_device(device)
     group = meet(place)
     if group.count > 1 and run.compute is not None:
@@ -103,6 +107,7 @@ def execute(
     origin = provenance()  # now: the code on disk may be another one when the run has ended
     made_by, loading = {"code": code_of(run)}, fingerprint(run.data)  # now: later `run` may have something to remember
     data = loaded(run, settings, place)
+    kept = before.predictions(data) if before else {}
     facts = run.facts() if run.facts is not None else {}
     chosen = {"device": place.type, "compiled": compiled, "facts": plain(facts)}
     made_by["data"] = data_of(data)
@@ -116,15 +121,15 @@ def execute(
         about = {"scale": scale, **origin}
         trainer = Computer(run, about, data, made_by, work, seeds if progress else None, only)
 
-    searched = changes.get("lr") is None
+    searched, there = changes.get("lr") is None and before is None, before.seeds if before else 0
     if isinstance(trainer, Trainer) and run.needs is not None and settings.epochs and group.main:
-        hours = trainer.seconds(seeds, searched, only) / 3600
+        hours = trainer.seconds(seeds - there, searched, only) / 3600
         print(f"By one step of each model, training takes about {hours:,.1f} hours here.", file=sys.stderr)
     started = time.perf_counter()
     arms: dict[str, list[dict[str, Any]]] = {name: [] for name in run.arms if not only or name in only}
-    with trainer.bar(seeds, searched, only):
-        rates, tuning = trainer.choose_rates(searched, only)
-        for seed in range(seeds):
+    with trainer.bar(seeds - there, searched, only):
+        rates, tuning = (before.rates(settings.lr), {}) if before else trainer.choose_rates(searched, only)
+        for seed in range(there, seeds):
             for name in arms:
                 arms[name].append(trainer.record(name, seed, rates[name]))
     if only or not group.main:
@@ -145,26 +150,31 @@ def execute(
         | {"loading": loading},
         "wall_seconds": time.perf_counter() - started + trainer.earlier,
         "arms": arms,
-        "cost": trainer.cost(),
+        "cost": {} if before else trainer.cost(),
         **({"tuning": tuning} if tuning else {}),
         **({} if run.watched is None else {"watched": run.watched}),
         **facts,
     }
-    if run.extra is not None:
+    if before is not None:
+        result = before.extended(result)
+    elif run.extra is not None:
         (x, y), (x_test, y_test) = data.train, data.test
         result["extra"] = run.extra(Data((x.cpu(), y.cpu()), (x_test.cpu(), y_test.cpu())))
-    if replayed:
+    if replayed and before is None:
         first = {name: rows[0] for name, rows in arms.items()}
         with alone():
             result["replay"] = to_keep(replay(run, scale, settings, data, first, place), first)
     result = plain(result)
     advice = "make room or give another --output, and the same command writes it without training again"
     if run.keep_predictions:
-        content = pack(data.test[1].cpu(), trainer.predictions)  # type: ignore[union-attr]  # what is computed keeps none
+        made = trainer.predictions  # type: ignore[union-attr]  # what is computed keeps none
+        content = pack(data.test[1].cpu(), {name: [*kept.get(name, ()), *made[name]] for name in arms})
         result["predictions"] = hashlib.sha256(content).hexdigest()
         if output is not None:
-            write_whole(output.with_suffix(ENDING), content, error=RunError, advice=advice)
-    if output is not None:
+            with aside(output.with_suffix(ENDING)):
+                write_whole(output.with_suffix(ENDING), content, error=RunError, advice=advice)
+                write_json(output, result, error=RunError, advice=advice)
+    elif output is not None:
         write_json(output, result, error=RunError, advice=advice)
     return result
 

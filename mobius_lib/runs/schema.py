@@ -33,6 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
+COMMIT = r"^([0-9a-f]{7,40}(\+changes)?|not a checkout)$"
 CHANGEABLE = ("epochs", "train_samples", "test_samples", "batch_size", "lr", "precision", "accumulate")
 """The settings of a scale that a command can change."""
 
@@ -95,8 +96,19 @@ class Tuning(BaseModel):
     held_out: dict[str, Share]
 
 
+class Extension(BaseModel):
+    """What made the seeds that were added to a record later; see `extension`."""
+
+    seeds: list[int] = Field(min_length=1)
+    device: Text
+    versions: Versions
+    commit: str = Field(pattern=COMMIT)
+    created: AwareDatetime
+    wall_seconds: float = Field(ge=0)
+
+
 class Record(_Open):
-    """A result file."""
+    """A result file. Whatever it says of its making is of its first seeds, if others were added."""
 
     run: str
     scale: str
@@ -104,7 +116,7 @@ class Record(_Open):
     configuration: Configuration
     device: Text
     versions: Versions
-    commit: str = Field(pattern=r"^([0-9a-f]{7,40}(\+changes)?|not a checkout)$")
+    commit: str = Field(pattern=COMMIT)
     created: AwareDatetime
     data: dict[str, Digest]
     fingerprint: Fingerprint | None = None
@@ -115,6 +127,7 @@ class Record(_Open):
     replay: dict[str, list[float | None]] = {}
     predictions: Digest | None = None
     """Of the file beside it; see `predictions`."""
+    extended: list[Extension] = []
 
     def changes(self) -> dict[str, Any]:
         """The settings that its command changes, and that are others than the scale's."""
@@ -180,6 +193,9 @@ def _faults(record: Record) -> Iterator[str]:
     parts = sum(row.seconds or 0.0 for rows in record.arms.values() for row in rows)
     if parts > record.wall_seconds:
         yield f"it took {record.wall_seconds:.1f} s, and its arms {parts:.1f} s"
+    later = [seed for part in record.extended for seed in part.seeds]
+    if later != list(range(record.configuration.seeds - len(later), record.configuration.seeds)):
+        yield f"the seeds {', '.join(map(str, later))} are said to have been added, which are not its last ones"
     for name, tuning in record.tuning.items():
         best = max(tuning.held_out.values())
         if tuning.held_out.get(f"{tuning.lr:g}") != best:

@@ -221,8 +221,9 @@ def test_the_commands_from_pictures_to_names(tmp_path, known, monkeypatch):
     [
         ("run waves-features --classes 3", "--classes is of --data"),
         ("run waves-features --label-column y", "--label-column is of --data"),
-        ("run waves-features --data f.npy --scale full", "leave --scale and --arm out"),
-        ("run waves-features --data f.npy --arm lens", "leave --scale and --arm out"),
+        ("run waves-features --data f.npy --scale full", "leave --scale, --arm and --extend out"),
+        ("run waves-features --data f.npy --arm lens", "leave --scale, --arm and --extend out"),
+        ("run waves-features --data f.npy --extend", "leave --scale, --arm and --extend out"),
         ("run cantor-mask --data f.npy", "takes no data of your own"),
         ("run waves-features --data f.npy", "There is no feature file f.npy"),
         ("features nowhere --output f.safetensors", "There is no folder nowhere"),
