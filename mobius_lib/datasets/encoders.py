@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mobius_lib.errors import DataError
 
+Network = TypeVar("Network", bound=nn.Module)
 CLIP = "openai/clip-vit-large-patch14"
 """Of the distillation card's snippet."""
 _AT_ONCE = 8
@@ -94,7 +95,7 @@ def efficientnet_lite0(which: str, device: torch.device) -> Encoder:
         )
     network = network.eval().requires_grad_(False)
     sha256, network = digest(network), folded(network).to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    network.to(memory_format=torch.channels_last)
     side, share = 224, 7 / 8  # the central crop with which these weights were judged on ImageNet
 
     @torch.inference_mode()
@@ -111,7 +112,7 @@ def efficientnet_lite0(which: str, device: torch.device) -> Encoder:
     return Encoder("efficientnet-lite0", 1280, words, sha256, encode)
 
 
-def folded(network: nn.Module) -> nn.Module:
+def folded(network: Network) -> Network:
     """A copy in which each convolution has taken in the batch norm behind it, and pads by itself where it can.
 
     Of the time that EfficientNet-Lite0 takes on a CPU most goes into those two: they pass over pictures without

@@ -1,7 +1,7 @@
 """The distillation card's recipe on the embedded features: the lens, its GELU twin, and a linear probe.
 
 Source: the distillation card (AdamW at 1e-3, weight decay 0.05, cosine, batch 256, 50 epochs, on 768 features laid out
-24 x 32). Deviations: chapter 1, "The reproduction".
+24 x 32). Deviations: chapter 1, "The reproduction"; at the scale "long" the network has half the width.
 """
 
 from functools import partial
@@ -12,8 +12,7 @@ from mobius_lib.datasets.embedded import digests
 from mobius_lib.runs.base import Data, Run, with_more_test_rows
 from mobius_lib.runs.waves import ABOUT
 from mobius_lib.runs.waves import arms as waves_arms
-from mobius_lib.runs.waves.arms import arms, logistic, readings, state
-from mobius_lib.waves import PRESETS
+from mobius_lib.runs.waves.arms import arms, half, logistic, readings, state
 
 CLASSES = 10
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
@@ -51,7 +50,7 @@ RUN = Run(
     readings=readings,
     extra=linear_probe,
     long={
-        "arms": arms(dict(PRESETS["mobius_tiny_s_clip"]), 768, CLASSES, STRENGTHS),
+        "arms": arms(half("mobius_tiny_s_clip"), 768, CLASSES, STRENGTHS),
         "data": partial(with_more_test_rows, load),
         "extra": None,
     },

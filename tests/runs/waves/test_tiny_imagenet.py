@@ -13,6 +13,7 @@ from mobius_lib.datasets.image_folder import ImageFiles, image_folder, normalise
 from mobius_lib.errors import DataError
 from mobius_lib.runs import execute
 from mobius_lib.runs.base import Data
+from mobius_lib.runs.registry import run_at
 from mobius_lib.runs.waves import tiny_imagenet as run
 
 
@@ -80,6 +81,21 @@ def test_the_official_layout_is_read_into_memory(monkeypatch, tmp_path):
     expected = torch.stack([x for x, _ in pictures[1]])
     torch.testing.assert_close(data.test[0], expected, rtol=0, atol=2e-6)  # float32's rounding of two divisions
     torch.testing.assert_close(normalised(data.train[0]), torch.stack([x for x, _ in pictures[0]]), rtol=0, atol=2e-6)
+    half = run_at("waves-tiny-imagenet", "short").data()
+    assert half.train[0].shape == (6, 3, 32, 32) and half.test[0].shape == (2, 3, 32, 32)
+    x = half.augment(half.train[0][-1:].expand(500, -1, -1, -1)) - normalised(torch.zeros(1, 3, 1, 1))
+    borders = {int((picture.amax((0, 1)) == 0).sum()) for picture in x}  # of black columns, on either side
+    assert borders == set(range(5)), "a padding of 4 at that size; 500 draws of 9 places miss none"
+
+
+def test_the_small_networks_train():
+    """Each arm of the scale for two cores, on as many pictures as tell that its parts fit."""
+    short = run_at("waves-tiny-imagenet", "short")
+    x, y = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8), torch.arange(8)
+    small = replace(short, data=lambda: Data((x, y), (normalised(x), y), augment=run.crop_and_flip), at_scale=None)
+    record = execute(small, "short", epochs=1, batch_size=4, lr=1e-3, device="cpu", progress=False)
+    sizes = {rows[0]["parameters"] for rows in record["arms"].values()}
+    assert record["arms"].keys() == {"lens", "gelu", "plain gate"} and max(sizes) < 1.01 * min(sizes) < 500_000
 
 
 def test_pictures_of_bytes_can_be_trained_on(monkeypatch):
@@ -87,7 +103,7 @@ def test_pictures_of_bytes_can_be_trained_on(monkeypatch):
     x, y = torch.randint(0, 256, (24, 3, 16, 16), dtype=torch.uint8), torch.arange(24) % 2
     data = Data((x, y), (normalised(x), y), augment=run.crop_and_flip)
     arms = {name: lambda: nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(392, 2)) for name in ("a", "gelu")}
-    small = replace(run.RUN, arms=arms, data=lambda: data, state=None, readings=None)
+    small = replace(run.RUN, at_scale=None, arms=arms, data=lambda: data, state=None, readings=None)
     record = execute(small, "full", epochs=1, batch_size=8, device="cpu", progress=False)
     assert record["arms"]["a"][0]["history"][0]["skipped"] == 0 and record["cost"]["a"]["seconds"] > 0
 
