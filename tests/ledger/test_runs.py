@@ -215,14 +215,17 @@ def test_a_small_training_run_tells_its_share_of_the_sources(judge_one: JudgeOne
     """Rows by epochs: 1,281,167 x 50 of the card's. Where either is not known, nothing is said."""
     small = {"configuration": {"train_samples": 2500, "epochs": 4}}
     for further, said in ((small, ": 10 K of the source's 64.06 M samples"), ({}, "")):
-        write_run("waves-images", further, lens=[{"final_accuracy": 0.8}] * 5, gelu=[{"final_accuracy": 0.7}] * 5)
+        arms = {"lens": 0.8, "gelu": 0.7, "linear probe": 0.6}
+        arms = {name: [{"final_accuracy": value}] * 5 for name, value in arms.items()}
+        write_run("waves-images", further, scale="long", **arms)
         note = "2,500 rows, 4 epochs" if further else ""
         assert judge_one("better-on-images").note == note + said
         assert judge_one("better-on-images", source=["003:1"]).note == note
     arms = {f"{name}, 5 per class": accuracies(0.5) for name in ("david", "cosine")}
     write_run("simplex-robustness", small, scale="long", **arms)  # not all of the rows, by the arm's own name
     assert judge_one("structure-few-rows").note == "2,500 rows, 4 epochs, 5 per class"
-    write_run("waves-images", {"configuration": {"train_samples": None, "epochs": 4}}, lens=[{"final_accuracy": 0.8}])
+    all_rows = {"configuration": {"train_samples": None, "epochs": 4}}
+    write_run("waves-images", all_rows, scale="long", lens=[{"final_accuracy": 0.8}])
     assert judge_one("works").note == "all rows, 4 epochs"
 
 

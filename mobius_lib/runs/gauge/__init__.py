@@ -24,6 +24,15 @@ ABOUT = by_name(
         },
     ),
     About(
+        name="gauge-retrained",
+        chapter=4,
+        summary="layers of a trained network: replaced by L5, low rank, pruned or rounded ones, and trained on",
+        scales={
+            "quick": COMPUTED(note="300 rows, an epoch; under a minute on one core"),
+            "short": COMPUTED(note="6,000 rows, 12 epochs; minutes for the rates, two a seed on one core"),
+        },
+    ),
+    About(
         name="gauge-inside",
         chapter=4,
         summary="a network trained with L5 in the place of its square layers, beside low rank and narrow ones",
