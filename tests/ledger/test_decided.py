@@ -50,7 +50,8 @@ DECIDED = {
         "awaits": """
             cosmic-against-svd drop-in-here inside-against-low-rank inside-against-slim kpz-here kpz-off-the-list
             ladder-against-svd learned-attention-helps learned-connection-helps learned-parts-pay learned-parts-predict
-            neighbours-kept root-law-here scales-help short-is-sharper-here stack-against-components trained-inside""",
+            neighbours-kept retrained-against-low-rank retrained-against-one-bit retrained-drop-in root-law-here
+            scales-help short-is-sharper-here stack-against-components trained-inside""",
     },
     (5,): {
         "reproduced": """

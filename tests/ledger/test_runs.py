@@ -225,7 +225,7 @@ def test_a_small_training_run_tells_its_share_of_the_sources(judge_one: JudgeOne
     write_run("simplex-robustness", small, scale="long", **arms)  # not all of the rows, by the arm's own name
     assert judge_one("structure-few-rows").note == "2,500 rows, 4 epochs, 5 per class"
     all_rows = {"configuration": {"train_samples": None, "epochs": 4}}
-    write_run("waves-images", all_rows, scale="long", lens=[{"final_accuracy": 0.8}])
+    write_run("waves-images", all_rows, lens=[{"final_accuracy": 0.8}])
     assert judge_one("works").note == "all rows, 4 epochs"
 
 

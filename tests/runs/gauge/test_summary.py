@@ -2,7 +2,17 @@
 
 import pytest
 
-from mobius_lib.runs.gauge.summary import gap, guesses, in_words, lead, leads, network_table, per_seed, points
+from mobius_lib.runs.gauge.summary import (
+    gap,
+    guesses,
+    in_words,
+    lead,
+    leads,
+    network_table,
+    per_seed,
+    points,
+    retrained_table,
+)
 
 
 def _record() -> dict:
@@ -49,3 +59,24 @@ def test_an_arm_that_guesses_has_no_row():
     table = network_table(record, 8)
     assert "| SVD | 80.1 % ± 0.2 | 8.000 | 4.0 | 0.500 |" in table
     assert "| L5 |" not in table and table.endswith("without a row: L5.")
+
+
+def test_what_was_trained_on_stands_beside_the_matrices():
+    """Bits are told per weight; the differences are paired by seed."""
+    arms = {"dense": (3200, 0.9, 0.88), "L5": (113, 0.1, 0.5)}
+    record = {
+        "arms": {
+            arm: [
+                {"bits": bits, "replaced_accuracy": before, "final_accuracy": after + seed / 100} for seed in range(3)
+            ]
+            for arm, (bits, before, after) in arms.items()
+        }
+    }
+    assert retrained_table(record).splitlines() == [
+        "| in the place of the layers | bits a weight | replaced, % | accuracy, % | against *dense*, points |",
+        "|---|--:|--:|--:|--:|",
+        "| dense | 32 | 90.0 | 89.0 |  |",
+        "| L5 | 1.13 | 10.0 | 51.0 | -38.0 (-38.0 to -38.0) |",
+        "",
+        "(95 % intervals over the seeds, each by itself.)",
+    ]
