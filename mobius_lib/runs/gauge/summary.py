@@ -1,7 +1,7 @@
 """Records of chapter 4 in tables and words: what its pages print of them."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from statistics import mean
 from typing import Any
 
@@ -147,29 +147,33 @@ def network_table(record: dict[str, Any], n: int, **columns: str) -> str:
 
 def inside_table(record: dict[str, Any]) -> str:
     """Every arm of gauge-inside: its size, its accuracy, and how far it is from the matrices, paired by seed."""
-    return _beside_dense(record, {"parameters": lambda runs: f"{runs[0]['parameters']:,}"})
+    return _beside_dense(record, "parameters", lambda runs: f"{runs[0]['parameters']:,}")
 
 
 def retrained_table(record: dict[str, Any]) -> str:
     """Every arm of gauge-retrained: bits a weight, accuracy before it was trained on and after, beside the matrices."""
     weights = record["arms"]["dense"][0]["bits"] / FLOAT_BITS
-    return _beside_dense(
-        record,
-        {
-            "bits a weight": lambda runs: f"{runs[0]['bits'] / weights:.2f}".removesuffix(".00"),
-            "replaced, %": lambda runs: f"{100 * mean(run['replaced_accuracy'] for run in runs):.1f}",
-        },
-    )
+
+    def bits(runs: list[dict[str, Any]]) -> str:
+        return f"{runs[0]['bits'] / weights:.2f}".removesuffix(".00")
+
+    return _beside_dense(record, "bits a weight", bits, "replaced_accuracy")
 
 
-def _beside_dense(record: dict[str, Any], columns: Mapping[str, Callable[[list[dict[str, Any]]], str]]) -> str:
-    """Arms with some columns of their own, and their accuracy beside that of the arm dense, paired by seed."""
+def _beside_dense(
+    record: dict[str, Any], name: str, column: Callable[[list[dict[str, Any]]], str], before: str | None = None
+) -> str:
+    """Arms with a column of their own, and their accuracy beside that of the arm dense, paired by seed.
+
+    Args:
+        name, column: of the arm's own column, its head and what stands there of its seeds.
+        before: where the accuracy was another one first, its name in the record.
+    """
     right = {arm: [100 * run["final_accuracy"] for run in runs] for arm, runs in record["arms"].items()}
-    names = ["in the place of the layers", *columns, "accuracy, %", "against *dense*, points"]
-    lines = [f"| {' | '.join(names)} |", "|---|" + "--:|" * (len(names) - 1)]
+    lines = [f"| in the place of the layers | {name} | accuracy, % | against *dense*, points |", "|---|--:|--:|--:|"]
     for arm, runs in record["arms"].items():
         apart = interval([one - other for one, other in zip(right[arm], right["dense"], strict=True)])
         beside = "" if arm == "dense" else f"{apart.mean:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})"
-        own = " | ".join(column(runs) for column in columns.values())
-        lines.append(f"| {arm} | {own} | {mean(right[arm]):.1f} | {beside} |")
+        first = "" if before is None else f"{100 * mean(run[before] for run in runs):.1f} → "
+        lines.append(f"| {arm} | {column(runs)} | {first}{mean(right[arm]):.1f} | {beside} |")
     return "\n".join([*lines, "", "(95 % intervals over the seeds, each by itself.)"])

@@ -73,10 +73,10 @@ def test_what_was_trained_on_stands_beside_the_matrices():
         }
     }
     assert retrained_table(record).splitlines() == [
-        "| in the place of the layers | bits a weight | replaced, % | accuracy, % | against *dense*, points |",
-        "|---|--:|--:|--:|--:|",
-        "| dense | 32 | 90.0 | 89.0 |  |",
-        "| L5 | 1.13 | 10.0 | 51.0 | -38.0 (-38.0 to -38.0) |",
+        "| in the place of the layers | bits a weight | accuracy, % | against *dense*, points |",
+        "|---|--:|--:|--:|",
+        "| dense | 32 | 90.0 → 89.0 |  |",
+        "| L5 | 1.13 | 10.0 → 51.0 | -38.0 (-38.0 to -38.0) |",
         "",
         "(95 % intervals over the seeds, each by itself.)",
     ]
