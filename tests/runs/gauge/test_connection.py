@@ -56,7 +56,8 @@ def test_the_numbers_are_those_of_the_layer(record, data):
     row = record["arms"]["L5"][0]
     assert row["bits"] == layer.stored_bits()
     plain = at_bits("svd", d, layer.stored_bits())
-    assert record["arms"]["SVD"][0]["relative_error"] == pytest.approx(relative_error(d, plain.matrix))
+    # of float32 entries, right to 6e-8, a difference of 6e-4 is right to 1e-4 of itself
+    assert record["arms"]["SVD"][0]["relative_error"] == pytest.approx(relative_error(d, plain.matrix), rel=1e-4)
     layer.solve(torch.eye(60), d)
     made = layer.to_dense().detach()
     assert row["relative_error"] == pytest.approx(relative_error(d, (made + made.mT) / 2), rel=1e-4)
