@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mobius_lib.errors import DataError
+from mobius_lib.memory import keep_freed_memory
 
 Network = TypeVar("Network", bound=nn.Module)
 CLIP = "openai/clip-vit-large-patch14"
 """Of the distillation card's snippet."""
-_AT_ONCE = 8
-"""Pictures that go through EfficientNet-Lite0 together on a CPU: of more the maps lie beyond its caches."""
+_AT_ONCE = 4
+"""Pictures that go through EfficientNet-Lite0 together on a CPU: of more the maps lie beyond its caches, and from seven
+on the largest is too large for memory that is kept (`LARGEST_ON_HEAP`)."""
 LONGEST = 8
 """Times as long as wide: of what is longer, a CLIP gets the middle. It looks at the middle square alone, but would
 enlarge all of it first."""
@@ -96,6 +98,7 @@ def efficientnet_lite0(which: str, device: torch.device) -> Encoder:
     network = network.eval().requires_grad_(False)
     sha256, network = digest(network), folded(network).to(device)
     network.to(memory_format=torch.channels_last)
+    keep_freed_memory()  # its maps of megabytes come and go, and a third of the time went into having them anew
     side, share = 224, 7 / 8  # the central crop with which these weights were judged on ImageNet
 
     @torch.inference_mode()

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from mobius_lib.errors import CheckpointError, MobiusError
 from mobius_lib.fingerprint import fingerprint
+from mobius_lib.memory import keep_freed_memory
 from mobius_lib.progress import Progress, taken
 from mobius_lib.training.batches import Batches, check_labels
 from mobius_lib.training.checkpoint import (
@@ -32,7 +33,6 @@ from mobius_lib.training.checkpoint import (
     write_json,
 )
 from mobius_lib.training.evaluation import Sums, evaluate, labels_of
-from mobius_lib.training.memory import keep_freed_memory
 from mobius_lib.training.processes import processes, whole_batches
 from mobius_lib.training.recipe import Recipe, RecipeError
 from mobius_lib.training.shares import Share, counted

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,19 @@ def test_elsewhere_early_losses_must_agree_and_late_ones_nearly(
         content["versions"]["processor"] = "another"
         content["replay"]["thirds"][step] *= off
 
+    assert (evidence.verify(without_entry(edit(elsewhere))).fault is None) == agrees
+
+
+@pytest.mark.parametrize(("off", "agrees"), [(1.01, True), (1.05, False)])
+def test_elsewhere_what_starts_by_rounding_need_not_agree_early(
+    edit: Callable, monkeypatch: pytest.MonkeyPatch, off: float, agrees: bool
+) -> None:
+    def elsewhere(content: dict[str, Any]) -> None:
+        content["versions"]["processor"] = "another"
+        content["replay"]["thirds"][0] *= off
+
+    arms = get_run("cantor-mask").arms
+    monkeypatch.setitem(arms, "thirds", replace(arms["thirds"], starts_by_rounding=True))
     assert (evidence.verify(without_entry(edit(elsewhere))).fault is None) == agrees
 
 

@@ -153,6 +153,21 @@ def test_ablations_take_away_one_thing_each():
     assert published.config.position == "batch" and published.config.init == "published"
 
 
+def test_only_what_starts_as_published_starts_by_rounding():
+    """A change of its vertices by their own rounding moves the first loss more than a thousand times as far."""
+    x, y, run = rows(64, 512), torch.arange(64) % 10, get_run("simplex-features")
+    for name in ("published", "david"):
+        arm, moved = run.arms[name], []
+        for change in (0.0, 1e-7):
+            torch.manual_seed(0)
+            model = arm()
+            with torch.no_grad():
+                for head in model.heads.values():
+                    head.class_prototypes *= 1 + change * torch.randn_like(head.class_prototypes)
+                moved.append(arm.objective.loss(model.geometry(x), y)[0].item())
+        assert arm.starts_by_rounding == (abs(moved[0] / moved[1] - 1) > 1e-4), (name, moved)
+
+
 def test_scales_keep_the_proportions_of_the_published_ones():
     assert [4 * scale for scale in simplex_features.SCALES["short"]] == list(simplex_features.SCALES["full"])
     assert simplex_features.SCALES["full"] == tuple(DavidConfig().scales)

@@ -6,7 +6,7 @@ import pytest
 
 PROGRAM = """
 import resource, torch
-from mobius_lib.training.memory import keep_freed_memory
+from mobius_lib.memory import keep_freed_memory
 
 def faults():
     held = [torch.ones(2**20) for _ in range(4)]  # 4 MB each
