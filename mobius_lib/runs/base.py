@@ -153,6 +153,8 @@ class Run(About):
     """How many times its epochs an arm is trained at each rate that is tried."""
     further_rates: int = 0
     """Rates that are tried at most beyond an arm's own, where the best of them is the smallest or the largest."""
+    judges: int = 1
+    """Seeds by which rates are judged that the held-out rows of the first do not tell from the best."""
 
     def at(self, scale: str) -> "Run":
         """The run as it is at that scale.
@@ -166,7 +168,10 @@ class Run(About):
         return replace(run, **{**LONG, **run.long}) if scale == "long" and run.long is not None else run
 
 
-LONG: dict[str, Any] = {"keep_predictions": True, "watched": 1_000, "search_epochs": 0.5, "further_rates": 4}
+LONG: dict[str, Any] = {
+    **{"keep_predictions": True, "watched": 1_000},
+    **{"search_epochs": 0.5, "further_rates": 4, "judges": 3},
+}
 """Of a run that is to decide. At each rate half of the epochs, so that a search takes no more hours than the seeds do;
 the curves on as many rows as show them."""
 

@@ -94,6 +94,8 @@ class Tuning(BaseModel):
 
     lr: float
     held_out: dict[str, Share]
+    compared: dict[str, list[Share]] = {}
+    """Of rates that are close, with every seed that judged them."""
 
 
 class Extension(BaseModel):
@@ -197,8 +199,8 @@ def _faults(record: Record) -> Iterator[str]:
     if later != list(range(record.configuration.seeds - len(later), record.configuration.seeds)):
         yield f"the seeds {', '.join(map(str, later))} are said to have been added, which are not its last ones"
     for name, tuning in record.tuning.items():
-        best = max(tuning.held_out.values())
-        if tuning.held_out.get(f"{tuning.lr:g}") != best:
+        found = {rate: math.fsum(each) for rate, each in tuning.compared.items()} or tuning.held_out
+        if found.get(f"{tuning.lr:.3g}") != max(found.values()):
             yield f"arm {name!r} was trained at the rate {tuning.lr:g}, which was not the best of its search"
 
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from mobius_lib.datasets.paths import fetch
 from mobius_lib.fingerprint import fingerprint
+from mobius_lib.ledger.stats import row_error
 from mobius_lib.native import torch_compile
 from mobius_lib.runs.about import Scale
 from mobius_lib.runs.base import Arm, Data, Run, seeded_subset
 from mobius_lib.runs.made_by import kept_name, tell_of_others
-from mobius_lib.runs.search import search
+from mobius_lib.runs.search import judged
 from mobius_lib.runs.timing import paired_steps
 
 if TYPE_CHECKING:
@@ -126,8 +127,16 @@ class Trainer:
             wanted = {self.arms[name].rate_of or name for name in only or self.arms}
             for name, arm in self.arms.items():
                 if len(arm.rates) > 1 and name in wanted:
-                    rates[name], found = search(arm.rates, partial(self._held_out, name), self.run.further_rates)
-                    tuning[name] = {"lr": rates[name], "held_out": {rate: -less for rate, less in found.items()}}
+                    rates[name], found, again = judged(
+                        arm.rates,
+                        partial(self._held_out, name),
+                        self.run.further_rates,
+                        lambda least: row_error(len(self.data.train[1]) // 5, -least),
+                        self.run.judges,
+                    )
+                    tuning[name] = {"lr": rates[name], "held_out": {rate: abs(less) for rate, less in found.items()}}
+                    if again:
+                        tuning[name]["compared"] = {rate: [abs(less) for less in each] for rate, each in again.items()}
                 elif arm.rates:
                     rates[name] = arm.rates[0]
             for name, arm in self.arms.items():
@@ -203,18 +212,24 @@ class Trainer:
             **how,
         )
 
-    def _held_out(self, name: str, rate: float) -> float:
-        """Minus the accuracy of an arm with the first seed on a fifth of the training rows, trained on the others.
+    def _held_out(self, name: str, seed: int, rate: float) -> float:
+        """Minus the accuracy of an arm on a fifth of the training rows, trained on the others; 0 where that diverges.
 
         The fifth is drawn: made data come class by class, and every fifth row would be of classes that no other has.
         """
+        from mobius_lib.training import Diverged
+
         arm = self.arms[name]
-        data = self.data if arm.view is None else arm.view(self.data, 0)
+        data = self.data if arm.view is None else arm.view(self.data, seed)
         x, y = data.train
         held = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) < len(y) // 5).to(y.device)
         part = replace(data, train=(x[~held], y[~held]))
-        validation, label = self._validation((x[held], y[held])), f"{name}-rate{rate:g}"
-        outcome = self._train(name, self._model(arm, 0), part, validation, rate, 0, label, times=self.run.search_epochs)
+        validation, label = self._validation((x[held], y[held])), f"{name}-rate{rate:g}" + f"-seed{seed}" * (seed > 0)
+        model, times = self._model(arm, seed), self.run.search_epochs
+        try:
+            outcome = self._train(name, model, part, validation, rate, seed, label, times=times)
+        except Diverged:
+            return 0.0
         return -outcome["final_accuracy"]
 
     def _model(self, arm: Arm, seed: int) -> nn.Module:
@@ -358,6 +373,6 @@ def _fresh(arm: Arm, seed: int) -> nn.Module:
 
 MACHINERY = (
     *(seeded_subset, _fresh, _judge, _learned, READ_ROWS, Trainer.choose_rates, Trainer.record, Trainer._held_out),
-    *(Trainer._train, Trainer._validation, Trainer._watched, predicted, search),
+    *(Trainer._train, Trainer._validation, Trainer._watched, predicted, judged),
 )
 """What makes the numbers of every run that trains; how lenses compute counts where a model has any."""

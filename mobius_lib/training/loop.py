@@ -52,6 +52,10 @@ class TrainingError(MobiusError):
     """Training cannot go on."""
 
 
+class Diverged(TrainingError):
+    """No batch of an epoch had a loss and gradients that are finite."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to. Accuracies are top-1, as fractions in [0, 1]; epochs count from 1."""
@@ -434,7 +438,7 @@ class _Run:
         skipped = skipped // self.group.count + skipped_on_host
         scale_is_searched = self.accelerator.scaler is not None and self.accelerator.scaler.get_scale() > 1
         if seen == 0 and not scale_is_searched:
-            raise TrainingError(
+            raise Diverged(
                 f"All {skipped} batches of epoch {self.epoch + 1} had to be skipped, because they, their loss or their "
                 "gradients were not finite: check the data for NaN, or lower lr."
             )

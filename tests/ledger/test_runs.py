@@ -151,12 +151,16 @@ def test_arms_whose_rates_chance_has_chosen_are_not_compared(write_run: WriteRun
         return {"lr": float(best), "held_out": {"0.001": 0.5, "1": 0.5} | held_out}
 
     clear, close = {"0.01": 0.8, "0.1": 0.75}, {"0.01": 0.8, "0.1": 0.77}
+    judged = {"compared": {"0.01": [0.8, 0.79], "0.1": [0.77, 0.78]}}
     for mine, theirs, said in (
         (search("0.01", **clear), search("0.1", **{"0.01": 0.7, "0.1": 0.8}), 0),
         (search("0.01", **close), search("0.1", **{"0.01": 0.7, "0.1": 0.8}), 1),
         (search("0.01", **close), search("0.1", **{"0.01": 0.79, "0.1": 0.8}), 2),
         (search("0.01", **close), search("0.01", **close), 0),  # one rate, whatever chose it
         (search("0.01", **close), search("0.12", **{"0.12": 0.8}), 1),  # which a did not try, but 0.1
+        (search("0.01", **close) | judged, search("0.1", **{"0.01": 0.7, "0.1": 0.8}), 0),
+        (search("0.01", **close) | judged, search("0.5", **{"0.1": 0.7, "0.5": 0.8}), 0),  # far off, so not judged
+        (search("0.01", **close, **{"1": 0.78}) | judged, search("0.5", **{"0.1": 0.7, "0.5": 0.8}), 1),  # nor close
     ):
         for arms in ({}, {"a, few": accuracies(0.4), "b, few": accuracies(0.5)}):
             tuning = {"tuning": {"a": mine, "b": theirs}}

@@ -1,5 +1,6 @@
 """Arms that are more than a model: a loss, rates that are searched for, a view of the data, closed forms."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -122,6 +123,20 @@ def test_each_arm_finds_its_rate_on_held_out_rows(fits):
     assert [result["arms"][name][0]["lr"] for name in arms] == [0.1, 0.1, 0.5]
     assert "training rows, 2 seeds, batch" in summary.setting(result)
     assert "rates chosen on held-out rows" in summary.setting(result) and "lenses" not in summary.setting(result)
+
+
+def test_rates_that_held_out_rows_do_not_tell_apart_are_judged_by_several_seeds(fits):
+    """24 rows are held out, by which an accuracy of a half is known to 0.1."""
+    rates = (1e-5, 0.1, 0.11, 1e8)
+    found = go(replace(make_run(arms={"arm": Arm(linear, rates=rates)}), judges=3), "full")["tuning"]["arm"]
+    held_out, best = found["held_out"], max(found["held_out"].values())
+    close = [rate for rate, each in held_out.items() if best - each <= math.sqrt(best * (1 - best) / 24)]
+    assert list(found["compared"]) == close and len(held_out) > len(close) > 1
+    assert all(each[0] == held_out[rate] and len(each) == 3 for rate, each in found["compared"].items())
+    assert f"{found['lr']:.3g}" == max(close, key=lambda rate: sum(found["compared"][rate]))  # the first of equals
+    search = sorted((each.recipe.seed, each.recipe.lr) for each in fits[:-1])
+    assert search == [(0, rate) for rate in rates] + [(seed, float(rate)) for seed in (1, 2) for rate in close]
+    assert len({each.validation.x.numpy().tobytes() for each in fits[:-1]}) == 1, "all on the same rows"
 
 
 def test_a_rate_that_is_asked_for_is_taken_by_all(fits):

@@ -157,7 +157,8 @@ def _told_apart(file: RunFile, arm: str, other: str) -> Gate:
     """Whether the held-out rows show that the other arm's learning rate is a worse one for this arm.
 
     Else two arms may differ by their rates alone, which chance has chosen: a part that is taken away seems to be worth
-    what a rate is. Of a rate that was not tried, the nearest that was; they must be apart by the error of an accuracy.
+    what a rate is. Of a rate that was not tried, the nearest that was; they must be apart by the error of an accuracy,
+    or several seeds must have judged between them.
     """
     mine, theirs = (file.tuning.get(each) or file.tuning.get(each.partition(", ")[0]) for each in (arm, other))
     rows = (file.configuration.get("train_samples") or 0) // 5  # as the trainer holds them out
@@ -165,6 +166,8 @@ def _told_apart(file: RunFile, arm: str, other: str) -> Gate:
         return Gate("", True)
     held_out = {float(rate): accuracy for rate, accuracy in mine["held_out"].items()}
     near = min(held_out, key=lambda rate: abs(math.log(rate / theirs["lr"])))
+    if near in map(float, mine.get("compared", ())):
+        return Gate("", True)
     best = max(held_out.values())
     words = f"{arm} took a learning rate of {mine['lr']:g} and {other} {theirs['lr']:g}, which {rows:,} held-out rows"
     return Gate(f"{words} do not tell apart for {arm}", best - held_out[near] > row_error(rows, best))

@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from mobius_lib.runs.base import Data, Place, Run, sized
-from mobius_lib.runs.search import search
+from mobius_lib.runs.search import judged
 from mobius_lib.runs.twistor import ABOUT
 from mobius_lib.runs.twistor import books as book
 from mobius_lib.runs.twistor.models import MixedTwistor, equal_recurrent, equal_transformer
@@ -175,20 +175,9 @@ class Maps(Comparison):
 
     def _searched(self, name: str, keep: Callable[..., dict[str, Any]]) -> tuple[float, Mapping[str, Any]]:
         """The rate of an arm; validation bits of the first seed at each that was tried, of three at close ones."""
-        rates = tuple(self.sizes.rates)
-        while True:
-            best, tried = search(rates, partial(self._validated, name, keep, 0), FURTHER)
-            close = [rate for rate in tried if tried[rate] <= tried[f"{best:.3g}"] + CLOSE]
-            compared = {}
-            if len(close) > 1:
-                for rate in close:
-                    compared[rate] = [self._validated(name, keep, seed, float(rate)) for seed in range(JUDGES)]
-                best = float(min(compared, key=lambda rate: sum(compared[rate])))
-            rates = tuple(map(float, tried))
-            if rates[0] < best < rates[-1] or len(rates) >= len(self.sizes.rates) + FURTHER:
-                return best, {"held_out": dict(tried), "compared": compared}
-            beyond = best * best / (rates[1] if best == rates[0] else rates[-2])
-            rates = tuple(sorted((*rates, beyond)))
+        attempt = partial(self._validated, name, keep)
+        best, tried, compared = judged(self.sizes.rates, attempt, FURTHER, lambda _: CLOSE, JUDGES)
+        return best, {"held_out": dict(tried), "compared": compared}
 
     def _validated(self, name: str, keep: Callable[..., dict[str, Any]], seed: int, rate: float) -> float:
         bits = self._kept(name, seed, rate, keep)["history"][-1]["validation_bits"]
