@@ -7,7 +7,7 @@ simplices as they are published. Source: the GeoFractalDavid card for the model;
 from typing import Any
 
 from mobius_lib.datasets.tiny_features import CLASSES
-from mobius_lib.runs.base import Arm, Data, sized
+from mobius_lib.runs.base import LONG, Arm, Data, sized
 from mobius_lib.runs.simplex import ABOUT, features
 from mobius_lib.runs.simplex import arms as david_arms
 from mobius_lib.runs.waves.tiny_features import of_dimension
@@ -32,8 +32,7 @@ def arms(scale: str) -> dict[str, Arm]:
 
 def fields(scale: str) -> dict[str, Any]:
     """What the run has at a scale."""
-    own = {"arms": arms(scale), "data": load, "keep_predictions": True, "watched": 1_000, "further_rates": 4}
-    return features.fields(scale) | own
+    return features.fields(scale) | {"arms": arms(scale), "data": load, **LONG}
 
 
 RUN = sized(ABOUT["simplex-tiny-features"], fields)
