@@ -33,7 +33,7 @@ ABOUT = by_name(
                 epochs=1, batch_size=64, lr=3e-3, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"
             ),
             "short": DAVID(
-                epochs=6, train_samples=20_000, note=f"needs the data ({FOLDER}); 2 hours on one core for three seeds"
+                epochs=6, train_samples=16_000, note=f"needs the data ({FOLDER}); 3 hours on one core for five seeds"
             ),
             "full": DAVID(epochs=20, note=f"needs the data ({FOLDER}); a day on one core"),
         },

@@ -45,13 +45,19 @@ def config(scale: str, classes: int = CLASSES, **changes: object) -> DavidConfig
     return DavidConfig(feature_dim=DIM, num_classes=classes, k=K[scale], scales=SCALES[scale], **changes)
 
 
-def arms(scale: str, classes: int = CLASSES) -> dict[str, Arm]:
-    """David, its rivals, and its ablations."""
+def arms(scale: str, classes: int = CLASSES, each: bool = False) -> dict[str, Arm]:
+    """David, its rivals, and its ablations.
+
+    Args:
+        scale: a name of the run's scales.
+        classes: of the data.
+        each: whether every ablation looks for its own learning rate, as at "long"; else it takes David's.
+    """
     sized = partial(config, scale, classes)
     searched, wide = scale != "quick", scale == "long"
     deep = david_arms.candidates(david_arms.WIDE_RATES if wide else david_arms.DEEP_RATES, searched)
     plain = david_arms.baselines(DIM, classes, david_arms.size_of(sized()), searched, wide)
-    ablation = {"rates": deep} if wide else {"rate_of": "david"}
+    ablation = {"rates": deep} if wide or each else {"rate_of": "david"}
     return {
         "david": david_arms.david(sized(), rates=deep),
         **plain,

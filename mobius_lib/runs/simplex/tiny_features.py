@@ -24,9 +24,11 @@ def load() -> Data:
 
 def arms(scale: str) -> dict[str, Arm]:
     """Those of simplex-features, and two more."""
-    return features.arms(scale, CLASSES) | {
-        "batch position": david_arms.david(features.config(scale, CLASSES, position="batch"), rate_of="david"),
-        "published start": david_arms.david(features.config(scale, CLASSES, init="published"), rate_of="david"),
+    found = features.arms(scale, CLASSES, each=True)
+    parts = {"batch position": {"position": "batch"}, "published start": {"init": "published"}}
+    return found | {
+        name: david_arms.david(features.config(scale, CLASSES, **part), rates=found["david"].rates)
+        for name, part in parts.items()
     }
 
 
