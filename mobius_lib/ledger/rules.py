@@ -239,7 +239,8 @@ def _how_many(about: Interval, row_error: float | None, decided: Callable[[Inter
 def _spoken(found: Interval, unit: str) -> str:
     mean = f"Mean {found.mean:.4g}{unit and ' ' + unit}"
     joint, alone = ("joint ", f" (by itself, {100 * found.level:.4g} %)") if found.level > CONFIDENCE else ("", "")
-    return f"{mean}, {joint}95 % interval {found.low:.4g} to {found.high:.4g}{alone}, n = {found.n}."
+    words = f"{mean}, {joint}95 % interval {found.low:.4g} to {found.high:.4g}{alone}, n = {found.n}."
+    return words.replace(" -", " −")
 
 
 def _samples(name: str, finding: Finding) -> Sequence[tuple[str, Sample]]:

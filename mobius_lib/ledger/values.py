@@ -41,6 +41,11 @@ def _plain(value: Any, unit: str) -> str:
         return value
     if value is None or isinstance(value, bool):
         return "not yet" if value is None else "yes" if value else "no"
+    text = _number(value, unit)
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
+def _number(value: float, unit: str) -> str:
     if unit == "accuracy":
         return f"{100 * value:.1f} %"
     if unit.startswith(_SHARE):

@@ -89,14 +89,15 @@ def legend(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
 
 
 def summary_counts(verdicts: Sequence[Verdict]) -> str:
-    """One line: claims of the sources by outcome, the root faults of those that fail, and apart from them our own."""
+    """One line: claims of the sources by outcome, the faults behind those that fail, and apart from them our own."""
     claims = [v for v in verdicts if v.claim.whose == "source"]
     failed = [v for v in claims if v.outcome in ("refuted", "not seen here")]
     faults = len({v.claim.fault or v.claim.id for v in failed})
     text = f"{_some(claims, 'claim')}"
     if failed:
-        text += f"; behind the {len(failed)} refuted or not seen here {_stand(faults)}"
-        text += ", for one can fail several claims" if faults < len(failed) else ""
+        go = "go" if len(failed) > 1 else "goes"
+        text += f"; the {len(failed)} refuted or not seen here {go} back to {faults} fault{'s' * (faults != 1)}"
+        text += ", since one can make several claims fail" if faults < len(failed) else ""
     ours = [v for v in verdicts if v.claim.whose == "ours"]
     return f"{text}. Of our own, {_some(ours, 'question')}." if ours else f"{text}."
 
@@ -112,7 +113,7 @@ def facts(v: Verdict) -> list[tuple[str, str]]:
     name = "tolerance" if claim.smallest is None else "smallest effect"
     found.append((name, f"{'none' if slack is None else format_value(slack, claim.unit)}. {claim.why}"))
     if claim.fault:
-        found.append(("root fault", f"`{claim.fault}`"))
+        found.append(("fault behind it", f"`{claim.fault}`"))
     for record in v.evidence:
         name, *rest = (f"{key} {value}" if key != "stale" else key for key, value in record.items() if value)
         found.append(("evidence", ", ".join([f"`{name.removeprefix('record ')}`", *rest])))
@@ -140,10 +141,6 @@ def lines(places: Sequence[str]) -> str:
     return "; ".join(
         f"{our_sources()[source].name}, line{'s'[: len(each) > 1]} {', '.join(each)}" for source, each in found.items()
     )
-
-
-def _stand(faults: int) -> str:
-    return f"stand {faults} root faults" if faults != 1 else "stands 1 root fault"
 
 
 def _some(verdicts: Sequence[Verdict], what: str) -> str:

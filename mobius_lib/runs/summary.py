@@ -36,14 +36,19 @@ def edge_of_search(result: dict[str, Any], arm: str) -> str | None:
     return None if best is None or rates[0] < best < rates[-1] else "smallest" if best == rates[0] else "largest"
 
 
+def _untried(result: dict[str, Any], arm: str) -> bool:
+    """Whether others searched for their learning rates, and this one took one that was given to it."""
+    return "tuning" in result and arm not in result["tuning"] and "lr" in result["arms"][arm][0]
+
+
 def difference_in_words(result: dict[str, Any], first: str, second: str) -> str:
     """One sentence: the difference in points, its interval, and what these seeds can say.
 
-    That is *undecided* where the arm that is not ahead found its best learning rate at the edge of its search: searched
-    further, it might be.
+    That is *undecided* where the arm that is not ahead found its best learning rate at the edge of its search, or did
+    not search as others did: searched further, it might be.
     """
     found = difference(result, first, second)
-    points = f"{100 * found.mean:+.2f} points"
+    points = f"{100 * found.mean:+.2f} points".replace("-", "−")
     if found.n == 1:
         return f"{first} minus {second}: {points} in one seed, which says nothing of the spread."
     if found.low > 0:
@@ -51,12 +56,13 @@ def difference_in_words(result: dict[str, Any], first: str, second: str) -> str:
     elif found.high < 0:
         verdict = f"so {first} is worse than {second} here"
     else:
-        verdict = "so these seeds show no difference"
+        verdict = "so these seeds do not tell them apart"
     behind = (first,) * (found.low <= 0) + (second,) * (found.high >= 0)
     edges = [f"{arm}'s best rate was the {edge} tried" for arm in behind if (edge := edge_of_search(result, arm))]
+    edges += [f"no other rate of {arm} was tried" for arm in behind if _untried(result, arm)]
     if edges:
         verdict += f" at these rates; undecided, because {' and '.join(edges)}"
-    bounds = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
+    bounds = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}".replace("-", "−")
     return f"{first} minus {second}: {points} (95 % interval {bounds}, {found.n} seeds), {verdict}."
 
 
@@ -93,7 +99,7 @@ def setting(result: dict[str, Any]) -> str:
     rows = used["train_samples"] or "all"
     seeds = f"{used['seeds']} seed{'s' if used['seeds'] > 1 else ''}"
     rate = "rates chosen on held-out rows" if "tuning" in result else f"{used['lr']:g}"
-    lenses = "" if used["backend"] is None else f"lenses {used['backend']}, "
+    lenses = "" if used["backend"] is None else f"lenses by the {used['backend']} code, "
     return (
         f"{used['epochs']} epochs over {rows} training rows, {seeds}, batch {used['batch_size']}, AdamW at {rate}, "
         f"{lenses}{result['device'].replace(', 1 threads', ', 1 thread')}; `{result['command']}`"

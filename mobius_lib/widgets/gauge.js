@@ -208,8 +208,9 @@ const SLIDERS = {
   ],
 };
 const NOTES = {
-  cascade: "Bars: the row of D. Thick: the sum of the Gaussians, thin: each of them, placed one after the other by " +
-    "pursuit, amplitudes by least squares. Below: the error against β, at this N and σ₀.",
+  cascade: "Bars: the row of D, logarithms of counts. Thick: the sum of the Gaussians, thin: each of them. Each is put " +
+    "where it takes most of what the others leave; the heights are then fitted together. Gaussian k has the width σ₀ kᵝ. " +
+    "Below: the error for other β, at this N and σ₀.",
   ladder: "Logarithmic axes. Grey: the dense matrix. Dashed: the note’s report. Solid: all that our layer needs to be " +
     "rebuilt. Dotted: the note’s own formula.",
   transport: "Blue: carried exactly. Orange: by the printed first-order step. Dashed: as it set out. Thin axes: the basis, " +

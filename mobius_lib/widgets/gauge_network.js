@@ -25,8 +25,13 @@ function build(tools) {
   const words = (list) => Object.fromEntries(list.map((each) => [each, WHERE[each] ?? each]));
   const forms = choice("form", FORMS), bits = choice("bits", words(Object.keys(sizes.svd)));
   const where = choice("where", words(["all", ...model.get("parts")]));
-  it.body.append(it.say, it.bar, group("five", "What stands for the matrices", forms),
-    group("third", "Bits a weight, at most", bits), group("quarter", "Which layers", where), it.thumbs, it.further);
+  const named = (kind, name, all) => [el("p.mw-note", {}, name), group(kind, name, all)];
+  it.body.append(it.say, it.bar, ...named("five", "What stands for the matrices", forms),
+    ...named("third", "Bits a weight, at most", bits), ...named("quarter", "Which layers", where), it.thumbs, it.further,
+    el("p.mw-note", {}, "Bars: the share that the network gives each class, that of the true one in green; the thin grey " +
+      "bar below each is what it gave as trained. Dots: the share of held-out pictures classified correctly; blue, the " +
+      "rungs; orange, the plain compressors. The dot at 32 bits and the dashed line are the network as trained. A button " +
+      "shows its share once you have tried it."));
   const nodes = [it.intro, it.load, el("div.mw-grid", {}, el("div.mw-plot", {}, canvas, seen), it.body)];
 
   // -- what the workers say
@@ -65,7 +70,7 @@ function build(tools) {
       const key = keyOf(settingsOf({ ...s, [trait]: value }));
       press(b, s[trait] === value && (trait === "form" || s.form !== DENSE));
       update(b, "disabled", trait !== "form" && s.form === DENSE);
-      if (trait === "form") update(b.firstChild, "data", nameOf({ form: value, bits: s.bits }));
+      if (trait === "form") update(b.firstChild, "data", (FORMS[value] ? "" : "Rounded, ") + nameOf({ form: value, bits: s.bits }));
       tell(note, (trait === "bits" ? "bits, " : "") + (judge.known.has(key) ? pct(rightly(key)) : "–"));
     }
     if (!it.workers || it.failure) return it.intro.textContent;

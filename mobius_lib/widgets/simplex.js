@@ -141,16 +141,17 @@ function build({ model, on, later, write, button, slider, arrows, wide, setting 
     el("div.mw-grid", {},
       el("div.mw-plot", {}, stage, readout),
       el("div", {}, el("p.mw-say", {}, kind, rest), group("place", "Place the triangles", of("place")), ...MIX.map(slider),
-        el("p.mw-note", {}, "What the five scales of the published David had learned"), group("mix", "Mixing weights", of("mix")),
+        el("p.mw-note", {}, "What the published David had learned in each of its five spaces"), group("mix", "Mixing weights", of("mix")),
         ...PROTOTYPES.map(slider),
         el("details", {}, el("summary", {}, "The staircase"), ...STAIRS.map(slider)))),
-    el("p.mw-note", {}, "The plane stands for one scale of two dimensions, with three classes of three vertices. The " +
-      "network normalises q, so all that it ever reads is the white circle. Off the circle you see the same formula " +
-      "with q as it is; the cosine knows only its direction. In the network the staircase reads the features before " +
-      `the projection; here it reads q: x = σ(${STEEP} q·d), along the dashed line. Faint: two classes nearly tie.`),
+    el("p.mw-note", {}, "A point q of the plane stands for a picture, in a space of two dimensions with three classes of " +
+      "three corners. The network brings every q to length 1, so all that it ever reads is the white circle. Off the " +
+      "circle you see the same formula with q as it is; the direction term knows only where q points. In the network " +
+      "the staircase reads the features themselves; here it reads q: " +
+      `x = σ(${STEEP} q·d), along the dashed line. Faint: two classes nearly tie.`),
     el("div.mw-body", {}, ball, el("div", {}, body, ...BODY.map(slider))),
-    el("p.mw-note", {}, "One 3-simplex inside the unit sphere, on which a normalised q of three dimensions lives. " +
-      "Each point of the sphere has the colour of the vertex that is nearest. Drag to turn."),
+    el("p.mw-note", {}, "A simplex of four corners inside the sphere of radius 1, on which every q of three dimensions lies. " +
+      "Each point of the sphere has the colour of the nearest corner. Drag to turn."),
   ];
 
   // -- geometry
@@ -203,7 +204,7 @@ function build({ model, on, later, write, button, slider, arrows, wide, setting 
     pinsOf(W + String(s.vertices), false, () => pins.forEach(({ b, pin }) => {
       const p = place(pin), [x, y] = at(p);
       Object.assign(b.style, { left: x + "px", top: y + "px" });
-      b.ariaLabel = `${pin[1] === null ? "Triangle" : `Vertex ${pin[1] + 1} of`} ${CLASSES[pin[0]]} at ` +
+      b.ariaLabel = `${pin[1] === null ? "Triangle" : `Corner ${pin[1] + 1} of`} ${CLASSES[pin[0]]} at ` +
         `${num(p[0])}, ${num(p[1])}; arrow keys move it`;
     }));
 
@@ -259,7 +260,7 @@ function build({ model, on, later, write, button, slider, arrows, wide, setting 
       count[owner(r * Math.cos(GOLDEN * n), r * Math.sin(GOLDEN * n), z)]++;
     }
     body.textContent = `Volume ${num(cayleyMengerVolume(v), 4)} by Cayley and Menger, from its edges: those ` +
-      `of the base 1.41, those to vertex 4 ${num(between(v[3], v[0]))}. Share of the sphere: vertex ${said(["1:", "2:", "3:", "4:"], shares(count))}.`;
+      `of the base 1.41, those to corner 4 ${num(between(v[3], v[0]))}. Share of the sphere: corner ${said(["1:", "2:", "3:", "4:"], shares(count))}.`;
     ball.ariaLabel = `Tetrahedron in a sphere. ${body.textContent}`;
   }
 

@@ -143,7 +143,7 @@ function build(tools) {
     const W = wide(canvas);
     if (!worker || failure) {
       const state = now();
-      if (W) strip(W, state, { twistor: [], lstm: [] }, state.tokens.length - 1);
+      if (W) strip(W, state, { twistor: [], lstm: [] }, -1); // from its beginning
       return W && intro.textContent;
     }
     if (area.value !== s.text) {
@@ -180,8 +180,8 @@ function build(tools) {
     if (!here || (s.at < 0 && at < last)) return kind.textContent + rest.textContent; // words come at the end
     const p = softmax(here.logits), best = order(p).slice(0, 3).filter((i, n) => !n || p[i] > 0.005)
       .map((i) => `${shown(letters[i])} ${pct(p[i])}`);
-    const memory = here.read ? ` Memory: read ${here.read.map(pct).join(", ")}, rewritten ` +
-      `${here.written.map((w) => num(100 * w, 1) + "\u202f%").join(", ")}.` : "";
+    const memory = here.read ? ` Memory slots: shares read ${here.read.map(pct).join(", ")} (rounded); of each slot ` +
+      `rewritten ${here.written.map((w) => num(100 * w, 1) + "\u202f%").join(", ")}.` : "";
     tell(seen, (at ? `“${shown(state.text[at])}”: a surprise of ${num(here.bits)} bits. ` : "") +
       `Expected next: ${best.join(", ")}.${memory}`);
     return `${kind.textContent}${rest.textContent} ${seen.textContent}`;

@@ -78,11 +78,11 @@ def test_a_figure_is_a_paired_mean_with_its_interval(tmp_path: Path, write_run: 
     (one,) = load(tmp_path, ONE)
     lens, gelu = ([{"final_accuracy": 0.8 + step * i / 100} for i in (1, 2, 3)] for step in (2, 1))
     write_run("waves-features", {"tuning": dict.fromkeys(("lens", "gelu"), TUNED)}, lens=lens, gelu=gelu)
-    assert [[figure.text for figure in told] for told in figures([one], tmp_path)] == [["2 points (-0.484 to 4.48)"]]
+    assert [[figure.text for figure in told] for told in figures([one], tmp_path)] == [["2 points (−0.484 to 4.48)"]]
     write_run("waves-features", {"tuning": {"lens": TUNED, "gelu": TUNED | {"lr": 0.1}}}, lens=lens, gelu=gelu)
-    assert figures([one], tmp_path)[0][0].text.startswith("? undecided: 2 points (-0.484 to 4.48); the best learning")
+    assert figures([one], tmp_path)[0][0].text.startswith("? undecided: 2 points (−0.484 to 4.48); the best learning")
     write_run("waves-features", {"tuning": {"lens": TUNED, "gelu": TUNED}, "stale": "old"}, lens=lens, gelu=gelu)
-    assert figures([one], tmp_path)[0][0].text == "↻ stale: 2 points (-0.484 to 4.48)"
+    assert figures([one], tmp_path)[0][0].text == "↻ stale: 2 points (−0.484 to 4.48)"
     (tmp_path / "waves-features.short.json").unlink()
     assert figures([one], tmp_path)[0][0].text == UNMEASURED
 

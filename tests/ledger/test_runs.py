@@ -176,7 +176,7 @@ def test_arms_that_were_trained_at_one_rate_alone_are_not_compared(write_run: Wr
     searched = {"tuning": {"a": {"lr": 0.003, "held_out": {"0.001": 0.5, "0.003": 0.6, "0.01": 0.5}}}}
     history = [{"epoch": 1}]
     write_run("r", searched, a=accuracies(0.9, history=history), b=accuracies(0.8, history=history), c=accuracies(0.7))
-    assert closed(run_difference(results, run="r", better="a", than="b")) == ["no other learning rate of b was tried"]
+    assert closed(run_difference(results, run="r", better="a", than="b")) == ["no other learning rate of `b` was tried"]
     assert closed(run_difference(results, run="r", better="a", than="c")) == [], "c was not trained"
     assert closed(run_value(results, run="r", arm="b")) == [], "that it learns, it learns at any rate"
 
@@ -186,7 +186,7 @@ def test_arms_below_the_trivial_baseline_decide_nothing(write_run: WriteRun, res
     write_run("r", extra, a=accuracies(0.9), b=accuracies(0.8), c=accuracies(0.7))
     ask = {"run": "r", "better": "a", "than": "b"}
     assert closed(run_difference(results, above=["linear probe"], **ask)) == [
-        "b has 80.0% where linear probe has 85.0%"
+        "`b` (80.0 %) is not above the baseline `linear probe` (85.0 %)"
     ]
     assert closed(run_difference(results, above=["c"], **ask)) == []
     assert len(closed(run_difference(results, above=["nothing of this name"], **ask))) == 2

@@ -64,8 +64,8 @@ class Cells(HTMLParser):
         (2_661_883_904, "multiply-adds", "2.662 G"),
         (0.566, "accuracy", "56.6 %"),
         (0.036, "standard deviation", "standard deviation 0.036"),
-        (-0.6, "rank correlation", "rank correlation -0.6"),
-        ({"a": -0.2, "b": 0.25}, "rank correlation", "rank correlation: a -0.2; b 0.25"),
+        (-0.6, "rank correlation", "rank correlation −0.6"),
+        ({"a": -0.2, "b": 0.25}, "rank correlation", "rank correlation: a −0.2; b 0.25"),
         (1.0, "share of the lenses", "100 % of the lenses"),
         (0.0083, "share of the channels", "0.83 % of the channels"),
         (65_000, "vertices", "65,000 vertices"),
@@ -73,8 +73,8 @@ class Cells(HTMLParser):
         (-0.5, "doublings", "0.707 times"),
         (13_920_037.0, "words", "13,920,037 words"),
         (2.03e15, "numbers", "2.03e+15 numbers"),
-        (-1.73, "percentage points", "-1.73 percentage points"),
-        (-0.5, "power of s", "power of s -0.5"),
+        (-1.73, "percentage points", "−1.73 percentage points"),
+        (-0.5, "power of s", "power of s −0.5"),
         ({"V = 5:": 20.12, "V = 7:": 3.0}, "times", "V = 5: 20.12; V = 7: 3 times"),
         ([[64, 24, 32], [128, 12, 16]], "channels × height × width", "64×24×32, 128×12×16"),
         ([0, 1, 1, 0], "", "0, 1, 1, 0"),
@@ -149,13 +149,13 @@ def test_counts_add_up(made_up: list[Verdict]) -> None:
     text = summary_counts(made_up)
     first, second = text.split(" Of our own, ")
     assert first.startswith(f"{claims} claims: ") and second.startswith(f"{ours} questions: ")
-    behind = f"behind the {len(failed)} refuted or not seen here stand {len(failed) - shared + 1} root faults"
-    assert first.endswith(f"; {behind}, for one can fail several claims.")
+    behind = f"the {len(failed)} refuted or not seen here go back to {len(failed) - shared + 1} faults"
+    assert first.endswith(f"; {behind}, since one can make several claims fail.")
     for part, total in ((first.split(";")[0], claims), (second, ours)):
         assert sum(int(each.split()[0]) for each in part.split(": ")[1].split(", ")) == total
     assert (
         summary_counts([v for v in made_up if v.claim.id == "claim-1"])
-        == "1 claim: 1 refuted; behind the 1 refuted or not seen here stands 1 root fault."
+        == "1 claim: 1 refuted; the 1 refuted or not seen here goes back to 1 fault."
     )
 
 

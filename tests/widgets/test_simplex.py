@@ -198,7 +198,7 @@ def test_a_vertex_and_a_triangle_are_moved_with_the_arrow_keys(opened) -> None:
     for old, new in zip(moved, whole, strict=True):
         assert new == pytest.approx([old[0], old[1] + 0.02], abs=2e-4)
     assert page.picture() != before
-    assert page.get_attribute(PIN.format(0), "aria-label").startswith("Vertex 1 of A at ")
+    assert page.get_attribute(PIN.format(0), "aria-label").startswith("Corner 1 of A at ")
     assert page.get_attribute(PIN.format(3), "aria-label").startswith("Triangle A at ")
 
 

@@ -148,9 +148,9 @@ def edge_gate(file: RunFile, arm: str, compared: bool = False) -> Gate:
     rates, best = sorted(map(float, searched.get("held_out", {}))), searched.get("lr")
     if len(rates) < 2:
         trained = bool(record.get("history") or "lr" in record)
-        return Gate(f"no other learning rate of {arm} was tried", not (trained and compared))
+        return Gate(f"no other learning rate of `{arm}` was tried", not (trained and compared))
     end = "largest" if best == rates[-1] else "smallest"
-    return Gate(f"the best learning rate of {arm}, {best}, is the {end} tried", rates[0] < best < rates[-1])
+    return Gate(f"the best learning rate of `{arm}`, {best}, is the {end} tried", rates[0] < best < rates[-1])
 
 
 def _told_apart(file: RunFile, arm: str, other: str) -> Gate:
@@ -169,8 +169,8 @@ def _told_apart(file: RunFile, arm: str, other: str) -> Gate:
     if near in map(float, mine.get("compared", ())):
         return Gate("", True)
     best = max(held_out.values())
-    words = f"{arm} took a learning rate of {mine['lr']:g} and {other} {theirs['lr']:g}, which {rows:,} held-out rows"
-    return Gate(f"{words} do not tell apart for {arm}", best - held_out[near] > row_error(rows, best))
+    words = f"`{arm}` took a learning rate of {mine['lr']:g} and `{other}` {theirs['lr']:g}, which {rows:,} held-out"
+    return Gate(f"{words} rows do not tell apart for `{arm}`", best - held_out[near] > row_error(rows, best))
 
 
 def _above(file: RunFile, arm: str, other: str) -> Gate:
@@ -180,7 +180,8 @@ def _above(file: RunFile, arm: str, other: str) -> Gate:
         if other in file.extra
         else statistics.mean(file.numbers(other, "final_accuracy") if other in file.arms else [math.inf])
     )
-    return Gate(f"{arm} has {mine:.1%} where {other} has {theirs:.1%}", mine > theirs)
+    words = f"`{arm}` ({100 * mine:.1f} %) is not above the baseline `{other}` ({100 * theirs:.1f} %)"
+    return Gate(words, mine > theirs)
 
 
 def reachable(file: RunFile, arm: str, far: float) -> Gate:

@@ -159,16 +159,18 @@ def rate_factors() -> Found:
 @register
 def run_learned(
     results: Results, *, run: str, arm: str, measure: str, scale: str, what: str,
-    minus: str | None = None, distance: float | None = None,
+    minus: str | None = None, away_from: float | None = None, distance: float | None = None,
 ) -> Sample:  # fmt: skip
     """A parameter (or one minus another) that an arm has learned, seed by seed.
 
     Args:
         what: how it is called.
+        away_from: a number, from which its distance is taken; a mean over seeds may lie where none of them does.
         distance: how far the source's own went; the run must have had steps enough to go as far.
     """
     first, *second = (run_value(results, run=run, arm=arm, measure=m, scale=scale) for m in (measure, minus) if m)
     values = tuple(sum(pair) for pair in zip(first.values, *([-v for v in s.values] for s in second), strict=True))
+    values = values if away_from is None else tuple(abs(value - away_from) for value in values)
     reach = () if distance is None else (reachable(results.find(run, arm, scale=scale), arm, distance),)
     return replace(first, values=values, words=f"{what} of {arm}.", gates=(*first.gates, *reach), row_error=0.0)
 
