@@ -46,6 +46,8 @@ def test_a_state_out_of_reach_decides_nothing(write_run: WriteRun, results: Resu
     assert len(checks.run_learned(results, arm="a", **asked).gates) == 1
     both = checks.run_learned(results, arm="a", distance=0.07, minus="w/1", **asked)
     assert both.values == pytest.approx((0.3, 0.4))
+    away = checks.run_learned(results, arm="a", away_from=0.55, **asked)
+    assert away.values == pytest.approx((0.05, 0.05)), "their mean is 0.55, and neither of them is"
     with pytest.raises(Missing):
         checks.run_learned(results, arm="c", distance=1, **asked)
 

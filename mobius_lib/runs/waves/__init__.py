@@ -49,7 +49,7 @@ ABOUT = by_name(
         scales={
             "quick": TWINS(epochs=1, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"),
             "short": TWINS(
-                epochs=30, train_samples=16_000, note=f"needs the data ({FOLDER}); ten hours on one core for five seeds"
+                epochs=8, train_samples=16_000, note=f"needs the data ({FOLDER}); 3 hours on one core for five seeds"
             ),
             "full": WHOLE(epochs=30, note=f"needs the data ({FOLDER}); days on two CPU cores"),
         },
