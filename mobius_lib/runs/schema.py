@@ -199,8 +199,8 @@ def _faults(record: Record) -> Iterator[str]:
     if later != list(range(record.configuration.seeds - len(later), record.configuration.seeds)):
         yield f"the seeds {', '.join(map(str, later))} are said to have been added, which are not its last ones"
     for name, tuning in record.tuning.items():
-        found = {rate: math.fsum(each) for rate, each in tuning.compared.items()} or tuning.held_out
-        if found.get(f"{tuning.lr:.3g}") != max(found.values()):
+        tried = {rate: math.fsum(each) for rate, each in tuning.compared.items()} or tuning.held_out
+        if tried.get(f"{tuning.lr:.3g}") != max(tried.values()):
             yield f"arm {name!r} was trained at the rate {tuning.lr:g}, which was not the best of its search"
 
 
