@@ -37,7 +37,7 @@ ABOUT = by_name(
         scales={
             "quick": MASK(epochs=3, train_samples=1000, test_samples=500, note="under a minute on two CPU cores"),
             "short": MASK(epochs=10, train_samples=2000, note="some two minutes a seed on two CPU cores"),
-            "long": MASK(epochs=12, train_samples=TRAIN_ROWS, note="rates searched; hours on one core"),
+            "long": MASK(epochs=12, train_samples=TRAIN_ROWS, note="rates searched; an hour on one core"),
             "full": Scale(epochs=30, batch_size=128, lr=2e-3, note="hours on two CPU cores, minutes on a GPU"),
         },
     ),
