@@ -96,7 +96,7 @@ def table(result: dict[str, Any], marked: Collection[str] = ()) -> str:
 def setting(result: dict[str, Any]) -> str:
     """One line: how much was trained, how often, where, and by which command."""
     used = result["configuration"]
-    rows = used["train_samples"] or "all"
+    rows = f"{used['train_samples']:,}" if used["train_samples"] else "all"
     seeds = f"{used['seeds']} seed{'s' if used['seeds'] > 1 else ''}"
     rate = "rates chosen on held-out rows" if "tuning" in result else f"{used['lr']:g}"
     lenses = "" if used["backend"] is None else f"lenses by the {used['backend']} code, "
