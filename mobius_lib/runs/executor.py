@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobius_lib.files import check_writable, plain, write_json, write_whole
+from mobius_lib.files import check_writable, plain, write_whole
 from mobius_lib.fingerprint import fingerprint, known_by
 from mobius_lib.runs.about import RunError, Scale
 from mobius_lib.runs.base import Data, Run, seeded_subset
@@ -24,7 +24,7 @@ from mobius_lib.runs.extension import aside, begun
 from mobius_lib.runs.made_by import configuration_of, data_of
 from mobius_lib.runs.predictions import ENDING, pack
 from mobius_lib.runs.provenance import describe_device, provenance
-from mobius_lib.runs.records import command
+from mobius_lib.runs.records import command, write_record
 from mobius_lib.runs.replay import replay, to_keep
 from mobius_lib.runs.room import check_machine
 from mobius_lib.runs.trainer import MACHINERY, Trainer
@@ -173,9 +173,9 @@ def execute(
         if output is not None:
             with aside(output.with_suffix(ENDING)):
                 write_whole(output.with_suffix(ENDING), content, error=RunError, advice=advice)
-                write_json(output, result, error=RunError, advice=advice)
+                write_record(output, result, advice)
     elif output is not None:
-        write_json(output, result, error=RunError, advice=advice)
+        write_record(output, result, advice)
     return result
 
 

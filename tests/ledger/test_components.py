@@ -55,7 +55,7 @@ def test_a_figure_from_another_chapters_run_says_so() -> None:
     """Chapter 2's staircase stands in chapter 3's classifier, and its mask in a run of its own."""
     found = zip(COMPONENTS, figures(COMPONENTS), strict=True)
     told = {(each.chapter, figure.claim): figure.text for each, row in found for figure in row}
-    assert told[2, "cantor-term-helps"].endswith(", from `simplex-features` of chapter 3")
+    assert told[2, "cantor-term-helps"].endswith(", from `simplex-tiny-features` of chapter 3")
     assert "of chapter" not in told[3, "cantor-term-helps"] + told[2, "mask-coadaptation"]
 
 

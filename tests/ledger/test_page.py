@@ -102,7 +102,8 @@ def test_what_holds_is_folded_away_and_what_is_undecided_says_why(every: list[Ve
             assert (row in open_, row in folded) == (not (holds := v.outcome in ("reproduced", "seen here")), holds)
             assert bool(v.why) == (v.outcome == "undecided")
             assert v.why in " ".join((v.words, *(part.words for part in v.parts)))
-            assert not v.why or f"Undecided: {why_text(v)}" in html.unescape(open_)
+            shown = html.unescape(re.sub("</?code>", "", open_))
+            assert not v.why or f"Undecided: {why_text(v).replace('`', '')}" in shown
         assert f"{sum(v.outcome in ('reproduced', 'seen here') for v in mine)} that hold" in folded
 
 
