@@ -33,7 +33,7 @@ function gallery({ off, later, write, button }, own, words, begun = () => {}) {
     choices = names.flatMap((name, c) => facts.labels.flatMap((label, n) => (label === c ? [n] : [])).slice(0, SHOWN)
       .map((n) => {
         const b = button(() => write({ picture: n }), face(n));
-        b.ariaLabel = `${name}, held-out picture ${n + 1} of ${facts.labels.length}`;
+        b.ariaLabel = `${name}, ${n + 1}`;
         return { b, n };
       }));
     thumbs.append(...choices.map(({ b }) => b));

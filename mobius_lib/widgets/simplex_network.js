@@ -142,7 +142,7 @@ function build(tools) {
     it.mark(s.picture, answers);
     const answer = answers[s.picture];
     tell(said, `It says: ${names[answer]}` + (answer === label ? ", and that is right."
-      : `; it is: ${names[label]}.`) + ` This is held-out picture ${s.picture + 1} of ${total}.` + (s.view === "basins" ? ""
+      : `; it is: ${names[label]}.`) + ` Picture ${s.picture + 1} of ${total}.` + (s.view === "basins" ? ""
       : ` Position x = ${num(seen.x[s.picture], 3)}, height c = ${num(c, 3)}.`));
     const map = s.view === "basins", tall = map ? Math.min(innerWidth < 600 ? 0.6 * W : W, 380) : clamp(0.6 * W, 180, 280);
     const drawn = pen(canvas, W, tall + 12 + LINE * (own.C + 1));

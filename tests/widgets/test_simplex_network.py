@@ -294,7 +294,7 @@ def test_a_picture_is_chosen_and_a_wrong_one_found(loaded, shown: SimplexNetwork
     page.click("#one button:has-text('gets wrong')")
     page.rest()
     row = page.get("picture")
-    assert f" This is held-out picture {row + 1} of 500." in page.inner_text("#one .mw-read")
+    assert f" Picture {row + 1} of 500." in page.inner_text("#one .mw-read")
     assert shown.logits([row]).argmax() != shown._labels[row]
     assert f"it is: {shown.names[shown._labels[row]]}." in page.inner_text("#one .mw-read")
 
