@@ -112,7 +112,7 @@ def test_stopped_while_it_writes(file: str, kill: bool, path: Path, monkeypatch)
         raise Killed if kill else RunError("no room")
 
     with monkeypatch.context() as patched:
-        patched.setattr(executor, "write_json" if file == "record" else "write_whole", stop)
+        patched.setattr(executor, "write_record" if file == "record" else "write_whole", stop)
         if kill:  # nobody puts anything back
             patched.setattr(Path, "replace", stop)
         with pytest.raises((Killed, RunError)):
