@@ -169,11 +169,14 @@ class Run(About):
 
 
 LONG: dict[str, Any] = {
-    **{"keep_predictions": True, "watched": 1_000},
-    **{"search_epochs": 0.5, "further_rates": 4, "judges": 3},
+    "keep_predictions": True,
+    "watched": 1_000,
+    "search_epochs": 0.5,
+    "further_rates": 4,
+    "judges": 3,
 }
 """Of a run that is to decide. At each rate half of the epochs, so that a search takes no more hours than the seeds do;
-the curves on as many rows as show them."""
+rates that are close by several seeds; the curves on as many rows as show them."""
 
 
 def sized(about: About, fields: Callable[[Any], Mapping[str, Any]], sizes: Mapping[str, Any] | None = None) -> Run:
