@@ -35,6 +35,8 @@ class Data:
     hashes: Mapping[str, str] = field(default_factory=dict)
     augment: Callable[[Tensor], Tensor] | None = None
     """Applied to each training batch; draws from torch's global generator. None: batches are used as they are."""
+    numbers: Callable[[Tensor], Tensor] | None = None
+    """Applied to rows of `train` that are held out, to make them as those of `test`. None: they are so already."""
     outside: Tensor | None = None
     """Test rows of classes that the training part does not have, for whoever measures what a model makes of them."""
 

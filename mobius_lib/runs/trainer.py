@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
@@ -224,7 +224,8 @@ class Trainer:
         x, y = data.train
         held = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) < len(y) // 5).to(y.device)
         part = replace(data, train=(x[~held], y[~held]))
-        validation, label = self._validation((x[held], y[held])), f"{name}-rate{rate:g}" + f"-seed{seed}" * (seed > 0)
+        validation = self._validation((x[held], y[held]), data.numbers)
+        label = f"{name}-rate{rate:g}" + f"-seed{seed}" * (seed > 0)
         model, times = self._model(arm, seed), self.run.search_epochs
         try:
             outcome = self._train(name, model, part, validation, rate, seed, label, times=times)
@@ -241,10 +242,10 @@ class Trainer:
             self.backend = fastest(self.place.type) if self.lenses == "auto" else self.lenses
         return use_backend(model, self.backend or "auto")
 
-    def _validation(self, test: tuple[Tensor, Tensor]) -> Any:
+    def _validation(self, test: tuple[Tensor, Tensor], numbers: Callable[[Tensor], Tensor] | None = None) -> Any:
         from mobius_lib.training import ResidentBatches
 
-        return ResidentBatches(*test, 500, shuffle=False, seed=0)
+        return ResidentBatches(*test, 500, shuffle=False, seed=0, augment=numbers)
 
     def _watched(self, data: Data) -> Any:
         """What the curves are drawn on."""

@@ -49,7 +49,7 @@ ABOUT = by_name(
         scales={
             "quick": TWINS(epochs=1, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"),
             "short": TWINS(
-                epochs=8, train_samples=16_000, note=f"needs the data ({FOLDER}); 3 hours on one core for five seeds"
+                epochs=6, train_samples=16_000, note=f"needs the data ({FOLDER}); 2 hours on one core for 3 seeds"
             ),
             "full": WHOLE(epochs=30, note=f"needs the data ({FOLDER}); days on two CPU cores"),
         },
@@ -61,8 +61,8 @@ ABOUT = by_name(
         scales={
             "short": TWINS(
                 epochs=4,
-                train_samples=40_000,
-                note=f"needs the data ({FOLDER}); small networks on halved pictures, 3 hours on one core for 3 seeds",
+                train_samples=32_000,
+                note=f"needs the data ({FOLDER}); small networks on halved pictures, 2 hours on one core for 3 seeds",
             ),
             "full": Scale(epochs=200, batch_size=128, lr=3e-4, note=f"needs the data ({FOLDER}) and a GPU for a day"),
         },

@@ -1,7 +1,7 @@
 """Tiny ImageNet as a reproduction: mobius_base and its GELU twin, by the recipe of the published run.
 
-And at the scale "short" what two cores can do of it: lens, twin and plain gate in mobius_tiny_s at half of its width,
-on pictures of half the size, each with its own learning rate.
+And at the scale "short" what two cores can do of it: lens and twin in mobius_tiny_s at half of its width, on pictures
+of half the size, each with its own learning rate.
 
 `train_tiny_imagenet` reads pictures from disk while it trains; here all of them are decoded once and stay in memory as
 bytes (1.2 GB at full size), on the GPU where there is one, and are cropped, mirrored and normalised there.
@@ -48,7 +48,8 @@ def load(side: int = SIDE) -> Data:
         raise DataError(f"{error} This run reads the folder that the environment variable {FOLDER} names.") from error
     with Bar("decoding", sum(map(len, splits)), "pictures") as bar:
         train, (x, y) = (split.in_memory(bar.add) for split in splits)
-    return Data(train, (normalised(x), y), augment=partial(crop_and_flip, padding=PADDING * side // SIDE))
+    augment = partial(crop_and_flip, padding=PADDING * side // SIDE)
+    return Data(train, (normalised(x), y), augment=augment, numbers=normalised)
 
 
 def needs(settings: Scale, side: int = SIDE) -> Needs:
@@ -86,7 +87,7 @@ def fields(scale: str) -> dict[str, Any]:
         networks = {name: partial(net, num_classes=CLASSES, **PRESETS["mobius_base"]) for name, net in NETWORKS.items()}
         return common | {"arms": networks}
     found = arms(half("mobius_tiny_s"), 3 * side * side, CLASSES, ())
-    return common | {"arms": {name: found[name] for name in ("lens", "gelu", "plain gate")}, **LONG}
+    return common | {"arms": {name: found[name] for name in NETWORKS}, **LONG}
 
 
 RUN = sized(ABOUT["waves-tiny-imagenet"], fields)
