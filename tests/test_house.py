@@ -213,13 +213,17 @@ def test_a_percent_sign_stands_apart_from_its_number(page):
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_opens_with_its_question_its_answer_and_its_widget(chapter):
-    """In this order, with the set-up folded; and its exercises have hints, solutions that say so, and an open end."""
+    """In this order, with the set-up folded; the answer on real data opens that section, asserted where it is computed;
+    and the exercises have hints, solutions that say so, and an open end."""
     cells = json.loads(chapter.read_text("utf-8"))["cells"]
     title, set_up, answer, see, widget = cells[:5]
     assert "**The question: " in "".join(title["source"])
     assert set_up["metadata"]["tags"] == ["hide-cell"] and "setup()" in "".join(set_up["source"])
     assert answer["metadata"]["tags"] == ["remove-input"] and "**The answer" in "".join(answer["source"])
     assert "".join(see["source"]).startswith("## See it") and "Explorer()" in "".join(widget["source"])
+    data = next(at for at, cell in enumerate(cells) if "".join(cell["source"]).endswith("## On real data"))
+    found, code = cells[data + 1]["metadata"]["tags"], "".join(cells[data + 1]["source"])
+    assert found == ["remove-input"] and "\nassert " in f"\n{code}" and "**In one sentence.** " in code
     told = [cell["metadata"].get("mystnb", {}).get("code_prompt_show") for cell in cells]
     solutions = [at for at, prompt in enumerate(told) if prompt == "Show the solution"]
     assert len(solutions) >= 4 and all(cells[at]["metadata"]["tags"] == ["hide-cell"] for at in solutions)

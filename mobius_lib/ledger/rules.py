@@ -55,6 +55,8 @@ class Ruling:
     note: str = ""
     why: str = ""
     """The end of `words`: why nothing is decided, or how many seeds would decide."""
+    seeds: int = 0
+    """How many would decide, where nothing else is in the way; 0: not known, or more than anybody would train."""
 
 
 def agrees(measured: Any, reported: Any, tolerance: float | None = None, bound: Bound = "equal") -> bool:
@@ -179,7 +181,7 @@ def _at_setting(claim: Claim, reported: Any, tolerance: float, sample: Sample) -
     found = interval(sample.values, row_error=sample.row_error or 0.0)
     low = -math.inf if claim.bound == "at most" else reported - tolerance
     high = math.inf if claim.bound == "at least" else reported + tolerance
-    closed = _why_not((_enough(found.n, ENOUGH_AT_SETTING), *sample.gates))
+    closed, seeds = _why_not((_enough(found.n, ENOUGH_AT_SETTING), *sample.gates)), 0
 
     def decided(found: Interval) -> Outcome:
         inside, outside = low <= found.low and found.high <= high, found.high < low or high < found.low
@@ -187,9 +189,9 @@ def _at_setting(claim: Claim, reported: Any, tolerance: float, sample: Sample) -
 
     outcome: Outcome = "undecided" if closed else decided(found)
     if outcome == "undecided" and not closed:
-        closed = _how_many(found, sample.row_error, lambda more: decided(more) != "undecided")
+        closed, seeds = _how_many(found, sample.row_error, lambda more: decided(more) != "undecided")
     words = f"{sample.words} {_spoken(found, sample.unit or claim.unit)} {closed}".strip()
-    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed)
+    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed, seeds=seeds)
 
 
 def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruling:
@@ -200,6 +202,7 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
     seen = effect(about, claim.smallest)
     known = Gate("the error that the finite test set adds is not known", sample.row_error is not None)
     closed = _why_not((_enough(about.n, ENOUGH_SEEDS), known, *sample.gates))
+    seeds = 0 if _why_not((known, *sample.gates)) else ENOUGH_SEEDS
     outcome: Outcome
     if closed or seen == UNDECIDED:
         outcome = "undecided"
@@ -213,9 +216,9 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
     words += f" Less than {claim.smallest:g} is no difference."
     if seen == UNDECIDED and not closed:
         least = claim.smallest
-        closed = _how_many(about, sample.row_error, lambda found: effect(found, least) != UNDECIDED)
+        closed, seeds = _how_many(about, sample.row_error, lambda found: effect(found, least) != UNDECIDED)
     words = f"{words} {closed}".strip()
-    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed)
+    return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed, seeds=seeds)
 
 
 def _enough(seeds: int, least: int) -> Gate:
@@ -228,12 +231,12 @@ def _why_not(gates: Sequence[Gate]) -> str:
     return f"Nothing is decided: {closed}." if closed else ""
 
 
-def _how_many(about: Interval, row_error: float | None, decided: Callable[[Interval], bool]) -> str:
-    """How many seeds would decide, if they went on as these did."""
+def _how_many(about: Interval, row_error: float | None, decided: Callable[[Interval], bool]) -> tuple[str, int]:
+    """How many seeds would decide, if they went on as these did: in words, and the number, 0 for more than the most."""
     for n in range(about.n + 1, MOST_SEEDS + 1):
         if decided(interval_of(about.mean, about.spread, n, about.level, row_error or 0.0)):
-            return f"Some {n} seeds would decide it, if they spread as these do."
-    return f"Even {MOST_SEEDS} seeds would not decide it, if they spread as these do."
+            return f"Some {n} seeds would decide it, if they spread as these do.", n
+    return f"Even {MOST_SEEDS} seeds would not decide it, if they spread as these do.", 0
 
 
 def _spoken(found: Interval, unit: str) -> str:

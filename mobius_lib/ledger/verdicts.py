@@ -1,5 +1,6 @@
 """Verdicts: every claim beside what was measured, and what the rules make of the two."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -57,9 +58,9 @@ class Verdict(BaseModel):
     evidence: tuple[dict[str, Any], ...]
     """Of each result file: when and by which commit it was made, when it was last verified, why it is stale."""
     command: str | None
-    """What makes the evidence: the record's own line where a record decided, else what would settle it, with more seeds
-    than there are where nothing is decided. Always there when it awaits or is stale; None where the code alone decides.
-    """
+    """What makes the evidence: the record's own line where a record decided, else what would settle it, with as many
+    seeds as would decide where that is known. Always there when it awaits or is stale; None where the code alone
+    decides."""
 
     @property
     def basis(self) -> Basis:
@@ -119,9 +120,15 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
     files = [file for source in ruling.sources if (file := results.file(source)) is not None]
     reason = next((file.stale for file in files if file.stale), None)
     outcome: Outcome = "stale" if reason else ruling.outcome
-    command = next((file.command for file in files if file.command), None) or claim.command
+    made = next((file.command for file in files if file.command), None)
     if outcome == "awaits" and not claim.command:
         raise LedgerError(f"claim {claim.id!r}, field `command`: it awaits evidence, so name what would make it.")
+    if outcome == "undecided" and ruling.seeds and made and " --seeds " in made:
+        command: str | None = re.sub(r" --seeds \d+", f" --seeds {ruling.seeds} --extend", made)
+    elif outcome in ("awaits", "undecided"):
+        command = claim.command or made
+    else:
+        command = made or claim.command
     reported = claim.reported if isinstance(claim.reported, dict) else {}
     return Verdict(
         claim=claim,
@@ -137,7 +144,7 @@ def _verdict(claim: Claim, ruling: Ruling, results: Results) -> Verdict:
         ),
         sources=ruling.sources,
         evidence=tuple(file.evidence() for file in files),
-        command=claim.command if claim.command and outcome in ("awaits", "undecided") else command,
+        command=command,
     )
 
 

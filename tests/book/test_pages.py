@@ -292,6 +292,13 @@ def test_every_figure_has_a_caption(read: Visit):
         assert captions
 
 
+def test_the_section_on_real_data_opens_with_its_answer_in_one_sentence(read: Visit):
+    if read.name in CHAPTERS:
+        first = read.page.locator("#on-real-data > :not(h2)").first.inner_text().strip()
+        lead, _, said = first.partition("In one sentence. ")
+        assert lead == "" and said.endswith(".") and ". " not in said and len(said.split()) < 60, first
+
+
 def test_a_number_is_not_broken(read: Visit):
     """As in "9.4e-" at the end of a line and "02" on the next, or "84.0" and "%"; code has its numbers as words of its
     own."""

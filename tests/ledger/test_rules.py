@@ -188,9 +188,19 @@ def test_where_nothing_is_decided_the_command_is_the_one_that_would_decide(tmp_p
         arguments={"run": "r", "better": "a", "than": "b", "rows": 100_000_000},
         command="mobius run r --scale short --seeds 5",
     )
-    for seeds, outcome in ((3, "undecided"), (5, "seen here")):
-        a, b = ([{"final_accuracy": mean + seed / 1000} for seed in range(seeds)] for mean in (0.8, 0.5))
-        write_run("r", a=a, b=b)
-        (verdict,) = judge([of], results_dir=tmp_path)
-        made_by = "mobius run r --scale short --seeds 3 --device cpu"  # as `write_run` says
-        assert (verdict.outcome, verdict.command) == (outcome, of.command if outcome == "undecided" else made_by)
+    made_by = "mobius run r --scale short --seeds 3 --device cpu"  # as `write_run` says
+    a = [{"final_accuracy": accuracy} for accuracy in (0.80, 0.83, 0.81, 0.80, 0.82)]  # mean of the first 5: 0.812
+
+    def verdict(seeds: int, other: float, **further: Any) -> tuple[str, str | None]:
+        write_run("r", further, a=a[:seeds], b=[{"final_accuracy": other}] * seeds)
+        (found,) = judge([of], results_dir=tmp_path)
+        return found.outcome, found.command
+
+    assert verdict(5, 0.5) == ("seen here", made_by)
+    assert verdict(3, 0.5) == ("undecided", made_by.replace("3 -", "5 --extend -"))
+    outcome, command = verdict(5, 0.79)  # 2.2 points, standard deviation 1.3: more seeds than five, and not many more
+    n = int(str(command).split("--seeds ")[1].split()[0])
+    assert outcome == "undecided" and 5 < n < 12 and command == made_by.replace("3 -", f"{n} --extend -")
+    assert verdict(5, 0.802) == ("undecided", of.command)  # 1.0 points: no number of seeds would tell them from 1
+    one = {"a": {"lr": 1, "held_out": {"1": 0.5, "2": 0.4}}}  # its best rate is an end of its search
+    assert verdict(3, 0.5, tuning=one) == ("undecided", of.command)
