@@ -81,8 +81,6 @@ class Arm:
     """From the run's data and the seed to what this arm is trained and tested on; None: the data as they are."""
     solve: Callable[[nn.Module, Tensor, Tensor], None] | None = None
     """Sets the model's parameters from the training rows in closed form; then nothing is trained by gradient steps."""
-    starts_by_rounding: bool = False
-    """Whether the model starts where rounding decides, so that even the first loss is another on another processor."""
 
     def __call__(self) -> nn.Module:
         return self.make()

@@ -6,8 +6,10 @@ as "L2/relative_error", is compared with what stands there; any other is kept be
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -67,6 +69,7 @@ def replay(
     device: torch.device,
     *,
     epoch: bool = False,
+    shaken: int | None = None,
 ) -> Numbers:
     """The numbers of a run that are cheap to compute again; none where published weights are judged, which is all work.
 
@@ -77,6 +80,7 @@ def replay(
         scale, settings, data, device: as they are trained by.
         rows: arm to its record with seed 0, for the learning rate that was chosen.
         epoch: go on to the end of the first epoch, of which records without losses tell as well.
+        shaken: a seed; every weight then starts a rounding higher, a rounding lower or where it is, by chance.
     """
     with _one_thread():
         if run.compute is not None:
@@ -87,17 +91,40 @@ def replay(
         if settings.epochs:
             trainer = Trainer(run, scale, settings, data, device, "auto", None, progress=False)
             for name, row in rows.items():
-                numbers |= _first(trainer, name, row.get("lr", settings.lr), epoch)
+                numbers |= _first(trainer, name, row.get("lr", settings.lr), epoch, shaken)
         return numbers
 
 
-def _first(trainer: Trainer, name: str, rate: float, epoch: bool) -> Numbers:
+def carried(plain: Sequence[float], shaken: Iterable[Sequence[float]]) -> list[float]:
+    """How far a rounding at the start has carried the losses of a training by each step, relative to them: the most of
+    several such trainings, at that step or before."""
+    steps = zip(plain, *shaken, strict=True)
+    return list(accumulate((max(apart(one, other) for other in others) for one, *others in steps), max))
+
+
+def apart(a: float | None, b: float | None, unit: float | None = None) -> float:
+    """The difference of two numbers beside a unit, or beside the larger of them."""
+    if a is None or b is None:
+        return 0.0 if a is b else math.inf
+    return 0.0 if a == b else abs(a - b) / (unit or max(abs(a), abs(b)))
+
+
+@torch.no_grad()
+def _shake(model: nn.Module, seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    for each in model.parameters():
+        each.mul_(1 + torch.finfo(each.dtype).eps * torch.randint(-1, 2, each.shape, generator=draw))
+
+
+def _first(trainer: Trainer, name: str, rate: float, epoch: bool, shaken: int | None) -> Numbers:
     """The first losses of an arm, with the loss and accuracy of its first epoch, or its accuracy in closed form."""
     from mobius_lib.training import ResidentBatches, evaluate
 
     arm = trainer.arms[name]
     data = trainer.data if arm.view is None else arm.view(trainer.data, 0)
     model, validation = trainer._model(arm, 0), trainer._watched(data)
+    if shaken is not None:
+        _shake(model, shaken)
     if arm.solve is not None:
         arm.solve(model.to(trainer.place), *data.train)
         whole = trainer._validation(data.test)

@@ -197,7 +197,7 @@ def learned(results: Results, *, run: str, of: str, to: float = 0.5, scale: str 
 
 @cache
 def _to_winners(share: float) -> float:
-    """How far weight and bias of a norm of 256 channels (or 128) must move before that share of them can carry a gate."""
+    """How far weight and bias of a norm of 128 or 256 channels must move before that share of them can carry a gate."""
     return next(d / 20 for d in range(1000) if library.least_participation(256, 1 + d / 20, -d / 20) <= share)
 
 

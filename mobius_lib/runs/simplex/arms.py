@@ -56,15 +56,13 @@ def groups(model: nn.Module) -> list[dict[str, Any]]:
 def david(config: DavidConfig, loss: BasinLoss | None = None, **changes: Any) -> Arm:
     """David as an arm, trained with the basin loss and the card's groups.
 
-    As published all centroids are zero but for rounding, which their cosine divides by their length.
-
     Args:
         config: its sizes; the seed of its weights is the run's.
         loss: of which terms; None is all.
         changes: further fields of the `Arm`, or others in place of these.
     """
     usual = {"make": lambda: _fresh(config), "objective": BasinObjective(loss), "groups": groups}
-    return Arm(**{**usual, "starts_by_rounding": config.init == "published", **changes})
+    return Arm(**{**usual, **changes})
 
 
 def baselines(dim: int, classes: int, parameters: int, searched: bool = True, wide: bool = False) -> dict[str, Arm]:
