@@ -49,7 +49,7 @@ ABOUT = by_name(
         scales={
             "quick": TWINS(epochs=1, train_samples=400, test_samples=200, note=f"needs the data ({FOLDER})"),
             "short": TWINS(
-                epochs=6, train_samples=16_000, note=f"needs the data ({FOLDER}); 2 hours on one core for 3 seeds"
+                epochs=6, train_samples=16_000, note=f"needs the data ({FOLDER}); 1.5 hours on one core for five seeds"
             ),
             "full": WHOLE(epochs=30, note=f"needs the data ({FOLDER}); days on two CPU cores"),
         },
@@ -62,7 +62,7 @@ ABOUT = by_name(
             "short": TWINS(
                 epochs=4,
                 train_samples=32_000,
-                note=f"needs the data ({FOLDER}); small networks on halved pictures, 2 hours on one core for 3 seeds",
+                note=f"needs the data ({FOLDER}); small networks on halved pictures, 2 hours on one core for five seeds",
             ),
             "full": Scale(epochs=200, batch_size=128, lr=3e-4, note=f"needs the data ({FOLDER}) and a GPU for a day"),
         },
