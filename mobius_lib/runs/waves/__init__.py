@@ -62,7 +62,7 @@ ABOUT = by_name(
             "short": TWINS(
                 epochs=4,
                 train_samples=32_000,
-                note=f"needs the data ({FOLDER}); small networks on halved pictures, 2 hours on one core for five seeds",
+                note=f"needs the data ({FOLDER}); small networks on halved pictures: 2 hours of a core for 5 seeds",
             ),
             "full": Scale(epochs=200, batch_size=128, lr=3e-4, note=f"needs the data ({FOLDER}) and a GPU for a day"),
         },
