@@ -62,6 +62,8 @@ class Sample:
     nothing."""
     sources: tuple[str, ...] = ()
     note: str = ""
+    wider: Callable[[int], float] = lambda _: 1.0
+    """How many times the spread of so many seeds was taken for `values`, since seeds share what they are drawn from."""
 
     def __post_init__(self) -> None:
         if not self.values or not all(abs(value) < LARGEST for value in (*self.values, self.row_error or 0.0)):

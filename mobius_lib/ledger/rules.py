@@ -189,7 +189,7 @@ def _at_setting(claim: Claim, reported: Any, tolerance: float, sample: Sample) -
 
     outcome: Outcome = "undecided" if closed else decided(found)
     if outcome == "undecided" and not closed:
-        closed, seeds = _how_many(found, sample.row_error, lambda more: decided(more) != "undecided")
+        closed, seeds = _how_many(found, sample, ENOUGH_AT_SETTING, lambda more: decided(more) != "undecided")
     words = f"{sample.words} {_spoken(found, sample.unit or claim.unit)} {closed}".strip()
     return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed, seeds=seeds)
 
@@ -201,8 +201,7 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
         )
     seen = effect(about, claim.smallest)
     known = Gate("the error that the finite test set adds is not known", sample.row_error is not None)
-    closed = _why_not((_enough(about.n, ENOUGH_SEEDS), known, *sample.gates))
-    seeds = 0 if _why_not((known, *sample.gates)) else ENOUGH_SEEDS
+    closed, seeds = _why_not((_enough(about.n, ENOUGH_SEEDS), known, *sample.gates)), 0
     outcome: Outcome
     if closed or seen == UNDECIDED:
         outcome = "undecided"
@@ -214,9 +213,10 @@ def _small(claim: Claim, reported: Any, sample: Sample, about: Interval) -> Ruli
     found = replace(about, mean=about.mean + base, low=about.low + base, high=about.high + base)
     words = f"{sample.words} {_spoken(found, sample.unit or claim.unit)}"
     words += f" Less than {claim.smallest:g} is no difference."
-    if seen == UNDECIDED and not closed:
+    if outcome == "undecided" and not _why_not((known, *sample.gates)):
         least = claim.smallest
-        closed, seeds = _how_many(about, sample.row_error, lambda found: effect(found, least) != UNDECIDED)
+        more, seeds = _how_many(about, sample, ENOUGH_SEEDS, lambda found: effect(found, least) != UNDECIDED)
+        closed = closed or more
     words = f"{words} {closed}".strip()
     return Ruling(outcome, found.mean, words, found, sources=sample.sources, note=sample.note, why=closed, seeds=seeds)
 
@@ -231,10 +231,11 @@ def _why_not(gates: Sequence[Gate]) -> str:
     return f"Nothing is decided: {closed}." if closed else ""
 
 
-def _how_many(about: Interval, row_error: float | None, decided: Callable[[Interval], bool]) -> tuple[str, int]:
+def _how_many(about: Interval, sample: Sample, least: int, decided: Callable[[Interval], bool]) -> tuple[str, int]:
     """How many seeds would decide, if they went on as these did: in words, and the number, 0 for more than the most."""
-    for n in range(about.n + 1, MOST_SEEDS + 1):
-        if decided(interval_of(about.mean, about.spread, n, about.level, row_error or 0.0)):
+    spread = about.spread / sample.wider(about.n)
+    for n in range(max(about.n + 1, least), MOST_SEEDS + 1):
+        if decided(interval_of(about.mean, spread * sample.wider(n), n, about.level, sample.row_error or 0.0)):
             return f"Some {n} seeds would decide it, if they spread as these do.", n
     return f"Even {MOST_SEEDS} seeds would not decide it, if they spread as these do.", 0
 

@@ -58,8 +58,8 @@ class Verdict(BaseModel):
     evidence: tuple[dict[str, Any], ...]
     """Of each result file: when and by which commit it was made, when it was last verified, why it is stale."""
     command: str | None
-    """What makes the evidence: the record's own line where a record decided, else what would settle it, with as many
-    seeds as would decide where that is known. Always there when it awaits or is stale; None where the code alone
+    """What makes the evidence: the record's own line where a record decided, else the claim's, or where so many seeds
+    would decide, the record's line with these. Always there when it awaits or is stale; None where the code alone
     decides."""
 
     @property

@@ -46,11 +46,11 @@ ELSEWHERE = ((1, 1e-5), (5, 1e-3), (math.inf, 2e-2))
 and training amplifies that: AVX2 in place of AVX-512, or two threads in place of one, moved the first loss by at most
 1e-7, the fifth by 2e-4, the twentieth by 2e-3, and the mean over fifty steps of a recurrent network by 9e-3. Other code
 shows in the early ones."""
-SHAKES, FURTHER = 3, 10
+SHAKES, FURTHER, FARTHEST = 3, 10, 0.2
 """Where training amplifies more than that, a loss agrees that is off by no more than so many times what one rounding of
-the first weights does to it, the most of so many draws. At a learning rate of 0.016 a rounding moved the eighth loss by
-0.05, and another processor, which rounds in every sum of every step, by 0.04; of all losses that were compared, by 3
-times as much as the rounding at most."""
+the first weights does to it, the most of so many draws, and by no more than the last number. At a learning rate of
+0.016 a rounding moved the eighth loss by 0.05 to 0.1, and another processor, which rounds in every sum of every step,
+by 0.04; the farthest of all losses that were compared was off by 0.09. There only the first ones tell other code."""
 DISAGREES = "disagrees with its replay"
 ROWS = 1e-3
 """The least bound for an accuracy, which is a count: rows on the border between two classes may change sides."""
@@ -283,7 +283,7 @@ def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]]
     from mobius_lib.runs.executor import changed, loaded
     from mobius_lib.runs.provenance import processor
     from mobius_lib.runs.registry import run_at
-    from mobius_lib.runs.replay import apart, carried, replay, standing_at, to_keep
+    from mobius_lib.runs.replay import STEPS, apart, carried, replay, standing_at, to_keep
 
     run = run_at(record.run, record.scale)
     place = torch.device("cuda" if record.device.startswith("cuda") else "cpu")
@@ -317,6 +317,8 @@ def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]]
                 return found, None, f"keeps no numbers of {name}"
             continue
         compared += 1
+        if name in rows and len(values) < min(len(known), STEPS):
+            return found, math.inf, f"{DISAGREES} in {name}, which ends after {len(values)} losses"
         counted = name.endswith("_accuracy")
         for step, (value, other) in enumerate(zip(values, known, strict=False)):
             off = apart(value, other, 1.0 if counted else None)
@@ -324,7 +326,7 @@ def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]]
             bound = max(bound, ROWS) if counted else bound
             worst = max(worst, off)
             if off > bound and not same and run.compute is None and name in rows:
-                bound = max(bound, FURTHER * by_rounding(name)[step])
+                bound = max(bound, min(FURTHER * by_rounding(name)[step], FARTHEST))
             if off > bound:
                 which = f"number {step + 1} of {name}" if len(values) > 1 else name
                 return found, worst, f"{DISAGREES} in {which} by {off:.1g} (relative), over {bound:g}"

@@ -9,7 +9,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ def replay(
         scale, settings, data, device: as they are trained by.
         rows: arm to its record with seed 0, for the learning rate that was chosen.
         epoch: go on to the end of the first epoch, of which records without losses tell as well.
-        shaken: a seed; every weight then starts a rounding higher, a rounding lower or where it is, by chance.
+        shaken: a seed; by chance each weight then starts a rounding farther from 0, a rounding nearer, or where it is.
     """
     with _one_thread():
         if run.compute is not None:
@@ -97,13 +97,15 @@ def replay(
 
 def carried(plain: Sequence[float], shaken: Iterable[Sequence[float]]) -> list[float]:
     """How far a rounding at the start has carried the losses of a training by each step, relative to them: the most of
-    several such trainings, at that step or before."""
-    steps = zip(plain, *shaken, strict=True)
+    several such trainings, at that step or before. One that ended early has gone any distance."""
+    steps = zip_longest(plain, *shaken)
     return list(accumulate((max(apart(one, other) for other in others) for one, *others in steps), max))
 
 
 def apart(a: float | None, b: float | None, unit: float | None = None) -> float:
-    """The difference of two numbers beside a unit, or beside the larger of them."""
+    """The difference of two numbers beside a unit, or beside the larger of them; what is no number is None in a record,
+    and equals nothing else."""
+    a, b = (None if each is None or not math.isfinite(each) else each for each in (a, b))
     if a is None or b is None:
         return 0.0 if a is b else math.inf
     return 0.0 if a == b else abs(a - b) / (unit or max(abs(a), abs(b)))
@@ -113,12 +115,12 @@ def apart(a: float | None, b: float | None, unit: float | None = None) -> float:
 def _shake(model: nn.Module, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     for each in model.parameters():
-        each.mul_(1 + torch.finfo(each.dtype).eps * torch.randint(-1, 2, each.shape, generator=draw))
+        each.mul_(1 + torch.finfo(each.dtype).eps * torch.randint(-1, 2, each.shape, generator=draw).to(each.dtype))
 
 
 def _first(trainer: Trainer, name: str, rate: float, epoch: bool, shaken: int | None) -> Numbers:
     """The first losses of an arm, with the loss and accuracy of its first epoch, or its accuracy in closed form."""
-    from mobius_lib.training import ResidentBatches, evaluate
+    from mobius_lib.training import Diverged, ResidentBatches, evaluate
 
     arm = trainer.arms[name]
     data = trainer.data if arm.view is None else arm.view(trainer.data, 0)
@@ -133,7 +135,7 @@ def _first(trainer: Trainer, name: str, rate: float, epoch: bool, shaken: int | 
     watched = _Watched(arm.objective, batches if epoch else STEPS)
     trainer.arms[name] = replace(arm, objective=watched)
     try:
-        with contextlib.suppress(Enough):
+        with contextlib.suppress(Enough, Diverged):
             trainer._train(name, model, data, validation, rate, 0, "")
     finally:
         trainer.arms[name] = arm

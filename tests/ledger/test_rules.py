@@ -198,6 +198,7 @@ def test_where_nothing_is_decided_the_command_is_the_one_that_would_decide(tmp_p
 
     assert verdict(5, 0.5) == ("seen here", made_by)
     assert verdict(3, 0.5) == ("undecided", made_by.replace("3 -", "5 --extend -"))
+    assert verdict(3, 0.803) == ("undecided", of.command)  # 1.03 points: five would not do
     outcome, command = verdict(5, 0.79)  # 2.2 points, standard deviation 1.3: more seeds than five, and not many more
     n = int(str(command).split("--seeds ")[1].split()[0])
     assert outcome == "undecided" and 5 < n < 12 and command == made_by.replace("3 -", f"{n} --extend -")

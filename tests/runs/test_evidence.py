@@ -1,6 +1,7 @@
 """A record is consistent, whole and current, or it is named: every forgery that was found, beside honest changes."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -360,9 +361,26 @@ def test_elsewhere_a_loss_may_be_off_by_what_a_rounding_makes_of_it(
     assert (evidence.verify(without_entry(edit(elsewhere))).fault is None) == agrees
 
 
+def test_code_that_makes_no_numbers_disagrees(edit: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its training ends at the first loss; what verifies goes on."""
+    monkeypatch.setattr(replaying.F, "cross_entropy", lambda logits, _: logits.sum() * math.nan)
+    for processor in ("another", None):
+        change = {"processor": processor} if processor else {}
+        found = evidence.verify(without_entry(edit(lambda content, change=change: content["versions"].update(change))))
+        assert "disagrees with its replay" in found.fault and found.off == math.inf
+        evidence.enter(found.path.parent, {})
+
+
+def test_what_is_no_number_equals_nothing_else() -> None:
+    nowhere = (math.nan, math.inf, None)
+    assert {replaying.apart(a, b) for a in nowhere for b in nowhere} == {0.0}
+    assert {replaying.apart(*pair) for a in nowhere for pair in ((a, 2.0), (2.0, a))} == {math.inf}
+
+
 def test_what_a_rounding_carries_is_the_most_of_all_draws_so_far() -> None:
     plain, draws = [1.0, 1.0, 2.0, 1.0], ([1.1, 1.0, 2.0, 1.0], [1.0, 0.5, 2.0, 1.3])
     assert replaying.carried(plain, draws) == pytest.approx([0.1 / 1.1, 0.5, 0.5, 0.5])
+    assert replaying.carried(plain, [[1.0, 1.0]]) == [0.0, 0.0, math.inf, math.inf]
 
 
 def test_numbers_that_are_kept_do_not_drift(edit: Callable) -> None:

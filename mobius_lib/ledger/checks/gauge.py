@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -231,7 +231,7 @@ def layer_difference(
     as many others to judge by, from the same ones."""
     file, gaps, words = _row_difference(results, "gauge-connection", first, second, measure)
     said = f"{words}. Seeds draw from the same pictures, which the interval allows for."
-    return file.sample(_apart(gaps, math.sqrt(1 + len(gaps))), said)
+    return _apart(file.sample(gaps, said), lambda n: math.sqrt(1 + n))
 
 
 def _row_difference(
@@ -324,16 +324,15 @@ def _of_one_text(
     spread (Shao and Wu, 1989); what is judged on the tenth has s sqrt(1/n + f / (1 - f)) (Nadeau and Bengio, 2003).
     Values of their own would have s / sqrt(n), which is too little: so they are moved away from their mean.
     """
-    n, shared = len(values), HELD_OUT / (1 - HELD_OUT)
-    wider = math.sqrt(1 + n * shared if held_out else n / shared)
+    shared = HELD_OUT / (1 - HELD_OUT)
     said = f"{words}. Each seed leaves out a tenth of one text, which the interval allows for."
-    return file.sample(_apart(values, wider), said, gates)
+    return _apart(file.sample(values, said, gates), lambda n: math.sqrt(1 + n * shared if held_out else n / shared))
 
 
-def _apart(values: Sequence[float], wider: float) -> list[float]:
+def _apart(found: Sample, wider: Callable[[int], float]) -> Sample:
     """The same mean, so many times the spread."""
-    mean = statistics.mean(values)
-    return [mean + wider * (value - mean) for value in values]
+    mean, times = statistics.mean(found.values), wider(len(found.values))
+    return replace(found, values=tuple(mean + times * (value - mean) for value in found.values), wider=wider)
 
 
 def _ends(cascades: Sequence[Tensor]) -> Gate:
