@@ -21,8 +21,8 @@ DECIDED = {
         "awaits": """
             alpha-rises-here beats-a-linear-layer better-on-features better-on-images better-on-tiny-imagenet
             better-than-swiglu clip-top1 clip-top1-weights ghost-path-learned sparse-coding table-of-weights
-            time-from-twists time-higher tiny-imagenet-base waves-beat-their-gate winners-at-the-end winners-here works
-            xor-emerges-here""",
+            time-from-twists time-higher tiny-imagenet-base waves-beat-their-gate waves-on-features winners-at-the-end
+            winners-here works xor-emerges-here""",
     },
     (2, 3): {
         "reproduced": """

@@ -57,7 +57,7 @@ ABOUT = by_name(
     About(
         name="waves-tiny-imagenet",
         chapter=1,
-        summary="the MobiusNet card's recipe on Tiny ImageNet: mobius_base and its GELU twin",
+        summary="the MobiusNet card's recipe on Tiny ImageNet: lens and GELU twin, in mobius_base at the scale full",
         scales={
             "short": TWINS(
                 epochs=4,
