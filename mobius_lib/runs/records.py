@@ -11,6 +11,9 @@ from mobius_lib.files import plain, write_whole
 from mobius_lib.runs.about import RunError
 from mobius_lib.runs.base import Run
 
+DIGITS = 9
+"""Of a number in a result file: they tell any two float32 apart, and with all 17 the files were a sixth larger."""
+
 
 def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "auto") -> str:
     """The line that makes this result again, on whatever device there is."""
@@ -25,6 +28,15 @@ def file_name(run: str, scale: str, changes: Mapping[str, Any]) -> str:
     """Under which a result is kept. One whose settings are not the scale's has a name of its own, and replaces none."""
     kind = "-".join(f"{key}{value}".replace(".", "_") for key, value in changes.items() if value is not None)
     return ".".join(filter(None, (run, scale, kind, "json")))
+
+
+def shortened(content: Any) -> Any:
+    """Plain content, each float in it of `DIGITS` digits."""
+    if isinstance(content, dict):
+        return {name: shortened(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [shortened(value) for value in content]
+    return float(f"{content:.{DIGITS}g}") if isinstance(content, float) else content
 
 
 def write_record(path: Path, content: Mapping[str, Any], advice: str) -> None:
