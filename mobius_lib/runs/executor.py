@@ -132,6 +132,8 @@ def execute(
         for seed in range(there, seeds):
             for name in arms:
                 arms[name].append(trainer.record(name, seed, rates[name]))
+                if before is not None:
+                    before.agree(name, arms[name][-1])
     if only or not group.main:
         return plain({"command": command(run, scale, seeds, changes, backend), "arms": arms, "cost": {}})
     result = {

@@ -19,6 +19,7 @@ from mobius_lib.runs.about import RunError
 from mobius_lib.runs.base import Data, Run
 from mobius_lib.runs.evidence import why_stale
 from mobius_lib.runs.predictions import ENDING, load_predictions
+from mobius_lib.runs.records import shortened
 from mobius_lib.runs.schema import Record, read_record
 
 OWN_TO_A_PART = ("device", "versions", "commit", "created", "wall_seconds")
@@ -40,6 +41,19 @@ class Begun:
     def rates(self, otherwise: float) -> dict[str, float]:
         """The learning rate of every arm, which its search found or which the scale has."""
         return {arm: rows[0].get("lr", otherwise) for arm, rows in self.content["arms"].items()}
+
+    def agree(self, arm: str, row: Mapping[str, Any]) -> None:
+        """Where a run searches its rates by itself it does so again, maybe on another machine.
+
+        Raises:
+            RunError: when it has found another rate for an arm than that of the seeds that are there.
+        """
+        ours, found = self.content["arms"][arm][0].get("lr"), row.get("lr")
+        if None not in (ours, found) and shortened(found) != ours:
+            raise RunError(
+                f"{self.path} cannot be extended: here the search found the learning rate {found:g} for {arm}, and its "
+                f"seeds have {ours:g}; leave --extend out to train all seeds here."
+            )
 
     def predictions(self, data: Data) -> dict[str, list[Tensor]]:
         """What its arms said of the test rows, if it keeps that: arm to a tensor for each seed.

@@ -11,6 +11,7 @@ from mobius_lib.ledger.results import read
 from mobius_lib.runs import RunError, evidence, execute, executor, get_run, trainer
 from mobius_lib.runs.predictions import load_predictions
 from mobius_lib.runs.schema import read_record
+from mobius_lib.runs.twistor import recall
 
 NAME = "cantor-alpha.long.json"
 SMALL = {"epochs": 2, "train_samples": 200, "test_samples": 100}
@@ -62,12 +63,20 @@ def test_extended_is_as_if_made_at_once(path: Path, tmp_path: Path, lasting, mon
     assert evidence.verify(path).fault is None
 
 
-def test_one_that_computes_is_extended_too(tmp_path: Path) -> None:
-    """Without predictions, and with all arms of a seed at once."""
+def test_one_that_computes_is_extended_too(tmp_path: Path, monkeypatch) -> None:
+    """Without predictions, and with all arms of a seed at once; not where its search finds another rate."""
     path, whole = tmp_path / "twistor-recall.quick.json", tmp_path / "whole" / "twistor-recall.quick.json"
     same = {"run": "twistor-recall", "scale": "quick"} | dict.fromkeys(SMALL)
     make(path, 1, **same)
     evidence.enter_made(path)
+    begun = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(recall, "search", lambda rates, attempt: (7e-4, {}))
+        with pytest.raises(
+            RunError, match=r"learning rate 0.0007 for .*leave --extend out to train all seeds"
+        ):
+            make(path, 2, extend=True, **same)
+    assert path.read_bytes() == begun
     assert make(path, 2, extend=True, **same)["arms"] == make(whole, 2, **same)["arms"]
 
 
