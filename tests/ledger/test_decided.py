@@ -19,10 +19,10 @@ DECIDED = {
             card-formula label-nearly-all mask-coverage means-are-no-weights params-tiny-l params-tiny-m params-tiny-s
             sharp-makes-winners twist-rotation usage-at-training-scale""",
         "awaits": """
-            alpha-rises-here beats-a-linear-layer better-on-features better-on-images better-on-tiny-imagenet
-            better-than-swiglu clip-top1 clip-top1-weights ghost-path-learned sparse-coding table-of-weights
-            time-from-twists time-higher tiny-imagenet-base waves-beat-their-gate waves-on-features winners-at-the-end
-            winners-here works xor-emerges-here""",
+            alpha-rises-here beats-a-linear-layer beats-a-linear-probe better-on-features better-on-image-features
+            better-on-images better-on-tiny-imagenet better-than-swiglu clip-top1 clip-top1-weights ghost-path-learned
+            sparse-coding table-of-weights time-from-twists time-higher tiny-imagenet-base waves-beat-their-gate
+            waves-on-features waves-on-image-features winners-at-the-end winners-here works xor-emerges-here""",
     },
     (2, 3): {
         "reproduced": """

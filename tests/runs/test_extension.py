@@ -72,9 +72,7 @@ def test_one_that_computes_is_extended_too(tmp_path: Path, monkeypatch) -> None:
     begun = path.read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(recall, "search", lambda rates, attempt: (7e-4, {}))
-        with pytest.raises(
-            RunError, match=r"learning rate 0.0007 for .*leave --extend out to train all seeds"
-        ):
+        with pytest.raises(RunError, match=r"learning rate 0.0007 for .*leave --extend out to train all seeds"):
             make(path, 2, extend=True, **same)
     assert path.read_bytes() == begun
     assert make(path, 2, extend=True, **same)["arms"] == make(whole, 2, **same)["arms"]
