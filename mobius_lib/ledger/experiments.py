@@ -96,7 +96,7 @@ def _scales(about: About, only: str | None) -> str:
 def _row(name: str, about: About, size: str, verdicts: Sequence[Verdict], reached: str = "") -> str:
     decided = [v for v in verdicts if v.outcome not in OPEN]
     left = [v for v in verdicts if v.outcome in OPEN]
-    none = "nothing" if verdicts else html.escape(reached) or f"no claim; its tables stand in chapter {about.chapter}"
+    none = "nothing" if verdicts else html.escape(reached) or "no claim; pages of the book read it"
     found = {"one run saw": html.escape(size), "decides": _listed(decided) or none}
     inside = values(found | {"leaves open": _listed(left) or "nothing"})
     first = f'<th scope="row" role="rowheader" class="ledger-claim">{name}<br>{html.escape(about.summary)}</th>'

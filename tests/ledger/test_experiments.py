@@ -43,12 +43,12 @@ def test_each_record_has_a_row_and_each_run_without_one(rows):
 
 
 def test_what_it_says_of_one_is_what_the_record_says(rows):
-    record = json.loads((RESULTS / "waves-features.short.json").read_text())
-    row, seeds = rows["waves-featuresshort"], len(record["arms"]["lens"])
-    assert "3,000 rows, 4 epochs, 188 steps, " in row  # 4 times the 47 batches of 64 rows
+    record = json.loads((RESULTS / "waves-features.long.json").read_text())
+    row, seeds = rows["waves-featureslong"], len(record["arms"]["lens"])
+    assert "6,000 rows, 30 epochs, 2,820 steps, " in row  # 30 times the 94 batches of 64 rows
     assert f"{len(record['arms'])} arms, {seeds} seeds; " in row
-    assert f"{record['wall_seconds'] / 60:.0f} minutes in all, on {record['device']}" in row  # 19
-    assert "12 K samples (the source's own run 64.06 M); " in row
+    assert f"{record['wall_seconds'] / 3600:.1f} hours in all, on {record['device']}" in row  # 4.0
+    assert "180 K samples (the source's own run 64.06 M); " in row
 
 
 def test_the_steps_of_a_run_that_computes_its_records(rows):
@@ -91,4 +91,4 @@ def test_where_nothing_was_run_everything_waits(tmp_path: Path, without_results)
     page = experiments(without_results, tmp_path)
     assert by_id(page).keys() == ABOUT.keys()
     assert "seen here" not in page and 'href="ledger.html#waves-clip' not in page.split("Not run yet")[0]
-    assert "its tables stand" not in page
+    assert "pages of the book read it" not in page
