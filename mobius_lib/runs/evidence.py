@@ -34,7 +34,6 @@ from mobius_lib.errors import DataError, MobiusError
 from mobius_lib.files import write_json
 from mobius_lib.fingerprint import PACKAGE, fingerprint
 from mobius_lib.runs.about import OWN, RunError
-from mobius_lib.runs.records import shortened
 from mobius_lib.runs.schema import Digest, Record, read_record
 
 FILE = "verified.json"
@@ -296,7 +295,7 @@ def _compared(record: Record, entry: Entry | None) -> tuple[dict[str, list[Any]]
     code = fingerprints(record.run, record.scale)[0]
     current = record.fingerprint is not None and record.fingerprint.code == code
     adopting = not record.replay and entry is None
-    found = shortened(replay(run, record.scale, settings, data, rows, place, epoch=adopting and run.compute is None))
+    found = replay(run, record.scale, settings, data, rows, place, epoch=adopting and run.compute is None)
     here, there = (processor(), torch.__version__), (record.versions.processor, record.versions.torch)
     if entry is not None and not record.replay:
         there = (entry.processor, entry.torch)

@@ -24,7 +24,7 @@ from mobius_lib.runs.extension import aside, begun
 from mobius_lib.runs.made_by import configuration_of, data_of
 from mobius_lib.runs.predictions import ENDING, pack
 from mobius_lib.runs.provenance import describe_device, provenance
-from mobius_lib.runs.records import command, shortened, write_record
+from mobius_lib.runs.records import command, write_record
 from mobius_lib.runs.replay import replay, to_keep
 from mobius_lib.runs.room import check_machine
 from mobius_lib.runs.trainer import MACHINERY, Trainer
@@ -166,7 +166,7 @@ def execute(
         first = {name: rows[0] for name, rows in arms.items()}
         with alone():
             result["replay"] = to_keep(replay(run, scale, settings, data, first, place), first)
-    result = shortened(plain(result))
+    result = plain(result)
     advice = "make room or give another --output, and the same command writes it without training again"
     if run.keep_predictions:
         made = trainer.predictions  # type: ignore[union-attr]  # what is computed keeps none

@@ -49,7 +49,7 @@ class Begun:
             RunError: when it has found another rate for an arm than that of the seeds that are there.
         """
         ours, found = self.content["arms"][arm][0].get("lr"), row.get("lr")
-        if None not in (ours, found) and shortened(found) != ours:
+        if None not in (ours, found) and shortened(found) != shortened(ours):
             raise RunError(
                 f"{self.path} cannot be extended: here the search found the learning rate {found:g} for {arm}, and its "
                 f"seeds have {ours:g}; leave --extend out to train all seeds here."

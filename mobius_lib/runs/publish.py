@@ -24,6 +24,7 @@ from mobius_lib.errors import MobiusError
 from mobius_lib.files import reason, write_json, write_whole
 from mobius_lib.runs.about import OWN, RunError
 from mobius_lib.runs.made_by import kept_name
+from mobius_lib.runs.records import shortened
 from mobius_lib.runs.schema import read_record
 from mobius_lib.runs.summary import mean_and_spread
 
@@ -190,7 +191,10 @@ def _kept(record: dict[str, Any], work: Path, arm: str, seed: int) -> Path:
             about = json.loads(path.read_bytes())["config"]
             found = (*(about.get(key) for key in ("run", "scale", "arm")), about["made_by"]["data"])
             files = RunFolder(path.parent)
-            if found == wanted and files.finished() and files.best()["accuracy"] == row["best_accuracy"]:
+            same = shortened(files.best()["accuracy"]) == shortened(
+                row["best_accuracy"]
+            )  # our records have fewer digits
+            if found == wanted and files.finished() and same:
                 return path.parent
         except (OSError, ValueError, KeyError, TypeError, MobiusError):
             continue  # of another time, or damaged
@@ -214,7 +218,8 @@ def _kept_language(wanted: tuple[str, ...], row: dict[str, Any], work: Path) -> 
         try:
             made = made_by(path)
             found = (*(made.get(key) for key in ("run", "scale", "arm")), made["made_by"]["data"])
-            if found == wanted and ({"seed": row["seed"]} | ended(history)).items() <= made.items():
+            ends = shortened({"seed": row["seed"]} | ended(history))
+            if found == wanted and ends == shortened({name: made.get(name) for name in ends}):
                 return path.parent
         except Exception:  # safetensors has errors of its own; whatever it is, it is not taken
             continue

@@ -12,7 +12,8 @@ from mobius_lib.runs.about import RunError
 from mobius_lib.runs.base import Run
 
 DIGITS = 9
-"""Of a number in a result file: they tell any two float32 apart, and with all 17 the files were a sixth larger."""
+"""Of a number in the records of this repository: they tell any two float32 apart, and with all 17 the files were a
+sixth larger. Whoever makes a record has all of them."""
 
 
 def command(run: Run, scale: str, seeds: int, changes: Mapping[str, Any], backend: str = "auto") -> str:

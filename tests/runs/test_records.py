@@ -47,4 +47,4 @@ def test_numbers_have_the_digits_that_tell_two_float32_apart() -> None:
 def test_our_records_are_kept_so() -> None:
     for path in record_names(RESULTS):
         content = json.loads(path.read_text())
-        assert shortened(content) == content, path
+        assert shortened(content) == content, f"write_record(path, shortened(load_result(path)), '') of {path}"
