@@ -191,9 +191,8 @@ def _kept(record: dict[str, Any], work: Path, arm: str, seed: int) -> Path:
             about = json.loads(path.read_bytes())["config"]
             found = (*(about.get(key) for key in ("run", "scale", "arm")), about["made_by"]["data"])
             files = RunFolder(path.parent)
-            same = shortened(files.best()["accuracy"]) == shortened(
-                row["best_accuracy"]
-            )  # our records have fewer digits
+            # the records of this repository have fewer digits
+            same = shortened(files.best()["accuracy"]) == shortened(row["best_accuracy"])
             if found == wanted and files.finished() and same:
                 return path.parent
         except (OSError, ValueError, KeyError, TypeError, MobiusError):
